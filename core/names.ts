@@ -1,0 +1,65 @@
+/**
+ * Names that several programs must agree on: API group, labels, annotations, ports, object names, file places.
+ * Only spelling is here; what the objects mean is in `crds/` and `docs/design.md`.
+ */
+
+export const apiGroup = 'meridian.db';
+export const apiVersion = 'v1alpha1';
+export const fieldManager = 'meridian-operator';
+export const protectFinalizer = 'meridian.db/protect';
+
+export const labels = {
+  managedBy: 'app.kubernetes.io/managed-by',
+  component: 'app.kubernetes.io/component',
+  keyspace: 'meridian.db/keyspace',
+  shard: 'meridian.db/shard',
+  regionalReplica: 'meridian.db/regional-replica',
+  region: 'meridian.db/region',
+  role: 'meridian.db/role',
+} as const;
+
+export const managedByValue = 'meridian';
+
+export const annotations = {
+  /** On a role's Secret: any new value asks for a new password. */
+  rotate: 'meridian.db/rotate',
+  /** The last value of `rotate` that was served. */
+  rotated: 'meridian.db/rotated',
+  /** Digest of what an object was made from. */
+  checksum: 'meridian.db/checksum',
+} as const;
+
+export const ports = {
+  postgres: 5432,
+  agentApi: 8420,
+  tunnel: 8421,
+  memberHttp: 8422,
+  routerHttp: 8432,
+  operatorHttp: 8080,
+} as const;
+
+/** Where things lie in a member's pod. The volume is the PVC; everything under `run` is lost with the pod. */
+export const memberPaths = {
+  volume: '/var/lib/meridian',
+  promise: '/var/lib/meridian/promise',
+  orders: '/var/lib/meridian/orders.json',
+  pgdata: '/var/lib/meridian/pgdata',
+  run: '/run/meridian',
+  postgresSockets: '/run/meridian/postgres',
+  upstreamSockets: '/run/meridian/upstream',
+  tls: '/etc/meridian/tls',
+} as const;
+
+/** User, group and fsGroup of every container that Meridian makes. */
+export const containerUserId = 10001;
+
+export const caSecretName = (keyspace: string): string => `${keyspace}-ca`;
+export const operatorTlsSecretName = (keyspace: string): string => `${keyspace}-operator-tls`;
+export const routerTlsSecretName = (keyspace: string): string => `${keyspace}-router-tls`;
+export const memberTlsSecretName = (regionalReplica: string): string => `${regionalReplica}-tls`;
+export const routerName = (keyspace: string, region: string): string => `${keyspace}-router-${region}`;
+export const roleSecretName = (keyspace: string, role: string): string =>
+  `${keyspace}-role-${role.replaceAll('_', '-')}`;
+export const memberServiceAccountName = (keyspace: string): string => `${keyspace}-member`;
+export const routerServiceAccountName = (keyspace: string): string => `${keyspace}-router`;
+export const memberName = (regionalReplica: string, ordinal: number): string => `${regionalReplica}-${ordinal}`;

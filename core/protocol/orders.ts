@@ -1,0 +1,63 @@
+/**
+ * What the operator asks of a member's agent (`PUT /v1/orders`). Level-triggered: the whole wish every time, never a step.
+ * The agent checks identity and order (epoch, leader term, sequence), keeps the orders on its volume and works towards them.
+ * Who may be primary is not decided here: an agent opens Postgres for writes only after reading its own name in
+ * `Shard.status.authority` (docs/design.md, section 4, "Start gate").
+ */
+import { z } from 'zod';
+import { incarnationForm } from '../identity.ts';
+
+export const memberIdentitySchema = z.object({
+  name: z.string().min(1).max(63),
+  incarnation: z.string().regex(incarnationForm),
+});
+
+/** Hold: Postgres stays down. Initialise: make the first data directory of the shard. Follower: clone where there is no data. */
+export const memberRoleSchema = z.enum(['Hold', 'Initialise', 'Primary', 'Follower']);
+export type MemberRole = z.infer<typeof memberRoleSchema>;
+
+export const ordersSchema = z.object({
+  shard: z.object({
+    namespace: z.string(),
+    name: z.string(),
+    uid: z.string(),
+    keyspace: z.string(),
+    database: z.string(),
+  }),
+  member: memberIdentitySchema,
+  role: memberRoleSchema,
+  /** Epoch of the authority that these orders serve; from 1. */
+  epoch: z.int().min(1),
+  /** `leaseTransitions` of the operator's Lease, then a number that grows within that term. */
+  leaderTerm: z.int().min(0),
+  sequence: z.int().min(0),
+  /** Generation of `Shard.status.membership` that the lists below come from. */
+  generation: z.int().min(0),
+  /** Where the primary's agent is; absent only for Hold and Initialise. `address` is its pod's IP. */
+  source: memberIdentitySchema.extend({ address: z.string(), tunnelPort: z.int().min(1).max(65535) }).optional(),
+  /** Drives `synchronous_standby_names = ANY k (...)`; `members` never includes the primary. */
+  synchronous: z.object({ acknowledgements: z.int().min(0), members: z.array(memberIdentitySchema) }),
+  /** All other members for which this one keeps a physical replication slot. */
+  slots: z.array(memberIdentitySchema),
+  /** Postgres parameters of the Shard, over the agent's defaults and under its fixed ones. */
+  parameters: z.record(z.string(), z.string()),
+  /** A new value asks for one restart of Postgres (a parameter that only a restart can change). */
+  restartNonce: z.string().default(''),
+});
+
+export type Orders = z.infer<typeof ordersSchema>;
+
+export type OrdersRefusalCode =
+  | 'WrongShard'
+  | 'WrongMember'
+  | 'WrongIncarnation'
+  | 'StaleEpoch'
+  | 'StaleSequence'
+  | 'HasData'
+  | 'Invalid';
+
+/** Body of a 409 (or 400 for Invalid) answer. */
+export interface OrdersRefusal {
+  readonly code: OrdersRefusalCode;
+  readonly message: string;
+}

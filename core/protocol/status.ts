@@ -1,0 +1,87 @@
+/**
+ * What an agent says about its member (`GET /v1/status`): facts it has seen, with nothing decided.
+ * LSNs are in Postgres' text form. Ages in milliseconds on the agent's own monotonic clock.
+ */
+import { z } from 'zod';
+import { memberIdentitySchema, memberRoleSchema } from './orders.ts';
+
+/**
+ * Waiting: no orders yet. Holding: ordered to stay down. Initialising, Cloning, Starting: on the way.
+ * Confirming: waiting at the start gate for `Shard.status`. Primary: open for writes. Following: a running follower.
+ * Failed: see `problem`; the agent tries again by itself.
+ */
+export const agentPhaseSchema = z.enum([
+  'Waiting',
+  'Holding',
+  'Initialising',
+  'Cloning',
+  'Starting',
+  'Confirming',
+  'Primary',
+  'Following',
+  'Failed',
+]);
+export type AgentPhase = z.infer<typeof agentPhaseSchema>;
+
+export const agentStatusSchema = z.object({
+  member: memberIdentitySchema,
+  region: z.string(),
+  phase: agentPhaseSchema,
+  /** What stands in the way, for people; empty when nothing does. */
+  problem: z.string(),
+  hasData: z.boolean(),
+  promise: z.object({ shardUid: z.string(), epoch: z.int(), grantee: z.string(), generation: z.int() }).optional(),
+  systemIdentifier: z.string().optional(),
+  /** The orders being worked on: how to tell whether the operator's wish has arrived. */
+  orders: z
+    .object({
+      role: memberRoleSchema,
+      epoch: z.int(),
+      leaderTerm: z.int(),
+      sequence: z.int(),
+      generation: z.int(),
+      digest: z.string(),
+    })
+    .optional(),
+  postgres: z
+    .object({
+      running: z.boolean(),
+      /** True when it takes connections over the network. */
+      open: z.boolean(),
+      inRecovery: z.boolean(),
+      version: z.string(),
+      timeline: z.int(),
+      /** On a primary: inserted, written and flushed; on a follower: received (written, flushed) and replayed. */
+      lsn: z.object({ written: z.string(), flushed: z.string(), replayed: z.string() }),
+      /** Milliseconds since the last replayed commit; 0 when everything received is replayed. Absent on a primary. */
+      replayAgeMs: z.number().optional(),
+      /** Epoch of the data: what `meridian.authority` says, or the promise's at first start. */
+      epoch: z.int(),
+      pendingRestart: z.boolean(),
+      /** Restart nonce that the running Postgres was started with. */
+      restartNonce: z.string(),
+    })
+    .optional(),
+  /** On a follower. */
+  upstream: z
+    .object({ member: z.string(), streaming: z.boolean(), lagBytes: z.number(), caughtUp: z.boolean() })
+    .optional(),
+  /** On a primary: each standby that streams through a tunnel. */
+  standbys: z.array(
+    z.object({
+      name: z.string(),
+      incarnation: z.string(),
+      state: z.string(),
+      flushed: z.string(),
+      replayed: z.string(),
+      lagBytes: z.number(),
+      sync: z.string(),
+    }),
+  ),
+  slots: z.array(z.object({ name: z.string(), active: z.boolean(), retainedBytes: z.number(), walStatus: z.string() })),
+  clone: z.object({ receivedBytes: z.number(), totalBytes: z.number() }).optional(),
+  /** Certificate in use, for the renewal's sake. */
+  certificateNotAfter: z.string().optional(),
+});
+
+export type AgentStatus = z.infer<typeof agentStatusSchema>;
