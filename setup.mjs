@@ -11,7 +11,6 @@ const root = dirname(fileURLToPath(import.meta.url));
 const stampFile = join(root, 'node_modules', '.meridian-setup');
 const wanted = createHash('sha256')
   .update(readFileSync(join(root, 'package-lock.json')))
-  .update(readFileSync(join(root, 'package.json')))
   .digest('hex');
 const installed = existsSync(stampFile) ? readFileSync(stampFile, 'utf8') : '';
 
