@@ -169,7 +169,7 @@ describe('placement of a tenant', () => {
   });
 });
 
-const region = fc.constantFrom('eu', 'us', 'ap', 'sa');
+const region = fc.constantFrom<string[]>('eu', 'us', 'ap', 'sa');
 const candidates = fc.uniqueArray(
   fc.record({
     name: fc.stringMatching(/^[a-z][a-z0-9]{0,5}$/),
