@@ -40,7 +40,13 @@ export const agentStatusSchema = z.object({
       leaderTerm: z.int(),
       sequence: z.int(),
       generation: z.int(),
+      /** `ordersDigest` of the orders. */
       digest: z.string(),
+      /**
+       * True once the running Postgres works by these orders: sync list and slots set, and every walsender shown to have the
+       * list (the barrier of trap A9). Parameters that wait for a restart don't hold it back. Absent means false.
+       */
+      applied: z.boolean().optional(),
     })
     .optional(),
   postgres: z
