@@ -60,7 +60,7 @@ const refused = (reason: PlacementRefusal, message: string): Placement => ({ kin
 
 /** The regions in which a shard's rows lie or will lie: its replicas', and the one its primary is wanted in. */
 export function regionsOfShard(shard: Pick<ShardCandidate, 'primaryRegion' | 'replicaRegions'>): readonly string[] {
-  return [...new Set([shard.primaryRegion, ...shard.replicaRegions])].sort();
+  return [...new Set([shard.primaryRegion, ...shard.replicaRegions])].toSorted();
 }
 
 /**
