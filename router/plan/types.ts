@@ -1,0 +1,133 @@
+/**
+ * The words between the planner (SQL -> plan) and what uses it: pure data, no parsing here.
+ * A plan says what a statement is and which tenants it is restricted to; where it runs is decided in `router/exec`.
+ * Invariant: `tenant` names a tenant only if every tenant-owned relation of the statement is restricted to it.
+ */
+
+export type TableKind = 'tenant' | 'reference' | 'local';
+
+export interface Catalogue {
+  /** Grows with every change; plans of another version are not used. */
+  readonly version: number;
+  readonly tenantColumn: string;
+  /** Keyed `schema.table`. */
+  readonly tables: ReadonlyMap<string, TableKind>;
+  readonly searchPath: readonly string[];
+  /** Unqualified names of volatile functions. */
+  readonly volatileFunctions: ReadonlySet<string>;
+}
+
+export type TenantSource =
+  | { readonly from: 'none' }
+  | { readonly from: 'constant'; readonly values: readonly string[] }
+  /** `indexes` are parameters from 1; `values` are the constants that stand beside them. */
+  | { readonly from: 'parameters'; readonly indexes: readonly number[]; readonly values: readonly string[] }
+  | { readonly from: 'unrestricted'; readonly why: string };
+
+export type StatementKind =
+  | 'select'
+  | 'insert'
+  | 'update'
+  | 'delete'
+  | 'merge'
+  | 'copy'
+  | 'transaction'
+  | 'set'
+  | 'show'
+  | 'reset'
+  | 'discard'
+  | 'prepare'
+  | 'execute'
+  | 'deallocate'
+  | 'listen'
+  | 'unlisten'
+  | 'notify'
+  | 'declare'
+  | 'fetch'
+  | 'close'
+  | 'explain'
+  | 'call'
+  | 'do'
+  | 'utility';
+
+export type TransactionVerb =
+  | 'begin'
+  | 'commit'
+  | 'rollback'
+  | 'savepoint'
+  | 'release'
+  | 'rollback-to'
+  | 'prepare'
+  | 'commit-prepared'
+  | 'rollback-prepared';
+
+export interface StatementPlan {
+  readonly text: string;
+  /** Byte offsets of the statement in the whole text. */
+  readonly start: number;
+  readonly end: number;
+  readonly kind: StatementKind;
+  readonly access: 'read' | 'write';
+  readonly touches: 'nothing' | 'reference' | 'tenant' | 'unknown';
+  readonly tenant: TenantSource;
+  /** `schema.table` of the catalogue's tables in the statement, each once. */
+  readonly tables: readonly string[];
+  /** Lower-case unqualified names of the functions called anywhere in the statement, each once. */
+  readonly calls: readonly string[];
+  /** kind 'transaction'. `readOnly`: BEGIN READ ONLY. `name`: of the savepoint. `chain`: AND CHAIN. */
+  readonly transaction?: {
+    readonly verb: TransactionVerb;
+    readonly readOnly?: boolean;
+    readonly name?: string;
+    readonly chain?: boolean;
+  };
+  /** kind 'set'. `name` in lower case (`timezone` for SET TIME ZONE). `value` absent: TO DEFAULT, FROM CURRENT or several values. */
+  readonly set?: {
+    readonly name: string;
+    readonly value?: string;
+    readonly local: boolean;
+    readonly toDefault?: boolean;
+  };
+  /** kinds 'show' and 'reset'; name 'all' for ALL. */
+  readonly show?: { readonly name: string };
+  readonly reset?: { readonly name: string };
+  /** kind 'discard': all | plans | sequences | temp. */
+  readonly discard?: { readonly what: string };
+  /** kinds prepare, execute, deallocate: the statement's name; absent for DEALLOCATE ALL. */
+  readonly prepared?: { readonly name?: string };
+  /** kind 'copy': to the client (out) or from it (in). */
+  readonly copy?: { readonly direction: 'in' | 'out' };
+  /** kind 'declare': WITH HOLD. */
+  readonly hold?: boolean;
+  /** CREATE TEMP, SELECT INTO TEMP. */
+  readonly temporary?: boolean;
+  /** What the statement gate forbids, with what to tell the client. */
+  readonly refuse?: { readonly sqlstate: string; readonly message: string; readonly hint?: string };
+}
+
+export interface Hints {
+  readonly tenant?: string;
+  readonly consistency?: string;
+}
+
+export interface Planner {
+  /** One plan per statement of the text, none for an empty one. Throws PlanError on a syntax error. */
+  plan(sql: string, catalogue: Catalogue): StatementPlan[];
+  /** Hints in a leading comment of the text. */
+  parseHints(sql: string): Hints;
+}
+
+/** A statement that the grammar refuses; `position` counts characters from 1, as Postgres does. */
+export class PlanError extends Error {
+  readonly sqlstate: string;
+  readonly hint: string | undefined;
+  readonly position: number | undefined;
+
+  constructor(sqlstate: string, message: string, options: { hint?: string; position?: number } = {}) {
+    super(message);
+    this.name = 'PlanError';
+    this.sqlstate = sqlstate;
+    this.hint = options.hint;
+    this.position = options.position;
+  }
+}
