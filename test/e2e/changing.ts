@@ -1,0 +1,224 @@
+/** What happens when the declared state changes: passwords, parameters, counts, a lost pod, and deletions that must be held. */
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import type { Cluster } from '#cluster/cluster.ts';
+import { roleSecretName } from '#core/names.ts';
+import { connect, readLogin, routerEndpoint } from '../../demo/application.ts';
+import { waitUntilReady } from '../../demo/installation.ts';
+
+const keyspace = 'shop';
+const patienceMs = 120_000;
+
+interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+export function changing(clusterOf: () => Cluster, namespace: string): void {
+  let cluster: Cluster;
+  before(() => {
+    cluster = clusterOf();
+  });
+
+  const kubectl = (...args: string[]): Promise<string> => cluster.kubectl([...args, '-n', namespace]);
+  const conditions = async (object: string): Promise<readonly Condition[]> =>
+    (JSON.parse(await kubectl('get', object, '-o', 'json')) as { status?: { conditions?: Condition[] } }).status
+      ?.conditions ?? [];
+
+  /** Polls until `look` returns something; fails with what it last saw. */
+  async function eventually<T>(
+    what: string,
+    look: () => Promise<T | undefined>,
+    seen: () => Promise<unknown> = async () => '',
+  ): Promise<T> {
+    const deadline = performance.now() + patienceMs;
+    for (;;) {
+      const found = await look();
+      if (found !== undefined) return found;
+      if (performance.now() > deadline)
+        assert.fail(`${what}: not seen within ${patienceMs / 1000} s; last: ${JSON.stringify(await seen())}`);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
+
+  const condition = (object: string, type: string, status: string): Promise<Condition> =>
+    eventually(
+      `${object} ${type}=${status}`,
+      async () => (await conditions(object)).find((found) => found.type === type && found.status === status),
+      () => conditions(object),
+    );
+
+  test('a password rotates on request, and the old one works meanwhile', async () => {
+    const eu = await routerEndpoint(cluster, namespace, keyspace, 'eu');
+    const old = await readLogin(cluster, namespace, keyspace, 'shop_app');
+    await kubectl('annotate', 'secret', roleSecretName(keyspace, 'shop_app'), 'meridian.db/rotate=once', '--overwrite');
+    const rotated = await eventually('a new password', async () => {
+      const now = await readLogin(cluster, namespace, keyspace, 'shop_app');
+      return now.password === old.password ? undefined : now;
+    });
+    // The Secret may be a moment ahead of the routers' own look-up.
+    const client = await eventually('a login with the new password', () => connect(eu, rotated).catch(() => undefined));
+    await client.end();
+    const withOld = await connect(eu, old);
+    await withOld.end();
+  });
+
+  test('a lost primary pod comes back at the same epoch and its tenants are served again', async () => {
+    const before = await kubectl(
+      'get',
+      'shard',
+      'shop-a',
+      '-o',
+      'jsonpath={.status.authority.epoch} {.status.authority.member} {.status.authority.incarnation}',
+    );
+    await kubectl('delete', 'pod', 'shop-a-eu-0', '--grace-period=0', '--force');
+    await condition('shard/shop-a', 'Ready', 'False').catch(() => undefined);
+    await waitUntilReady(cluster, namespace, patienceMs);
+    const afterwards = await kubectl(
+      'get',
+      'shard',
+      'shop-a',
+      '-o',
+      'jsonpath={.status.authority.epoch} {.status.authority.member} {.status.authority.incarnation}',
+    );
+    assert.equal(afterwards, before);
+    const login = await readLogin(cluster, namespace, keyspace, 'acme_app');
+    const eu = await routerEndpoint(cluster, namespace, keyspace, 'eu');
+    await eventually('a read after the restart', async () => {
+      const client = await connect(eu, login).catch(() => undefined);
+      if (client === undefined) return undefined;
+      const found = await client.query('select count(*) as n from products').catch(() => undefined);
+      await client.end();
+      return found;
+    });
+  });
+
+  test('a parameter that only a restart can change rolls over the followers, and the primary waits with a condition', async () => {
+    await kubectl(
+      'patch',
+      'shard',
+      'shop-a',
+      '--type=merge',
+      '-p',
+      '{"spec":{"postgres":{"parameters":{"max_connections":"210"}}}}',
+    );
+    const shows = async (pod: string): Promise<string> =>
+      (
+        await kubectl(
+          'exec',
+          pod,
+          '-c',
+          'postgres',
+          '--',
+          'psql',
+          '-h',
+          '/run/meridian/postgres',
+          '-U',
+          'meridian_agent',
+          '-d',
+          'postgres',
+          '-Atc',
+          'show max_connections',
+        ).catch(() => '')
+      ).trim();
+    for (const follower of ['shop-a-us-0', 'shop-a-ap-0']) {
+      await eventually(
+        `${follower} with the new value`,
+        async () => ((await shows(follower)) === '210' ? true : undefined),
+        () => shows(follower),
+      );
+    }
+    const pending = await condition('shard/shop-a', 'RolloutPending', 'True');
+    assert.match(pending.message, /shop-a-eu-0/);
+    assert.notEqual(await shows('shop-a-eu-0'), '210');
+  });
+
+  test('kubectl scale adds a follower, which clones, streams and is counted', async () => {
+    await kubectl('scale', 'regionalreplica', 'shop-b-ap', '--replicas=2');
+    await eventually(
+      'shop-b-ap-1 in the membership',
+      async () => {
+        const members = await kubectl('get', 'shard', 'shop-b', '-o', 'jsonpath={.status.membership.members[*].name}');
+        return members.split(' ').includes('shop-b-ap-1') ? true : undefined;
+      },
+      () => conditions('shard/shop-b'),
+    );
+    await kubectl('scale', 'regionalreplica', 'shop-b-ap', '--replicas=1');
+    await eventually('shop-b-ap-1 gone', async () => {
+      const pods = await kubectl('get', 'pods', '-o', 'name');
+      const members = await kubectl('get', 'shard', 'shop-b', '-o', 'jsonpath={.status.membership.members[*].name}');
+      return pods.includes('shop-b-ap-1') || members.includes('shop-b-ap-1') ? undefined : true;
+    });
+  });
+
+  test('what depends on other objects becomes a condition: a tenant of no shard, a shard in no region, too many acknowledgements', async () => {
+    await cluster.kubectl(
+      ['apply', '-n', namespace, '-f', '-'],
+      `
+apiVersion: meridian.db/v1alpha1
+kind: Tenant
+metadata: { name: lost }
+spec: { keyspace: shop, key: lost, shard: no-such-shard }
+---
+apiVersion: meridian.db/v1alpha1
+kind: Shard
+metadata: { name: shop-x }
+spec: { keyspace: shop, primaryRegion: nowhere, durability: { acknowledgements: 3 } }
+`,
+    );
+    const lost = await condition('tenant/lost', 'Ready', 'False');
+    assert.match(lost.message, /no-such-shard/);
+    const nowhere = await eventually('a condition that names the region', async () =>
+      (await conditions('shard/shop-x')).find((found) => found.status === 'False' && /nowhere/.test(found.message)),
+    );
+    assert.notEqual(nowhere.reason, '');
+    await eventually('a condition about acknowledgements', async () =>
+      (await conditions('shard/shop-x')).find((found) => found.status === 'False' && /acknowledg/i.test(found.message)),
+    );
+    await kubectl('delete', 'tenant/lost', 'shard/shop-x', '--timeout=60s');
+  });
+
+  test('a failed migration stops there and says so; mending it goes on', async () => {
+    const spec = JSON.parse(await kubectl('get', 'keyspace', keyspace, '-o', 'json')) as {
+      spec: { migrations: { name: string; sql?: string }[] };
+    };
+    const withMigration = (sql: string): string =>
+      JSON.stringify({ spec: { migrations: [...spec.spec.migrations, { name: '9999-notes', sql }] } });
+    await kubectl(
+      'patch',
+      'keyspace',
+      keyspace,
+      '--type=merge',
+      '-p',
+      withMigration('create table notes (id bigint primary key, body text)'),
+    );
+    const failed = await condition(`keyspace/${keyspace}`, 'MigrationsApplied', 'False');
+    assert.match(failed.message, /9999-notes/);
+    await kubectl(
+      'patch',
+      'keyspace',
+      keyspace,
+      '--type=merge',
+      '-p',
+      withMigration(
+        'create table notes (tenant_id text not null, id bigint not null, body text, primary key (tenant_id, id))',
+      ),
+    );
+    await condition(`keyspace/${keyspace}`, 'MigrationsApplied', 'True');
+    await waitUntilReady(cluster, namespace, patienceMs);
+  });
+
+  test('deleting a shard that still owns tenants is held, with a condition that names them', async () => {
+    await kubectl('delete', 'shard', 'shop-b', '--wait=false');
+    const held = await eventually('a condition about owned tenants', async () =>
+      (await conditions('shard/shop-b')).find(
+        (found) => /tenant/i.test(found.message) && /delet|own/i.test(`${found.reason} ${found.message}`),
+      ),
+    );
+    assert.ok(held.message.length > 0);
+    const phase = await kubectl('get', 'shard', 'shop-b', '-o', 'jsonpath={.metadata.deletionTimestamp}');
+    assert.notEqual(phase, '');
+  });
+}

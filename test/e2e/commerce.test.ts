@@ -1,0 +1,85 @@
+/**
+ * The main job on a real cluster: the commerce example, applied in three random orders, reaches the same state each time,
+ * once with the operator killed in the middle; the last one stays and is used as applications and people would use it.
+ * Every order's seed is in its test's name: put it into `MERIDIAN_E2E_SEED` to run the same orders again.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { type Cluster, ensureCluster } from '#cluster/cluster.ts';
+import { installMeridian, systemNamespace, waitUntilReady } from '../../demo/installation.ts';
+import { changing } from './changing.ts';
+import { applyOneByOne, deleteNamespace, exampleManifests, outcome, shuffled } from './example.ts';
+import { serving } from './serving.ts';
+
+const readyTimeoutMs = 300_000;
+const firstSeed = Number(process.env['MERIDIAN_E2E_SEED'] ?? Date.now() % 1_000_000);
+const orders = [
+  { namespace: 'e2e-a', seed: firstSeed, killOperator: false },
+  { namespace: 'e2e-b', seed: firstSeed + 1, killOperator: true },
+  { namespace: 'e2e-c', seed: firstSeed + 2, killOperator: false },
+] as const;
+const kept = orders[2].namespace;
+
+async function killOperators(cluster: Cluster): Promise<void> {
+  await cluster.kubectl([
+    'delete',
+    'pods',
+    '-n',
+    systemNamespace,
+    '-l',
+    'app.kubernetes.io/component=operator',
+    '--grace-period=0',
+    '--force',
+  ]);
+}
+
+describe('the commerce example', () => {
+  let cluster: Cluster;
+
+  before(async () => {
+    cluster = await ensureCluster();
+    await installMeridian(cluster);
+    for (const { namespace } of orders) await deleteNamespace(cluster, namespace);
+  });
+
+  after(async () => {
+    for (const { namespace } of orders) await deleteNamespace(cluster, namespace);
+  });
+
+  let expected: unknown;
+  for (const { namespace, seed, killOperator } of orders) {
+    test(`converges when its objects arrive in the order of seed ${seed}${killOperator ? ', with every operator killed in the middle' : ''}`, async () => {
+      await cluster.kubectl(['create', 'namespace', namespace]);
+      const manifests = shuffled(exampleManifests(), seed);
+      const middle = Math.floor(manifests.length / 2);
+      await applyOneByOne(cluster, namespace, manifests.slice(0, middle));
+      if (killOperator) await killOperators(cluster);
+      await applyOneByOne(cluster, namespace, manifests.slice(middle));
+      if (killOperator) {
+        // Once more while members initialise and clone, the time at which most is under way.
+        await new Promise((resolve) => setTimeout(resolve, 12_000));
+        await killOperators(cluster);
+      }
+      await waitUntilReady(cluster, namespace, readyTimeoutMs);
+      const reached = await outcome(cluster, namespace);
+      expected ??= reached;
+      assert.deepEqual(reached, expected);
+    });
+
+    if (namespace !== kept) {
+      test(`deleting namespace ${namespace} leaves nothing behind`, async () => {
+        await deleteNamespace(cluster, namespace);
+        const volumes = await cluster.kubectl([
+          'get',
+          'persistentvolumes',
+          '-o',
+          'jsonpath={range .items[*]}{.spec.claimRef.namespace}{"\\n"}{end}',
+        ]);
+        assert.ok(!volumes.split('\n').includes(namespace), 'volumes of a deleted namespace are still there');
+      });
+    }
+  }
+
+  describe('serves applications', () => serving(() => cluster, kept));
+  describe('follows changes', () => changing(() => cluster, kept));
+});

@@ -1,0 +1,118 @@
+/**
+ * The commerce example as the end-to-end tests use it: its objects one by one, applied in a seeded random order, and what
+ * must come out the same whichever order they arrived in.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments, stringify } from 'yaml';
+import type { Cluster } from '#cluster/cluster.ts';
+import { exampleFolder } from '../../demo/installation.ts';
+
+export interface Manifest {
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly spec?: Record<string, unknown>;
+}
+
+export function exampleManifests(): readonly Manifest[] {
+  return readdirSync(exampleFolder)
+    .filter((file) => file.endsWith('.yaml'))
+    .toSorted()
+    .flatMap((file) =>
+      parseAllDocuments(readFileSync(join(exampleFolder, file), 'utf8')).map(
+        (document) => document.toJS() as Manifest | null,
+      ),
+    )
+    .filter((manifest) => manifest !== null);
+}
+
+/** Fisher-Yates with a small seeded generator (mulberry32), so that a failing order can be run again. */
+export function shuffled<T>(items: readonly T[], seed: number): T[] {
+  let state = seed >>> 0;
+  const random = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const result = [...items];
+  for (let last = result.length - 1; last > 0; last -= 1) {
+    const other = Math.floor(random() * (last + 1));
+    [result[last], result[other]] = [result[other] as T, result[last] as T];
+  }
+  return result;
+}
+
+/** Applies every object by itself, in the given order. */
+export async function applyOneByOne(
+  cluster: Cluster,
+  namespace: string,
+  manifests: readonly Manifest[],
+): Promise<void> {
+  for (const manifest of manifests) await cluster.kubectl(['apply', '-n', namespace, '-f', '-'], stringify(manifest));
+}
+
+interface Listed {
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly spec: Record<string, unknown>;
+  readonly status?: {
+    readonly authority?: {
+      readonly member?: string;
+      readonly epoch: number;
+      readonly shard?: string;
+      readonly state: string;
+    };
+    readonly membership?: { readonly members: readonly { readonly name: string }[]; readonly acknowledgements: number };
+    readonly schemaVersion?: string;
+  };
+}
+
+/** What must be equal after every order: who leads, who acknowledges, how many tenants each shard has, which schema. */
+export async function outcome(cluster: Cluster, namespace: string): Promise<unknown> {
+  const text = await cluster.kubectl([
+    'get',
+    'keyspaces,shards,regionalreplicas,tenants',
+    '-n',
+    namespace,
+    '-o',
+    'json',
+  ]);
+  const items = (JSON.parse(text) as { items: readonly Listed[] }).items;
+  const of = (kind: string): readonly Listed[] =>
+    items.filter((item) => item.kind === kind).toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  const tenantsOf = (shard: string): number =>
+    of('Tenant').filter((tenant) => tenant.status?.authority?.shard === shard).length;
+  return {
+    keyspaces: of('Keyspace').map((keyspace) => ({
+      name: keyspace.metadata.name,
+      schemaVersion: keyspace.status?.schemaVersion,
+    })),
+    shards: of('Shard').map((shard) => ({
+      name: shard.metadata.name,
+      primary: shard.status?.authority?.member,
+      epoch: shard.status?.authority?.epoch,
+      state: shard.status?.authority?.state,
+      members: shard.status?.membership?.members.map((member) => member.name).toSorted(),
+      acknowledgements: shard.status?.membership?.acknowledgements,
+      tenants: tenantsOf(shard.metadata.name),
+    })),
+    wantedShards: of('Tenant')
+      .filter((tenant) => tenant.spec['shard'] !== undefined)
+      .map((tenant) => ({
+        name: tenant.metadata.name,
+        wanted: tenant.spec['shard'],
+        has: tenant.status?.authority?.shard,
+      })),
+    regionalReplicas: of('RegionalReplica').map((replica) => replica.metadata.name),
+    deployments: (await cluster.kubectl(['get', 'deployments,statefulsets,services', '-n', namespace, '-o', 'name']))
+      .trim()
+      .split('\n')
+      .toSorted(),
+  };
+}
+
+/** Deletes the namespace and waits until nothing of it is left. */
+export async function deleteNamespace(cluster: Cluster, namespace: string): Promise<void> {
+  await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait=true', '--timeout=180s']);
+}

@@ -1,0 +1,166 @@
+/** What applications see: psql, pgbench in all three modes and node-postgres, through routers, with TLS verified. */
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import type { Cluster } from '#cluster/cluster.ts';
+import {
+  connect,
+  type Login,
+  type RouterEndpoint,
+  readLogin,
+  routerEndpoint,
+  servedBy,
+} from '../../demo/application.ts';
+
+const keyspace = 'shop';
+const tenant = 'acme';
+
+/** Runs a Postgres client program in a member's pod, which has the keyspace's CA at hand. */
+async function inPod(cluster: Cluster, namespace: string, login: Login, ...command: string[]): Promise<string> {
+  return cluster.kubectl([
+    ...['exec', '-n', namespace, 'shop-a-eu-0', '-c', 'postgres', '--'],
+    ...[
+      'env',
+      `PGPASSWORD=${login.password}`,
+      `PGUSER=${login.user}`,
+      `PGDATABASE=${login.database}`,
+      'PGSSLMODE=verify-full',
+      'PGSSLROOTCERT=/etc/meridian/tls/ca.crt',
+    ],
+    ...command,
+  ]);
+}
+
+export function serving(clusterOf: () => Cluster, namespace: string): void {
+  let cluster: Cluster;
+  let login: Login;
+  let eu: RouterEndpoint;
+  let ap: RouterEndpoint;
+
+  before(async () => {
+    cluster = clusterOf();
+    login = await readLogin(cluster, namespace, keyspace, 'shop_app');
+    eu = await routerEndpoint(cluster, namespace, keyspace, 'eu');
+    ap = await routerEndpoint(cluster, namespace, keyspace, 'ap');
+  });
+
+  const insert = (sku: string): string =>
+    `insert into products (tenant_id, sku, name, price_cents, currency) values ('${tenant}', '${sku}', 'A product', 1999, 'EUR')`;
+
+  test('a row written through the eu router is read with eventual through the ap router, from a follower in ap', async () => {
+    const writer = await connect(eu, login, `-c meridian.tenant=${tenant}`);
+    const reader = await connect(ap, login, `-c meridian.tenant=${tenant}`);
+    try {
+      await writer.query(insert('across-regions'));
+      assert.equal((await servedBy(writer)).role, 'primary');
+      await reader.query("set meridian.consistency = 'eventual'");
+      const deadline = performance.now() + 5_000;
+      for (;;) {
+        const found = await reader.query("select name from products where sku = 'across-regions'");
+        const by = await servedBy(reader);
+        assert.deepEqual({ region: by.region, role: by.role }, { region: 'ap', role: 'follower' });
+        if (found.rowCount === 1) break;
+        assert.ok(performance.now() < deadline, 'the row did not reach the follower within 5 s');
+      }
+    } finally {
+      await writer.end();
+      await reader.end();
+    }
+  });
+
+  test('a strong read through the ap router is answered by the primary', async () => {
+    const client = await connect(ap, login, `-c meridian.tenant=${tenant}`);
+    try {
+      const found = await client.query("select name from products where sku = 'across-regions'");
+      assert.equal(found.rowCount, 1);
+      assert.equal((await servedBy(client)).role, 'primary');
+    } finally {
+      await client.end();
+    }
+  });
+
+  test('psql lists tables and reads a tenant’s rows', async () => {
+    const conninfo = `host=${eu.host} options='-c meridian.tenant=${tenant}'`;
+    const described = await inPod(cluster, namespace, login, 'psql', conninfo, '-c', '\\d products');
+    assert.match(described, /tenant_id/);
+    const rows = await inPod(
+      cluster,
+      namespace,
+      login,
+      'psql',
+      conninfo,
+      '-Atc',
+      "select tenant_id from products where sku = 'across-regions'",
+    );
+    assert.equal(rows.trim(), tenant);
+  });
+
+  for (const mode of ['simple', 'extended', 'prepared'] as const) {
+    test(`pgbench -M ${mode} with a tenant-keyed script runs without an error`, async () => {
+      const script = `select count(*) from products where tenant_id = '${tenant}' and sku = 'sku-' || :n;`;
+      const output = await inPod(
+        cluster,
+        namespace,
+        login,
+        ...[
+          'bash',
+          '-c',
+          `printf '%s\\n' '\\set n random(1, 10)' "$1" > /tmp/read.sql && exec pgbench -n -f /tmp/read.sql -M ${mode} -c 4 -j 1 -t 250 "host=${eu.host}"`,
+          'pgbench',
+          script,
+        ],
+      );
+      assert.match(output, /number of transactions actually processed: 1000\/1000/);
+      assert.match(output, /number of failed transactions: 0/);
+    });
+  }
+
+  test('a node-postgres program works with transactions, parameters and a login fixed to one tenant', async () => {
+    const fixed = await readLogin(cluster, namespace, keyspace, 'acme_app');
+    const client = await connect(eu, fixed);
+    try {
+      await client.query('begin');
+      await client.query(
+        'insert into products (tenant_id, sku, name, price_cents, currency) values ($1, $2, $3, $4, $5)',
+        [tenant, 'by-node', 'Node', 5, 'EUR'],
+      );
+      const mine = await client.query('select count(*)::int as n from products');
+      await client.query('rollback');
+      assert.ok(Number(mine.rows[0].n) >= 1);
+      const others = await client
+        .query('select count(*)::int as n from products where tenant_id <> $1', [tenant])
+        .catch((error: { code: string }) => error);
+      assert.ok('code' in others || others.rows[0].n === 0, 'rows of another tenant were seen');
+    } finally {
+      await client.end();
+    }
+  });
+
+  const refused = [
+    { name: 'an unknown tenant', sql: "/* tenant='nobody-knows' */ select * from products", code: 'MD002' },
+    { name: 'tenant tables with no tenant', sql: 'select * from products', code: 'MD003' },
+    {
+      name: 'a level that comes later',
+      sql: `/* tenant='${tenant}',consistency='causal' */ select * from products`,
+      code: '0A000',
+    },
+    { name: 'a syntax error', sql: 'selec 1', code: '42601' },
+  ];
+  for (const { name, sql, code } of refused) {
+    test(`${name} is refused with ${code}, and the session goes on`, async () => {
+      const client = await connect(eu, login);
+      try {
+        await assert.rejects(client.query(sql), (error: { code?: string }) => {
+          assert.equal(error.code, code);
+          return true;
+        });
+        assert.equal((await client.query('select 1 as one')).rows[0].one, 1);
+      } finally {
+        await client.end();
+      }
+    });
+  }
+
+  test('a wrong password is refused with 28P01', async () => {
+    await assert.rejects(connect(eu, { ...login, password: 'wrong' }), { code: '28P01' });
+  });
+}
