@@ -1,0 +1,59 @@
+/**
+ * The part of a Keyspace that says who may log in, and for which tenants.
+ * A role fixed to one tenant is pinned by its login; one of several chooses by `meridian.tenant` (docs/design.md, section 5).
+ */
+import { z } from 'zod';
+import { ruled } from './rule.ts';
+import { tenantKey } from './tenant.ts';
+
+const reservedRoles = ['none', 'postgres', 'public'];
+const roleForm = /^[a-z_]([a-z0-9_]*[a-z0-9])?$/;
+
+/** A role's name: also part of a Secret's name (with _ as -), which can't end with a hyphen. */
+export const roleName = () =>
+  ruled(
+    z.string().min(1).max(41),
+    {
+      cel: "self.matches('^[a-z_]([a-z0-9_]*[a-z0-9])?$') && self != '_'",
+      message: "a role's name is lower-case letters, digits and _, starts with a letter or _, and does not end with _",
+      holds: (name) => roleForm.test(name) && name !== '_',
+    },
+    {
+      cel: `!self.startsWith('pg_') && !self.startsWith('meridian') && !(self in [${reservedRoles.map((name) => `'${name}'`).join(', ')}])`,
+      message:
+        "names that start with pg_ or meridian, and none, postgres and public, are Postgres' or Meridian's own: choose another",
+      holds: (name) => !name.startsWith('pg_') && !name.startsWith('meridian') && !reservedRoles.includes(name),
+    },
+  );
+
+const role = ruled(
+  z.strictObject({
+    name: roleName().describe('Name of the role, with which applications log in. 41 characters at most.'),
+    tenants: z
+      .array(tenantKey())
+      .min(1)
+      .max(100)
+      .meta({ 'x-kubernetes-list-type': 'set' })
+      .optional()
+      .describe(
+        'Keys of the tenants that the role may act for. With one, the role is fixed to it and needs to say nothing; with ' +
+          'several, each session chooses (SET meridian.tenant).',
+      ),
+    anyTenant: z
+      .literal(true)
+      .optional()
+      .describe('True: the role may act for any tenant; each session or statement says for which.'),
+  }),
+  {
+    cel: 'has(self.tenants) != has(self.anyTenant)',
+    message: 'a role acts for exactly one of tenants (a list of keys) or anyTenant (true): give one of the two',
+    holds: ({ tenants, anyTenant }) => (tenants === undefined) !== (anyTenant === undefined),
+  },
+);
+
+export const roles = z
+  .array(role)
+  .max(200)
+  .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] });
+
+export type KeyspaceRole = z.output<typeof role>;

@@ -1,0 +1,75 @@
+/**
+ * The part of a Keyspace that says where routers run and how clients reach them.
+ */
+import { z } from 'zod';
+import { reference } from './object.ts';
+import { resources } from './quantity.ts';
+import { ruled } from './rule.ts';
+
+export const serviceTypes = ['ClusterIP', 'NodePort', 'LoadBalancer'] as const;
+
+const routerRegion = ruled(
+  z.strictObject({
+    region: reference('region').describe('The Region whose nodes they run on.'),
+    replicas: z
+      .int()
+      .min(0)
+      .max(100)
+      .default(1)
+      .describe(
+        'How many router pods, 0 to 100. 2 or more let clients reconnect at once when one goes away. Default: 1.',
+      ),
+    resources: resources.optional().describe('CPU and memory of each router pod. Left out: no requests and no limits.'),
+    serviceType: z
+      .enum(serviceTypes)
+      .default('ClusterIP')
+      .describe(
+        'How clients reach them: ClusterIP (within the cluster), NodePort (a port on every node) or LoadBalancer. ' +
+          'Default: ClusterIP.',
+      ),
+    nodePort: z
+      .int()
+      .min(1)
+      .max(65_535)
+      .optional()
+      .describe('The port on every node, for the types NodePort and LoadBalancer. Left out: the cluster chooses.'),
+  }),
+  {
+    cel: "!has(self.nodePort) || self.serviceType != 'ClusterIP'",
+    message: 'nodePort needs serviceType NodePort or LoadBalancer: a ClusterIP service has no port on the nodes',
+    holds: ({ nodePort, serviceType }) => nodePort === undefined || serviceType !== 'ClusterIP',
+  },
+);
+
+export const routers = z.strictObject({
+  regions: ruled(
+    z
+      .array(routerRegion)
+      .max(64)
+      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['region'] }),
+    {
+      cel: 'self.all(r, !has(r.nodePort) || self.exists_one(o, has(o.nodePort) && o.nodePort == r.nodePort))',
+      message: 'two regions ask for the same nodePort: a node port belongs to one Service of the cluster',
+      holds: (list) => {
+        const asked = list.flatMap(({ nodePort }) => (nodePort === undefined ? [] : [nodePort]));
+        return new Set(asked).size === asked.length;
+      },
+    },
+  )
+    .default([])
+    .describe(
+      'The regions that have routers, each with a Deployment and a Service KEYSPACE-router-REGION. Default: none.',
+    ),
+  poolSize: z
+    .int()
+    .min(1)
+    .max(1000)
+    .default(10)
+    .describe('Postgres connections that one router keeps at most for each role and member, 1 to 1000. Default: 10.'),
+  maxClients: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(1000)
+    .describe('Client connections that one router accepts at most, 1 to 100000. Default: 1000.'),
+});
