@@ -134,7 +134,7 @@ export class Transport {
         timeout: 5_000,
         rejectUnauthorized: credentials.verifyServer,
         ...(credentials.ca === undefined ? {} : { ca: credentials.ca }),
-        ...(credentials.clientCertificate ?? {}),
+        ...credentials.clientCertificate,
         ...(credentials.serverName === undefined ? {} : { servername: credentials.serverName }),
       },
     });
@@ -155,7 +155,7 @@ const sameTls = (one: Credentials, other: Credentials): boolean =>
 function urlOf(server: string, request: KubeRequest): string {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) query.set(name, `${value}`);
-  return query.size === 0 ? `${server}${request.path}` : `${server}${request.path}?${query}`;
+  return query.size === 0 ? `${server}${request.path}` : `${server}${request.path}?${query.toString()}`;
 }
 
 const described = (request: KubeRequest): string => `${request.method} ${request.path}`;
