@@ -24,9 +24,6 @@ export interface MemberPodWish {
   readonly resources?: ContainerResources | undefined;
 }
 
-/** What a member asks for where nothing is said: enough to be scheduled fairly, never to be the first to be evicted. */
-export const defaultResources: ContainerResources = { requests: { cpu: '100m', memory: '256Mi' } };
-
 /**
  * How long a pod may take to stop. A primary's fast shutdown ends sessions, writes a checkpoint and waits for its followers;
  * past this the kubelet kills it, and the next start recovers from the log.
@@ -98,7 +95,7 @@ function postgresContainer({ place, image, resources }: MemberPodWish): Containe
       { name: 'MERIDIAN_REGIONAL_REPLICA', value: place.regionalReplica },
       { name: 'PGDATA', value: memberPaths.pgdata },
     ],
-    resources: resources ?? defaultResources,
+    resources: resources ?? {},
     securityContext: {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,

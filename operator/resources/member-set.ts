@@ -51,7 +51,8 @@ export function memberStatefulSet(wish: MemberSetWish, present?: StatefulSet): S
       revisionHistoryLimit: 3,
       selector: { matchLabels: memberSetSelector(place) },
       template: memberPodTemplate(wish),
-      persistentVolumeClaimRetentionPolicy: { whenDeleted: wish.deletionPolicy, whenScaled: wish.deletionPolicy },
+      // Scaling down is not deleting: the volumes stay, whatever the policy says.
+      persistentVolumeClaimRetentionPolicy: { whenDeleted: wish.deletionPolicy, whenScaled: 'Retain' },
       volumeClaimTemplates: presentClaims(present) ?? claimTemplates(wish),
     },
   };
