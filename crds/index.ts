@@ -42,4 +42,4 @@ export const kinds: readonly Kind[] = [
   shardKind,
   regionalReplicaKind,
   tenantKind,
-] as unknown as readonly Kind[];
+] as readonly Kind[];

@@ -3,6 +3,7 @@
  */
 import { z } from 'zod';
 import { tableName } from './keyspace-schema.ts';
+import { atomicListOf } from './list.ts';
 import { ruled } from './rule.ts';
 
 export const consistencyLevels = ['strong', 'causal', 'bounded', 'eventual'] as const;
@@ -54,7 +55,7 @@ export const consistency = ruled(
       .default('strong')
       .describe(`The level of every other read: ${levels}. Default: strong.`),
     maxStalenessMs: maxStalenessMs(),
-    rules: ruled(z.array(rule).max(100).meta({ 'x-kubernetes-list-type': 'atomic' }), {
+    rules: ruled(atomicListOf(rule, 100), {
       cel: 'self.all(r, self.exists_one(o, (has(r.table) && has(o.table) && o.table == r.table) || (has(r.workflow) && has(o.workflow) && o.workflow == r.workflow) || (has(r.role) && has(o.role) && o.role == r.role)))',
       message: 'two rules are for the same table, workflow or role: keep one',
       holds: (list) =>

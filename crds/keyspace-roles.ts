@@ -3,6 +3,7 @@
  * A role fixed to one tenant is pinned by its login; one of several chooses by `meridian.tenant` (docs/design.md, section 5).
  */
 import { z } from 'zod';
+import { mapOf, setOf } from './list.ts';
 import { ruled } from './rule.ts';
 import { tenantKey } from './tenant.ts';
 
@@ -29,15 +30,12 @@ export const roleName = () =>
 const role = ruled(
   z.strictObject({
     name: roleName().describe('Name of the role, with which applications log in. 41 characters at most.'),
-    tenants: z
-      .array(tenantKey())
+    tenants: setOf(tenantKey(), 64)
       .min(1)
-      .max(100)
-      .meta({ 'x-kubernetes-list-type': 'set' })
       .optional()
       .describe(
         'Keys of the tenants that the role may act for. With one, the role is fixed to it and needs to say nothing; with ' +
-          'several, each session chooses (SET meridian.tenant).',
+          'several (64 at most), each session chooses (SET meridian.tenant).',
       ),
     anyTenant: z
       .literal(true)
@@ -51,9 +49,6 @@ const role = ruled(
   },
 );
 
-export const roles = z
-  .array(role)
-  .max(200)
-  .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] });
+export const roles = mapOf(role, 'name', 200);
 
 export type KeyspaceRole = z.output<typeof role>;

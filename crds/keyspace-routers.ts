@@ -2,6 +2,7 @@
  * The part of a Keyspace that says where routers run and how clients reach them.
  */
 import { z } from 'zod';
+import { mapOf } from './list.ts';
 import { reference } from './object.ts';
 import { resources } from './quantity.ts';
 import { ruled } from './rule.ts';
@@ -42,20 +43,14 @@ const routerRegion = ruled(
 );
 
 export const routers = z.strictObject({
-  regions: ruled(
-    z
-      .array(routerRegion)
-      .max(64)
-      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['region'] }),
-    {
-      cel: 'self.all(r, !has(r.nodePort) || self.exists_one(o, has(o.nodePort) && o.nodePort == r.nodePort))',
-      message: 'two regions ask for the same nodePort: a node port belongs to one Service of the cluster',
-      holds: (list) => {
-        const asked = list.flatMap(({ nodePort }) => (nodePort === undefined ? [] : [nodePort]));
-        return new Set(asked).size === asked.length;
-      },
+  regions: ruled(mapOf(routerRegion, 'region', 64), {
+    cel: 'self.all(r, !has(r.nodePort) || self.exists_one(o, has(o.nodePort) && o.nodePort == r.nodePort))',
+    message: 'two regions ask for the same nodePort: a node port belongs to one Service of the cluster',
+    holds: (list) => {
+      const asked = list.flatMap(({ nodePort }) => (nodePort === undefined ? [] : [nodePort]));
+      return new Set(asked).size === asked.length;
     },
-  )
+  })
     .default([])
     .describe(
       'The regions that have routers, each with a Deployment and a Service KEYSPACE-router-REGION. Default: none.',

@@ -2,6 +2,7 @@
  * The part of a Keyspace that says what its tables are: migrations and reference tables, and how names are spelled.
  */
 import { z } from 'zod';
+import { mapOf, setOf } from './list.ts';
 import { ruled } from './rule.ts';
 
 const identifierForm = /^[a-z_][a-z0-9_]*$/;
@@ -35,7 +36,7 @@ export const tableName = () =>
 export const qualified = (table: string): string => (table.includes('.') ? table : `public.${table}`);
 
 export const referenceTables = ruled(
-  z.array(tableName()).max(200).meta({ 'x-kubernetes-list-type': 'set' }),
+  setOf(tableName(), 200),
   {
     cel: "self.all(t, t.contains('.') || !(('public.' + t) in self))",
     message: 'a reference table is listed twice, with and without its schema public: keep one',
@@ -85,14 +86,8 @@ const migration = ruled(
 const ascending = (names: readonly string[]): boolean =>
   names.every((name, index) => index === 0 || (names[index - 1] ?? '') < name);
 
-export const migrations = ruled(
-  z
-    .array(migration)
-    .max(500)
-    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }),
-  {
-    cel: 'self.map(m, m.name).isSorted()',
-    message: 'migrations run in the order of their names: list them in that order (0001-..., 0002-...)',
-    holds: (list) => ascending(list.map(({ name }) => name)),
-  },
-);
+export const migrations = ruled(mapOf(migration, 'name', 500), {
+  cel: 'self.all(i, m, i == 0 || self[i - 1].name < m.name)',
+  message: 'migrations run in the order of their names: list them in that order (0001-..., 0002-...)',
+  holds: (list) => ascending(list.map(({ name }) => name)),
+});

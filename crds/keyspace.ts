@@ -9,6 +9,7 @@ import { roles } from './keyspace-roles.ts';
 import { routers } from './keyspace-routers.ts';
 import { databaseNameMessage, identifier, isIdentifier, migrations, referenceTables } from './keyspace-schema.ts';
 import { ageColumn, defineKind, messageColumn, phaseColumn } from './kind.ts';
+import { mapOf } from './list.ts';
 import { deletionPolicies, type MeridianManifest, type MeridianObject, nameLimits, statusBase } from './object.ts';
 import { immutable, ruled } from './rule.ts';
 
@@ -103,10 +104,7 @@ const appliedShard = z.strictObject({
 export const keyspaceStatus = z
   .strictObject({
     ...statusBase,
-    shards: z
-      .array(appliedShard)
-      .max(1000)
-      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] })
+    shards: mapOf(appliedShard, 'name', 1000)
       .optional()
       .describe('The shards of the keyspace, and how far each has got.'),
     schemaVersion: z.string().max(100).optional().describe('Name of the last migration that every shard has applied.'),
@@ -118,28 +116,26 @@ export const keyspaceStatus = z
       })
       .optional()
       .describe('The migration that failed, while one has: nothing after it runs until it is corrected.'),
-    roles: z
-      .array(
-        z.strictObject({
-          name: z.string().max(41).describe('Name of the role.'),
-          secret: z.string().max(253).describe('Name of the Secret with everything that an application needs.'),
-        }),
-      )
-      .max(200)
-      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] })
+    roles: mapOf(
+      z.strictObject({
+        name: z.string().max(41).describe('Name of the role.'),
+        secret: z.string().max(253).describe('Name of the Secret with everything that an application needs.'),
+      }),
+      'name',
+      200,
+    )
       .optional()
       .describe('The roles that exist on every shard.'),
-    routers: z
-      .array(
-        z.strictObject({
-          region: z.string().max(nameLimits.region).describe('The region.'),
-          replicas: z.int().min(0).max(1000).describe('Router pods wanted.'),
-          ready: z.int().min(0).max(1000).describe('Router pods that are ready.'),
-          address: z.string().max(255).describe('Where clients connect: host and port.'),
-        }),
-      )
-      .max(64)
-      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['region'] })
+    routers: mapOf(
+      z.strictObject({
+        region: z.string().max(nameLimits.region).describe('The region.'),
+        replicas: z.int().min(0).max(1000).describe('Router pods wanted.'),
+        ready: z.int().min(0).max(1000).describe('Router pods that are ready.'),
+        address: z.string().max(255).describe('Where clients connect: host and port.'),
+      }),
+      'region',
+      64,
+    )
       .optional()
       .describe('The routers, by region.'),
   })

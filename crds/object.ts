@@ -3,6 +3,7 @@
  * What a kind means is in that kind's own file; how a CRD is made of it is in `manifest.ts` and `generate.ts`.
  */
 import { z } from 'zod';
+import { mapOf } from './list.ts';
 import { ruled } from './rule.ts';
 
 /** Metadata as the API server returns it. */
@@ -99,12 +100,7 @@ export const statusBase = {
     .max(Number.MAX_SAFE_INTEGER)
     .optional()
     .describe('The metadata.generation of the spec that this status is about.'),
-  conditions: z
-    .array(condition)
-    .max(32)
-    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] })
-    .optional()
-    .describe('The state in detail; one entry for each type.'),
+  conditions: mapOf(condition, 'type', 32).optional().describe('The state in detail; one entry for each type.'),
 } as const;
 
 /** Most characters of an object's name, by kind. Services, pods and labels are named after them and have 63 at most. */

@@ -50,7 +50,7 @@ export const storageSize = ruled(z.string().min(1).max(20), {
 });
 
 const amount = (least: string, most: string, message: string) =>
-  ruled(z.union([z.int(), z.string().max(20)]), {
+  ruled(z.union([z.int(), z.string().max(20)]).meta({ maxLength: 20 }), {
     cel: `type(self) == int ? self > 0 && quantity(string(self)).compareTo(quantity('${most}')) <= 0 : isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('${least}')) >= 0 && quantity(string(self)).compareTo(quantity('${most}')) <= 0`,
     message,
     holds: (value) => between(String(value), least, most),

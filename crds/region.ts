@@ -4,24 +4,25 @@
  */
 import { z } from 'zod';
 import { ageColumn, defineKind, phaseColumn } from './kind.ts';
+import { atomicListOf } from './list.ts';
 import { type MeridianManifest, type MeridianObject, nameLimits, reference, statusBase } from './object.ts';
+import { ruled } from './rule.ts';
 
 const labelKeyForm = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 
 export const regionSpec = z
   .strictObject({
-    nodeSelector: z
-      .record(z.string().min(1).max(317).regex(labelKeyForm), z.string().max(63))
-      .meta({ maxProperties: 16 })
+    nodeSelector: ruled(z.record(z.string(), z.string().max(63)).meta({ maxProperties: 16 }), {
+      cel: `self.all(key, key.size() <= 317 && key.matches('${labelKeyForm.source.replaceAll('\\/', '/')}'))`,
+      message: 'spec.nodeSelector has a key that is no label key, such as topology.kubernetes.io/region',
+      holds: (labels) => Object.keys(labels).every((key) => key.length <= 317 && labelKeyForm.test(key)),
+    })
       .optional()
       .describe(
         'Labels of the nodes of this region. Every member and router of the region runs on nodes that have all of them. ' +
           'Default: topology.kubernetes.io/region with the name of this object.',
       ),
-    proximity: z
-      .array(reference('region'))
-      .max(63)
-      .meta({ 'x-kubernetes-list-type': 'atomic' })
+    proximity: atomicListOf(reference('region'), 63)
       .default([])
       .describe(
         'The other regions, nearest first, without this one. Routers here prefer followers in this order, after those in ' +

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ageColumn, defineKind, messageColumn, phaseColumn } from './kind.ts';
+import { mapOf } from './list.ts';
 import {
   incarnation,
   type MeridianManifest,
@@ -76,10 +77,7 @@ export const regionalReplicaStatus = z
       .optional()
       .describe('Pods that are ready: Postgres runs and follows, or leads.'),
     selector: z.string().max(1024).optional().describe('Label selector of the pods, for the scale subresource.'),
-    members: z
-      .array(memberStatus)
-      .max(64)
-      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] })
+    members: mapOf(memberStatus, 'name', 64)
       .optional()
       .describe('The members, by name. Changes only when a pod does; lag is not here.'),
   })

@@ -32,12 +32,12 @@ const validationsOf = (schema: z.ZodType): readonly Validation[] => {
 export function ruled<S extends z.ZodType>(schema: S, ...rules: readonly Rule<z.output<S>>[]): S {
   const checked = rules.reduce<S>((current, rule) => {
     const { holds } = rule;
-    return holds ? current.refine((value) => holds(value as z.output<S>), { message: rule.message }) : current;
+    return holds ? current.refine((value) => holds(value), { message: rule.message }) : current;
   }, schema);
   return checked.meta({
     ...schema.meta(),
     [validationsKey]: [...validationsOf(schema), ...rules.map(({ cel, message }) => ({ rule: cel, message }))],
-  }) as S;
+  });
 }
 
 /** A transition rule: the value never changes once it is set. `what` names the field for people. */

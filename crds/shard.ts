@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { ageColumn, defineKind, messageColumn, phaseColumn } from './kind.ts';
+import { atomicListOf, mapOf } from './list.ts';
 import {
   deletionPolicies,
   incarnation,
@@ -130,11 +131,9 @@ export const memberIdentity = z.strictObject({
 
 export const shardMembership = z.strictObject({
   generation: count().min(1).describe('Grows with every change of the membership; 1 at first.'),
-  members: z
-    .array(memberIdentity)
-    .max(64)
-    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] })
-    .describe('Those who count: the primary, and the followers whose acknowledgements do.'),
+  members: mapOf(memberIdentity, 'name', 64).describe(
+    'Those who count: the primary, and the followers whose acknowledgements do.',
+  ),
   acknowledgements: z.int().min(0).max(8).describe('k as it holds now; the wish is in spec.durability.'),
 });
 
@@ -154,10 +153,7 @@ export const shardStatus = z
     ...statusBase,
     authority: shardAuthority.optional().describe('The right to accept writes, and who has it.'),
     membership: shardMembership.optional().describe('Whose acknowledgements, promises and grants count.'),
-    history: z
-      .array(historyEntry)
-      .max(1000)
-      .meta({ 'x-kubernetes-list-type': 'atomic' })
+    history: atomicListOf(historyEntry, 1000)
       .optional()
       .describe('Every epoch so far, oldest first: decides what a position of an older epoch means.'),
     systemIdentifier: z

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ageColumn, defineKind, messageColumn, phaseColumn } from './kind.ts';
+import { setOf } from './list.ts';
 import {
   deletionPolicies,
   type MeridianManifest,
@@ -63,11 +64,8 @@ export const tenantSpec = z
         'The Shard on which the tenant should live. Left out: the operator places it on the least loaded one that ' +
           'allowedRegions permits, and it may be moved later.',
       ),
-    allowedRegions: z
-      .array(reference('region'))
+    allowedRegions: setOf(reference('region'), 64)
       .min(1)
-      .max(64)
-      .meta({ 'x-kubernetes-list-type': 'set' })
       .optional()
       .describe(
         "Residency: the tenant's rows may lie in these regions only. A shard fits if every region in which it has a " +

@@ -1,0 +1,31 @@
+/**
+ * Lists with the meaning that Kubernetes gives them: sets and maps whose entries server-side apply merges one by one
+ * and of which the API server refuses duplicates, and atomic lists that are replaced whole.
+ * Source: Kubernetes documentation, "Server-Side Apply", section "Merge strategy".
+ */
+import { z } from 'zod';
+
+const withoutDuplicates = <T>(list: readonly T[], keyOf: (entry: T) => unknown): boolean =>
+  new Set(list.map(keyOf)).size === list.length;
+
+/** A list in which every scalar occurs once. */
+export const setOf = <T extends z.ZodType>(entry: T, most: number) =>
+  z
+    .array(entry)
+    .max(most)
+    .refine((list) => withoutDuplicates(list, (one) => one), { message: 'Duplicate value' })
+    .meta({ 'x-kubernetes-list-type': 'set' });
+
+/** A list of objects in which every value of the field `key` occurs once. */
+export const mapOf = <T extends z.ZodObject>(entry: T, key: keyof z.output<T> & string, most: number) =>
+  z
+    .array(entry)
+    .max(most)
+    .refine((list) => withoutDuplicates(list, (one) => (one as Record<string, unknown>)[key]), {
+      message: 'Duplicate value',
+    })
+    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': [key] });
+
+/** A list that is replaced whole, and in which order may matter. */
+export const atomicListOf = <T extends z.ZodType>(entry: T, most: number) =>
+  z.array(entry).max(most).meta({ 'x-kubernetes-list-type': 'atomic' });
