@@ -143,11 +143,9 @@ export class LeaderElection {
         break;
       }
     }
-    try {
-      await leading;
-    } finally {
-      if (isHeld()) await this.#release(held);
-    }
+    // Where it threw, something of it may still be acting: then the lease is left to run out.
+    await leading;
+    if (isHeld()) await this.#release(held);
   }
 
   async #renew(held: Held): Promise<Held | undefined> {

@@ -9,10 +9,10 @@
  */
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import type { KubeApi } from '../../kube/client.ts';
-import type { Condition, Finding } from '../../kube/conditions.ts';
-import type { ResourceType } from '../../kube/kinds.ts';
-import type { KubeObject, ObjectKey, Stored } from '../../kube/objects.ts';
+import type { KubeApi } from '#kube/client.ts';
+import type { Condition, Finding } from '#kube/conditions.ts';
+import type { ResourceType } from '#kube/kinds.ts';
+import type { KubeObject, ObjectKey, Stored } from '#kube/objects.ts';
 
 /** What every kind's status has in common. The runtime writes `observedGeneration` and merges `conditions`. */
 export interface StatusBase {
