@@ -9,7 +9,7 @@ import { caSecretName, labels, managedByValue } from '#core/names.ts';
 import type { KubeApi } from '#kube/client.ts';
 import { ApiError } from '#kube/errors.ts';
 import { type Secret, secrets } from '#kube/kinds.ts';
-import { controllerReference, type KubeObject, type ObjectMeta, type Stored } from '#kube/objects.ts';
+import type { KubeObject, ObjectMeta, Stored } from '#kube/objects.ts';
 import { type CaProblem, type KeyspaceCa, makeCa, readCa } from './authority.ts';
 import { validityOf } from './key-pair.ts';
 import { type CertificateWish, issueCertificate, type ReissueReason, reissueReason } from './leaf.ts';
@@ -34,7 +34,11 @@ export const encoded = (texts: Readonly<Record<string, string>>): Record<string,
   Object.fromEntries(Object.entries(texts).map(([key, text]) => [key, Buffer.from(text, 'utf8').toString('base64')]));
 
 /** The keyspace's authority, made on first use. @throws BrokenAuthorityError, ApiError */
-export async function ensureKeyspaceCa(kube: KubeApi, keyspace: Stored<KubeObject>, now: Date): Promise<KeyspaceCa> {
+export async function ensureKeyspaceCa(
+  kube: KubeApi,
+  keyspace: Pick<KubeObject, 'metadata'>,
+  now: Date,
+): Promise<KeyspaceCa> {
   const { namespace = '', name } = keyspace.metadata;
   const client = kube.of(secrets);
   const reference = { namespace, name: caSecretName(name) };
@@ -48,7 +52,7 @@ export async function ensureKeyspaceCa(kube: KubeApi, keyspace: Stored<KubeObjec
       metadata: {
         ...reference,
         labels: { [labels.managedBy]: managedByValue, [labels.component]: 'authority', [labels.keyspace]: name },
-        ownerReferences: [controllerReference(keyspace)],
+        // No owner: with deletionPolicy Retain it outlives the Keyspace, which deletes it otherwise.
       },
       type: 'Opaque',
       data: encoded({ 'ca.crt': ca.bundle, 'ca.key': ca.signer.privateKey }),
