@@ -1,3 +1,4 @@
+/** The committed CRD YAML: up to date, complete, bounded and described. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';

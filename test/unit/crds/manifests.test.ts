@@ -1,3 +1,4 @@
+/** Manifests that are fine are accepted offline, and those that the API server refuses are refused offline, too. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { kinds } from '#crds/index.ts';

@@ -1,3 +1,4 @@
+/** Kubernetes quantities as numbers. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { quantityValue } from '#crds/index.ts';
