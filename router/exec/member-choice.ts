@@ -1,0 +1,61 @@
+/**
+ * Which members may serve a route, best first: pure. The caller takes the first that gives it a connection.
+ * - writes, transactions that may write, and strong reads: the primary, nobody else;
+ * - eventual reads: followers, nearest first, then the primary;
+ * - statements of no tenant: any member, nearest first.
+ */
+import { RouterError } from '../errors.ts';
+import { type ClusterMap, distance, type MemberView, membersOf } from '../map/map.ts';
+import type { Route } from './route.ts';
+
+export interface ChoiceInput {
+  readonly map: ClusterMap;
+  /** Region of this router. */
+  readonly region: string;
+  /** False for members that could not be reached a moment ago. */
+  readonly isReachable: (member: string) => boolean;
+  /** Member that served this session's last read of that shard: staying there keeps its reads monotonic. */
+  readonly previous: string | undefined;
+}
+
+export interface ChosenMember {
+  readonly member: MemberView;
+  readonly isPrimary: boolean;
+}
+
+/** @throws RouterError NoMember when none can serve. */
+export function chooseMembers(route: Pick<Route, 'shard' | 'primaryOnly' | 'level'>, input: ChoiceInput): ChosenMember[] {
+  const { map } = input;
+  const shards = route.shard === undefined ? [...map.shards.keys()] : [route.shard];
+  const candidates: ChosenMember[] = [];
+  for (const name of shards) {
+    const primary = map.shards.get(name)?.primary;
+    for (const member of membersOf(map, name)) {
+      const isPrimary = member.name === primary;
+      if (route.primaryOnly ? isPrimary : member.ready || isPrimary) candidates.push({ member, isPrimary });
+    }
+  }
+  if (candidates.length === 0) {
+    const whose = route.shard === undefined ? 'the keyspace' : `shard "${route.shard}"`;
+    throw new RouterError('NoMember', `${whose} has no ${route.primaryOnly ? 'primary' : 'member'} that can serve this now`);
+  }
+  const rank = ({ member, isPrimary }: ChosenMember): readonly number[] => [
+    input.isReachable(member.name) ? 0 : 1,
+    // A tenant's eventual reads leave the primary alone where a follower can serve.
+    route.shard !== undefined && isPrimary ? 1 : 0,
+    distance(map, input.region, member.region),
+    member.name === input.previous ? 0 : 1,
+  ];
+  return candidates
+    .map((candidate) => ({ candidate, rank: rank(candidate) }))
+    .toSorted((a, b) => compareRanks(a.rank, b.rank) || (a.candidate.member.name < b.candidate.member.name ? -1 : 1))
+    .map(({ candidate }) => candidate);
+}
+
+function compareRanks(a: readonly number[], b: readonly number[]): number {
+  for (const [index, value] of a.entries()) {
+    const difference = value - (b[index] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}

@@ -1,0 +1,167 @@
+/**
+ * Decides for one statement which tenant and shard it belongs to, whether it may only run on the primary, and at what level:
+ * pure, from the plan, the session and the map. Which member of the shard is decided in `member-choice.ts`.
+ * The order in which tenant and level are found is that of docs/design.md, section 6; SQL text never widens the login.
+ */
+import { RouterError } from '../errors.ts';
+import { type Login, mayActFor } from '../map/logins.ts';
+import { type ClusterMap, type ConsistencyLevel, consistencyLevels } from '../map/map.ts';
+import type { Hints, StatementPlan } from '../plan/types.ts';
+import { canonicalKey, keyOfParameter } from './tenant-key.ts';
+
+/** A parameter of a Bind message by its index, from 1. */
+export type Parameters = (index: number) => { readonly format: number; readonly value: Buffer | null } | undefined;
+
+export interface StatementToRoute {
+  readonly plan: StatementPlan;
+  readonly hints: Hints;
+  /** Absent before a Bind: a statement that is only parsed or described. */
+  readonly parameters?: Parameters | undefined;
+  readonly parameterTypes?: readonly number[] | undefined;
+}
+
+export interface SessionToRoute {
+  readonly login: Login;
+  /** `SET meridian.tenant`, or the start-up option. */
+  readonly tenant: string | undefined;
+  /** `SET LOCAL`, `SET meridian.consistency` or the start-up option. */
+  readonly level: ConsistencyLevel | undefined;
+  readonly workflow: string | undefined;
+  /** An explicit transaction that may write: it runs on the primary whatever its statements are. */
+  readonly isWritingTransaction: boolean;
+}
+
+export interface Route {
+  /** Undefined where the statement belongs to no tenant: then any shard will do. */
+  readonly tenant: string | undefined;
+  readonly shard: string | undefined;
+  readonly level: ConsistencyLevel;
+  readonly primaryOnly: boolean;
+}
+
+/** @throws RouterError saying why it can't be routed. */
+export function routeStatement(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): Route {
+  const { plan } = statement;
+  if (plan.refuse !== undefined)
+    throw new RouterError(plan.refuse.sqlstate === '42501' ? 'Forbidden' : 'NotSupported', plan.refuse.message, {
+      sqlstate: plan.refuse.sqlstate,
+      hint: plan.refuse.hint,
+    });
+  const level = levelOf(map, session, statement);
+  const tenant = tenantOf(map, session, statement);
+  if (plan.touches === 'reference' && plan.access === 'write')
+    throw new RouterError('ReferenceWrite', 'reference tables can not be written through the router');
+  const primaryOnly = session.isWritingTransaction || plan.access === 'write' || (level === 'strong' && tenant !== undefined);
+  return { tenant, shard: tenant === undefined ? undefined : shardOf(map, tenant), level, primaryOnly };
+}
+
+export function parseLevel(text: string): ConsistencyLevel {
+  const level = consistencyLevels.find((one) => one === text.toLowerCase());
+  if (level === undefined)
+    throw new RouterError('InvalidSetting', `invalid value for parameter "meridian.consistency": "${text}"`, {
+      hint: `Available values: ${consistencyLevels.join(', ')}.`,
+    });
+  if (level === 'causal' || level === 'bounded')
+    throw new RouterError('LevelNotSupported', `consistency level "${level}" is not supported yet`);
+  return level;
+}
+
+/** The level of a statement, first found wins. */
+export function levelOf(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): ConsistencyLevel {
+  if (statement.hints.consistency !== undefined) return parseLevel(statement.hints.consistency);
+  if (session.level !== undefined) return session.level;
+  const { rules } = map.keyspace.consistency;
+  const tables = new Set(statement.plan.tables.flatMap((table) => [table, table.slice(table.indexOf('.') + 1)]));
+  const found =
+    rules.find((rule) => rule.workflow !== undefined && rule.workflow === session.workflow) ??
+    strictestOf(rules.filter((rule) => rule.table !== undefined && tables.has(rule.table))) ??
+    rules.find((rule) => rule.role !== undefined && rule.role === session.login.role);
+  return parseLevel(found?.level ?? map.keyspace.consistency.default);
+}
+
+/** Of several tables with rules of their own the strictest counts. */
+function strictestOf<T extends { readonly level: ConsistencyLevel }>(rules: readonly T[]): T | undefined {
+  return rules.toSorted((a, b) => consistencyLevels.indexOf(a.level) - consistencyLevels.indexOf(b.level))[0];
+}
+
+/** The tenant of a statement, first found wins; a statement that names another than its session is refused. */
+export function tenantOf(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): string | undefined {
+  const { login } = session;
+  const named = tenantInStatement(map, statement);
+  const hinted = statement.hints.tenant === undefined ? undefined : checkedKey(map, statement.hints.tenant);
+  const pinned = login.fixedTenant ?? session.tenant;
+  if (pinned !== undefined) {
+    for (const other of [hinted, ...(named.kind === 'tenants' ? named.keys : [])])
+      if (other !== undefined && other !== pinned)
+        throw new RouterError('OtherTenant', `the statement names tenant "${other}", but the session is tenant "${pinned}"'s`);
+    return pinned;
+  }
+  if (hinted !== undefined) {
+    if (named.kind === 'tenants')
+      for (const other of named.keys)
+        if (other !== hinted)
+          throw new RouterError('OtherTenant', `the statement names tenant "${other}", but its comment says "${hinted}"`);
+    return permitted(login, hinted);
+  }
+  if (named.kind === 'tenants') {
+    const [first, second] = [...new Set(named.keys)];
+    if (second !== undefined)
+      throw new RouterError('NotSupported', 'a statement over several tenants is not supported yet', {
+        hint: 'Send one statement for each tenant.',
+      });
+    if (first !== undefined) return permitted(login, first);
+  }
+  if (statement.plan.touches === 'tenant')
+    throw new RouterError('NoTenant', `no tenant is known for this statement: ${named.kind === 'unknown' ? named.why : 'nothing restricts it to one'}`);
+  if (statement.plan.touches === 'unknown')
+    throw new RouterError('NoTenant', 'no tenant is known, and the statement may touch tenant-owned tables');
+  return undefined;
+}
+
+type Named =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'tenants'; readonly keys: readonly string[] }
+  | { readonly kind: 'unknown'; readonly why: string };
+
+function tenantInStatement(map: ClusterMap, { plan, parameters, parameterTypes }: StatementToRoute): Named {
+  const type = map.keyspace.tenantType;
+  const source = plan.tenant;
+  switch (source.from) {
+    case 'none':
+      return { kind: 'none' };
+    case 'unrestricted':
+      return { kind: 'unknown', why: source.why };
+    case 'constant':
+      return { kind: 'tenants', keys: source.values.map((value) => checkedKey(map, value)) };
+    case 'parameters': {
+      if (parameters === undefined) return { kind: 'unknown', why: 'its tenant is a parameter that has no value yet' };
+      const keys = source.values.map((value) => checkedKey(map, value));
+      for (const index of source.indexes) {
+        const key = keyOfParameter(parameters(index), parameterTypes?.[index - 1] ?? 0, type);
+        if (key === undefined) return { kind: 'unknown', why: `parameter $${index} is no ${type} tenant key` };
+        keys.push(key);
+      }
+      return { kind: 'tenants', keys };
+    }
+  }
+}
+
+function checkedKey(map: ClusterMap, text: string): string {
+  const key = canonicalKey(text, map.keyspace.tenantType);
+  if (key === undefined) throw new RouterError('UnknownTenant', `"${text}" is no ${map.keyspace.tenantType} tenant key`);
+  return key;
+}
+
+/** @throws RouterError where the role may not act for the tenant. Said before whether the tenant exists. */
+export function permitted(login: Login, tenant: string): string {
+  if (!mayActFor(login, tenant))
+    throw new RouterError('TenantForbidden', `role "${login.role}" may not act for tenant "${tenant}"`);
+  return tenant;
+}
+
+export function shardOf(map: ClusterMap, tenant: string): string {
+  const view = map.tenants.get(tenant);
+  if (view === undefined) throw new RouterError('UnknownTenant', `tenant "${tenant}" does not exist`);
+  if (view.state !== 'active') throw new RouterError('NoMember', `tenant "${tenant}" is changing its shard`);
+  return view.shard;
+}

@@ -1,0 +1,86 @@
+/**
+ * A map from a JSON file, read again when it changes: for tests and for trying the router without a cluster.
+ */
+import { readFile } from 'node:fs/promises';
+import { watchFile, unwatchFile } from 'node:fs';
+import { z } from 'zod';
+import { type ClusterMap, consistencyLevels } from './map.ts';
+import type { MapSource } from './source.ts';
+
+const levelSchema = z.enum(consistencyLevels);
+
+const fileSchema = z.object({
+  keyspace: z.object({
+    name: z.string(),
+    database: z.string(),
+    tenantColumn: z.string().default('tenant_id'),
+    tenantType: z.enum(['text', 'uuid', 'bigint', 'integer']).default('text'),
+    consistency: z
+      .object({
+        default: levelSchema,
+        rules: z
+          .array(
+            z.object({
+              table: z.string().optional(),
+              workflow: z.string().optional(),
+              role: z.string().optional(),
+              level: levelSchema,
+            }),
+          )
+          .default([]),
+      })
+      .default({ default: 'strong', rules: [] }),
+    poolSize: z.int().min(1).default(10),
+    maxClients: z.int().min(1).default(1000),
+  }),
+  shards: z.array(z.object({ name: z.string(), epoch: z.int(), primary: z.string().optional() })),
+  members: z.array(
+    z.object({
+      name: z.string(),
+      shard: z.string(),
+      region: z.string(),
+      address: z.string(),
+      port: z.int().default(5432),
+      ready: z.boolean().default(true),
+    }),
+  ),
+  tenants: z.array(
+    z.object({ key: z.string(), shard: z.string(), epoch: z.int().default(1), state: z.string().default('active') }),
+  ),
+  proximity: z.record(z.string(), z.array(z.string())).default({}),
+});
+
+export type MapFile = z.input<typeof fileSchema>;
+
+/** @throws ZodError naming the field that is wrong. */
+export function readMapFile(text: string): ClusterMap {
+  const file = fileSchema.parse(JSON.parse(text));
+  return {
+    keyspace: file.keyspace,
+    shards: new Map(file.shards.map((shard) => [shard.name, shard])),
+    members: new Map(file.members.map((member) => [member.name, member])),
+    tenants: new Map(file.tenants.map((tenant) => [tenant.key, tenant])),
+    proximity: new Map(Object.entries(file.proximity)),
+  };
+}
+
+export class FileMapSource implements MapSource {
+  readonly #path: string;
+  readonly #pollMs: number;
+
+  constructor(path: string, pollMs = 500) {
+    this.#path = path;
+    this.#pollMs = pollMs;
+  }
+
+  async start(onMap: (map: ClusterMap) => void, signal: AbortSignal): Promise<void> {
+    const load = async (): Promise<void> => onMap(readMapFile(await readFile(this.#path, 'utf8')));
+    await load();
+    const changed = (): void => {
+      // A file that is half written or wrong for a moment leaves the last map in force.
+      load().catch(() => undefined);
+    };
+    watchFile(this.#path, { interval: this.#pollMs, persistent: false }, changed);
+    signal.addEventListener('abort', () => unwatchFile(this.#path, changed), { once: true });
+  }
+}

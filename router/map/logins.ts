@@ -1,0 +1,40 @@
+/**
+ * Who may log in, with which verifiers, and for which tenants: the router's copy of `meridian.router_logins()`.
+ * Read from Postgres, never from the API server. What SQL text says never widens what is here.
+ */
+import { parseVerifier, type ScramVerifier } from '../wire/scram.ts';
+
+export interface Login {
+  readonly role: string;
+  readonly verifiers: readonly ScramVerifier[];
+  readonly anyTenant: boolean;
+  readonly tenants: ReadonlySet<string>;
+  /** The one tenant of a role that may act for one: Postgres pins it by `session_user`, so nothing has to be set. */
+  readonly fixedTenant?: string | undefined;
+  /** Milliseconds since 1970; after it every password is refused. */
+  readonly validUntilMs?: number | undefined;
+}
+
+export interface LoginRow {
+  readonly role: string;
+  readonly verifiers: readonly string[];
+  readonly anyTenant: boolean;
+  readonly tenants: readonly string[];
+  readonly validUntil: string | null;
+}
+
+export function loginOfRow(row: LoginRow): Login {
+  const verifiers = row.verifiers.map(parseVerifier).filter((verifier) => verifier !== undefined);
+  const only = !row.anyTenant && row.tenants.length === 1 ? row.tenants[0] : undefined;
+  const validUntilMs = row.validUntil === null ? Number.NaN : Date.parse(row.validUntil);
+  return {
+    role: row.role,
+    verifiers,
+    anyTenant: row.anyTenant,
+    tenants: new Set(row.tenants),
+    ...(only === undefined ? {} : { fixedTenant: only }),
+    ...(Number.isNaN(validUntilMs) ? {} : { validUntilMs }),
+  };
+}
+
+export const mayActFor = (login: Login, tenant: string): boolean => login.anyTenant || login.tenants.has(tenant);

@@ -1,0 +1,76 @@
+/**
+ * What the router knows of the keyspace: who owns which tenant, which member may write for which shard, where members are.
+ * Pure data with look-ups. Where it comes from is in the sources beside; how it may change is in `merge.ts`.
+ */
+
+export const consistencyLevels = ['strong', 'causal', 'bounded', 'eventual'] as const;
+export type ConsistencyLevel = (typeof consistencyLevels)[number];
+
+export type TenantKeyType = 'text' | 'uuid' | 'bigint' | 'integer';
+
+export interface ConsistencyRule {
+  /** Exactly one of these three is there. */
+  readonly table?: string | undefined;
+  readonly workflow?: string | undefined;
+  readonly role?: string | undefined;
+  readonly level: ConsistencyLevel;
+}
+
+export interface KeyspaceView {
+  readonly name: string;
+  readonly database: string;
+  readonly tenantColumn: string;
+  readonly tenantType: TenantKeyType;
+  readonly consistency: { readonly default: ConsistencyLevel; readonly rules: readonly ConsistencyRule[] };
+  /** Backends per role and member. */
+  readonly poolSize: number;
+  readonly maxClients: number;
+}
+
+export interface MemberView {
+  readonly name: string;
+  readonly shard: string;
+  readonly region: string;
+  /** IP address of the pod, and the port of its Postgres. */
+  readonly address: string;
+  readonly port: number;
+  /** It takes connections, as far as its RegionalReplica says. */
+  readonly ready: boolean;
+}
+
+export interface ShardView {
+  readonly name: string;
+  /** 0 where no authority is known yet. */
+  readonly epoch: number;
+  /** The member with the authority; absent while there is none, or it isn't open. */
+  readonly primary?: string | undefined;
+}
+
+export interface TenantView {
+  readonly key: string;
+  readonly shard: string;
+  readonly epoch: number;
+  readonly state: string;
+}
+
+export interface ClusterMap {
+  readonly keyspace: KeyspaceView;
+  readonly shards: ReadonlyMap<string, ShardView>;
+  readonly members: ReadonlyMap<string, MemberView>;
+  readonly tenants: ReadonlyMap<string, TenantView>;
+  /** Region -> the other regions, nearest first. */
+  readonly proximity: ReadonlyMap<string, readonly string[]>;
+}
+
+/** The members of a shard. */
+export function membersOf(map: ClusterMap, shard: string): MemberView[] {
+  return [...map.members.values()].filter((member) => member.shard === shard);
+}
+
+/** How far `region` is from `from`: 0 its own, then by the Region's proximity; regions that aren't listed come last. */
+export function distance(map: ClusterMap, from: string, region: string): number {
+  if (region === from) return 0;
+  const order = map.proximity.get(from) ?? [];
+  const index = order.indexOf(region);
+  return index === -1 ? order.length + 1 : index + 1;
+}

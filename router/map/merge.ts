@@ -1,0 +1,19 @@
+/**
+ * Takes a new map over the present one. Authority never goes back: of a shard or a tenant the higher epoch stays, whatever
+ * a late or restarted source says (docs/design.md, section 6; traps A19, ambiguity 25).
+ */
+import type { ClusterMap, ShardView, TenantView } from './map.ts';
+
+function newer<T extends { readonly epoch: number }>(before: T | undefined, after: T): T {
+  return before !== undefined && before.epoch > after.epoch ? before : after;
+}
+
+/** What is gone from `after` is gone: a name that comes back later starts without a memory of its old epoch. */
+export function mergeMaps(before: ClusterMap | undefined, after: ClusterMap): ClusterMap {
+  if (before === undefined) return after;
+  const shards = new Map<string, ShardView>();
+  for (const [name, shard] of after.shards) shards.set(name, newer(before.shards.get(name), shard));
+  const tenants = new Map<string, TenantView>();
+  for (const [key, tenant] of after.tenants) tenants.set(key, newer(before.tenants.get(key), tenant));
+  return { ...after, shards, tenants };
+}

@@ -1,0 +1,7 @@
+/** Where maps come from. A source says a whole map each time; what may be taken over is decided in `merge.ts`. */
+import type { ClusterMap } from './map.ts';
+
+export interface MapSource {
+  /** Calls `onMap` with every new map until the signal fires. Resolves once the first has been handed over. */
+  start(onMap: (map: ClusterMap) => void, signal: AbortSignal): Promise<void>;
+}

@@ -1,0 +1,176 @@
+/**
+ * Opens a connection to a member: TCP, TLS with the router's certificate, start-up as a role. No password is ever sent:
+ * the member takes the certificate (pg_hba `cert`), and anything else it asks for is an error.
+ */
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
+import { memberIdentityCheck } from '../tls.ts';
+import { backend as code, maxServerMessageBytes, transactionStatus } from '../wire/codes.ts';
+import { FrameSplitter } from '../wire/frames.ts';
+import { readErrorFields, readParameterStatus } from '../wire/server-messages.ts';
+import { cancelRequest, sslRequest, startupPacket } from '../wire/startup.ts';
+
+export interface MemberAddress {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+}
+
+/** The member answered and refused: SQLSTATE and words are its own. Anything else is an Error of the network or of TLS. */
+export class MemberRefusal extends Error {
+  readonly sqlstate: string;
+
+  constructor(fields: ReadonlyMap<string, string>) {
+    super(fields.get('M') ?? 'the member refused the connection');
+    this.name = 'MemberRefusal';
+    this.sqlstate = fields.get('C') ?? '08006';
+  }
+}
+
+export interface OpenedConnection {
+  readonly socket: TLSSocket;
+  readonly processId: number;
+  readonly secret: number;
+  readonly parameters: Map<string, string>;
+}
+
+/** A TLS connection on which nothing has been said yet. */
+export function openTls(member: MemberAddress, context: SecureContext, timeoutMs: number): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const tcp = connectTcp({ host: member.address, port: member.port, noDelay: true, keepAlive: true });
+    let tls: TLSSocket | undefined;
+    const fail = (error: Error): void => {
+      clearTimeout(timer);
+      tcp.destroy();
+      tls?.destroy();
+      reject(error);
+    };
+    const timer = setTimeout(() => fail(new Error(`no connection to ${member.name} in ${timeoutMs} ms`)), timeoutMs);
+    tcp.on('error', fail);
+    tcp.once('close', () => fail(new Error(`${member.name} closed the connection`)));
+    tcp.once('connect', () => tcp.write(sslRequest));
+    tcp.once('data', (answer: Buffer) => {
+      // Exactly one byte: more would have been said outside TLS, and nothing of that is believed.
+      if (answer.length !== 1 || answer[0] !== code.parameterStatus)
+        return fail(new Error(`${member.name} does not offer TLS`));
+      tls = connectTls({ socket: tcp, secureContext: context, checkServerIdentity: memberIdentityCheck(member.name) });
+      tls.on('error', fail);
+      tls.once('secureConnect', () => {
+        clearTimeout(timer);
+        tcp.removeListener('error', fail);
+        tcp.removeAllListeners('close');
+        (tls as TLSSocket).removeListener('error', fail);
+        resolve(tls as TLSSocket);
+      });
+    });
+  });
+}
+
+export interface ConnectOptions {
+  readonly member: MemberAddress;
+  readonly role: string;
+  readonly database: string;
+  readonly context: SecureContext;
+  readonly timeoutMs: number;
+}
+
+/**
+ * Resolves when the member is ready for a query.
+ * @throws MemberRefusal, or an Error when the member can't be reached in time.
+ */
+export async function connectToMember(options: ConnectOptions): Promise<OpenedConnection> {
+  const socket = await openTls(options.member, options.context, options.timeoutMs);
+  return new Promise((resolve, reject) => {
+    const parameters = new Map<string, string>();
+    const splitter = new FrameSplitter(maxServerMessageBytes);
+    let processId = 0;
+    let secret = 0;
+    const settle = (): void => {
+      clearTimeout(timer);
+      socket.removeAllListeners('data');
+      socket.removeAllListeners('error');
+      socket.removeAllListeners('close');
+    };
+    const fail = (error: Error): void => {
+      settle();
+      socket.on('error', () => undefined);
+      socket.destroy();
+      reject(error);
+    };
+    const timer = setTimeout(
+      () => fail(new Error(`${options.member.name} did not answer in ${options.timeoutMs} ms`)),
+      options.timeoutMs,
+    );
+    socket.on('error', fail);
+    socket.once('close', () => fail(new Error(`${options.member.name} closed the connection`)));
+    const take = (type: number, frame: Buffer): void => {
+      switch (type) {
+        case code.authentication:
+          if (frame.readInt32BE(5) !== 0) fail(new Error(`${options.member.name} asks for a password`));
+          return;
+        case code.parameterStatus: {
+          const { name, value } = readParameterStatus(frame, 0, frame.length);
+          parameters.set(name, value);
+          return;
+        }
+        case code.backendKeyData:
+          processId = frame.readInt32BE(5);
+          secret = frame.readInt32BE(9);
+          return;
+        case code.error:
+          return fail(new MemberRefusal(readErrorFields(frame, 0, frame.length)));
+        case code.readyForQuery:
+          if (frame[5] !== transactionStatus.idle) return fail(new Error('a new session that is not idle'));
+          settle();
+          return resolve({ socket, processId, secret, parameters });
+        default:
+      }
+    };
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        splitter.push(chunk, take);
+      } catch (error) {
+        fail(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
+    socket.write(
+      startupPacket({
+        user: options.role,
+        database: options.database,
+        client_encoding: 'UTF8',
+        application_name: 'meridian-router',
+      }),
+    );
+  });
+}
+
+/**
+ * Asks a member to cancel what a backend runs. Resolves when the member has closed the connection: only then has the signal
+ * been sent, and only then may anything else be sent to that backend (traps, ambiguity 20).
+ */
+export async function sendCancel(
+  member: MemberAddress,
+  context: SecureContext,
+  processId: number,
+  secret: number,
+  timeoutMs: number,
+): Promise<void> {
+  const socket: Socket = await openTls(member, context, timeoutMs);
+  await new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      socket.destroy();
+      reject(new Error(`${member.name} did not take the cancel request in ${timeoutMs} ms`));
+    }, timeoutMs);
+    const end = (): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve();
+    };
+    // The member says nothing and closes; a reset tells the same.
+    socket.once('end', end);
+    socket.once('close', end);
+    socket.once('error', end);
+    socket.resume();
+    socket.write(cancelRequest(processId, secret));
+  });
+}

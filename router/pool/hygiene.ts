@@ -1,0 +1,64 @@
+/**
+ * What is done to a backend between two clients: pure, the statements and the judgement of their answers.
+ * - pin: a role of several tenants has `meridian.tenant` set at each checkout, in a statement with a Sync of its own, so that no
+ *   rollback of the client's undoes it (trap B17); read back before the backend returns, and any difference closes it.
+ * - settings: those that the client's session has are replayed; those of the client before are reset.
+ * - suspect or cancelled backends are discarded or probed with a marker that only this moment knows.
+ */
+import { randomUUID } from 'node:crypto';
+import type { OwnAnswer } from './expectation.ts';
+
+export interface SessionState {
+  /** `SET` statements that make the session's settings, in order; '' for none. */
+  readonly settings: string;
+  /** The tenant to pin; '' for none; undefined for roles that Postgres pins by their login. */
+  readonly pin: string | undefined;
+}
+
+export const quoteLiteral = (text: string): string => {
+  const quoted = `'${text.replaceAll("'", "''").replaceAll('\\', '\\\\')}'`;
+  return text.includes('\\') ? ` E${quoted}` : quoted;
+};
+
+/**
+ * The statements that bring a backend from the state it has to the one that a session needs, each to be sent as a simple query
+ * of its own. RESET ALL also resets the pin, so it comes before it.
+ */
+export function checkoutStatements(
+  has: { readonly settings: string; readonly pin: string | undefined },
+  needs: SessionState,
+): string[] {
+  const statements: string[] = [];
+  if (has.settings !== needs.settings) {
+    if (has.settings !== '') statements.push('RESET ALL');
+    if (needs.settings !== '') statements.push(needs.settings);
+  }
+  if (needs.pin !== undefined) statements.push(`SET meridian.tenant = ${quoteLiteral(needs.pin)}`);
+  return statements;
+}
+
+export interface Cleaning {
+  readonly statements: readonly string[];
+  /** Whether the answers, one for each statement, show a backend that may be used again. */
+  readonly isClean: (answers: readonly OwnAnswer[]) => boolean;
+}
+
+/** What has to be asked of a backend before it goes back to its pool; undefined when nothing has. */
+export function cleaningOf(backend: {
+  readonly pin: string | undefined;
+  readonly isSuspect: boolean;
+  readonly wasCancelled: boolean;
+}): Cleaning | undefined {
+  if (backend.pin === undefined && !backend.isSuspect && !backend.wasCancelled) return undefined;
+  const marker = randomUUID();
+  const probe = `SELECT '${marker}', pg_catalog.current_setting('meridian.tenant', true)`;
+  const pin = backend.pin;
+  return {
+    statements: backend.isSuspect ? [probe, 'DISCARD ALL'] : [probe],
+    isClean: (answers) => {
+      if (answers.some((answer) => answer.error !== undefined)) return false;
+      const row = answers[0]?.rows[0];
+      return row?.[0] === marker && (pin === undefined || row[1] === pin);
+    },
+  };
+}

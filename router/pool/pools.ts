@@ -1,0 +1,112 @@
+/**
+ * Every pool of this worker, by member and role; made on demand, dropped when unused. Also what is known of members' health
+ * from connecting to them, which the choice among followers uses.
+ */
+import type { SecureContext } from 'node:tls';
+import type { ClusterMap } from '../map/map.ts';
+import { connectToMember } from './connect.ts';
+import { Pool, type PoolLimits } from './pool.ts';
+
+export interface PoolsOptions {
+  readonly map: () => ClusterMap | undefined;
+  readonly clientContext: () => SecureContext;
+  readonly connectTimeoutMs: number;
+  readonly limits: Omit<PoolLimits, 'size'>;
+  readonly now: () => number;
+  /** Pools that may exist at once; beyond it unused ones are dropped first. */
+  readonly maxPools: number;
+}
+
+/** How long a member that couldn't be reached is passed over where another can serve. */
+const unreachableMs = 2_000;
+
+/** Changes whenever the member's authority does, so that sessions of before aren't lent again. */
+export function memberGeneration(map: ClusterMap | undefined, member: string): string | undefined {
+  const view = map?.members.get(member);
+  if (view === undefined) return undefined;
+  const shard = map?.shards.get(view.shard);
+  const isPrimary = shard?.primary === member;
+  return `${view.address}:${view.port} ${isPrimary ? `primary ${shard.epoch}` : 'follower'}`;
+}
+
+export class Pools {
+  readonly #options: PoolsOptions;
+  readonly #pools = new Map<string, Pool>();
+  readonly #unreachableUntilMs = new Map<string, number>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(options: PoolsOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.sweep(), 5_000);
+    this.#timer.unref();
+  }
+
+  of(member: string, role: string): Pool {
+    const key = `${member}\0${role}`;
+    let pool = this.#pools.get(key);
+    if (pool === undefined) {
+      if (this.#pools.size >= this.#options.maxPools) this.#dropUnused();
+      pool = this.#make(member, role);
+      this.#pools.set(key, pool);
+    }
+    return pool;
+  }
+
+  isReachable(member: string): boolean {
+    return (this.#unreachableUntilMs.get(member) ?? 0) <= this.#options.now();
+  }
+
+  /** Sums over all pools, for metrics. */
+  get counts(): { pools: number; idle: number; busy: number; opening: number; waiting: number } {
+    const sum = { pools: this.#pools.size, idle: 0, busy: 0, opening: 0, waiting: 0 };
+    for (const pool of this.#pools.values()) {
+      const { idle, busy, opening, waiting } = pool.counts;
+      sum.idle += idle;
+      sum.busy += busy;
+      sum.opening += opening;
+      sum.waiting += waiting;
+    }
+    return sum;
+  }
+
+  sweep(): void {
+    for (const pool of this.#pools.values()) pool.sweep();
+    this.#dropUnused();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    for (const pool of this.#pools.values()) pool.close();
+  }
+
+  #dropUnused(): void {
+    for (const [key, pool] of this.#pools) if (pool.isUnused) this.#pools.delete(key);
+  }
+
+  #make(member: string, role: string): Pool {
+    const options = this.#options;
+    return new Pool({
+      member,
+      role,
+      now: options.now,
+      generation: () => memberGeneration(options.map(), member),
+      limits: () => ({ ...options.limits, size: options.map()?.keyspace.poolSize ?? 1 }),
+      connect: async () => {
+        const map = options.map();
+        const view = map?.members.get(member);
+        if (map === undefined || view === undefined) throw new Error(`member ${member} is gone`);
+        return connectToMember({
+          member: view,
+          role,
+          database: map.keyspace.database,
+          context: options.clientContext(),
+          timeoutMs: options.connectTimeoutMs,
+        });
+      },
+      reached: (error) => {
+        if (error === undefined) this.#unreachableUntilMs.delete(member);
+        else this.#unreachableUntilMs.set(member, options.now() + unreachableMs);
+      },
+    });
+  }
+}

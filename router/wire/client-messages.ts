@@ -1,0 +1,125 @@
+/**
+ * What clients say after start-up: reading the messages whose content decides where they go, and building those that the
+ * router sends to servers itself. Binary layout as in "Message Formats".
+ */
+import { describeTarget, frontend, headerBytes } from './codes.ts';
+import { ProtocolViolation } from './protocol-violation.ts';
+import { MessageReader } from './reader.ts';
+import { message } from './writer.ts';
+
+export const syncMessage = message(frontend.sync);
+export const flushMessage = message(frontend.flush);
+export const terminateMessage = message(frontend.terminate);
+export const copyFailMessage = (reason: string): Buffer => message(frontend.copyFail, reason);
+export const queryMessage = (sql: string): Buffer => message(frontend.query, sql);
+
+export interface ParseMessage {
+  readonly name: string;
+  readonly sql: string;
+  /** What follows the name, as it came: the text and the parameter types. */
+  readonly body: Buffer;
+}
+
+export function readParse(frame: Buffer): ParseMessage {
+  const reader = new MessageReader(frame, headerBytes);
+  const name = reader.text();
+  const body = frame.subarray(reader.position);
+  const sql = reader.text();
+  const types = reader.int16();
+  reader.bytes(types * 4);
+  reader.finish();
+  return { name, sql, body };
+}
+
+export const parseMessage = (name: string, body: Buffer): Buffer => message(frontend.parse, name, body);
+
+export interface BindMessage {
+  readonly portal: string;
+  readonly statement: string;
+  /** Where the statement's name stands in the frame, without its terminator. */
+  readonly statementStart: number;
+  readonly statementEnd: number;
+  /** Reads the parameter of that index (from 1): its format (0 text, 1 binary) and bytes; undefined where there is none. */
+  parameter(index: number): { readonly format: number; readonly value: Buffer | null } | undefined;
+}
+
+export function readBind(frame: Buffer): BindMessage {
+  const reader = new MessageReader(frame, headerBytes);
+  const portal = reader.text();
+  const statementStart = reader.position;
+  const statement = reader.text();
+  const statementEnd = reader.position - 1;
+  const formats: number[] = [];
+  const formatCount = reader.int16();
+  for (let index = 0; index < formatCount; index++) formats.push(reader.int16());
+  const values: (Buffer | null)[] = [];
+  const valueCount = reader.int16();
+  for (let index = 0; index < valueCount; index++) values.push(reader.nullableField());
+  const resultFormats = reader.int16();
+  reader.bytes(resultFormats * 2);
+  reader.finish();
+  if (formatCount > 1 && formatCount !== valueCount)
+    throw new ProtocolViolation(`bind message has ${formatCount} parameter formats but ${valueCount} parameters`);
+  return {
+    portal,
+    statement,
+    statementStart,
+    statementEnd,
+    parameter: (index) => {
+      const value = values[index - 1];
+      if (value === undefined) return undefined;
+      return { format: formats.length === 1 ? (formats[0] as number) : (formats[index - 1] ?? 0), value };
+    },
+  };
+}
+
+/** The same Bind for a statement of another name; copies the frame once. */
+export function renameBind(frame: Buffer, bind: BindMessage, name: string): Buffer {
+  return message(
+    frontend.bind,
+    frame.subarray(headerBytes, bind.statementStart),
+    name,
+    frame.subarray(bind.statementEnd + 1),
+  );
+}
+
+export interface TargetMessage {
+  readonly target: 'statement' | 'portal';
+  readonly name: string;
+}
+
+/** Describe or Close. */
+export function readTarget(frame: Buffer): TargetMessage {
+  const reader = new MessageReader(frame, headerBytes);
+  const letter = reader.byte();
+  const name = reader.text();
+  reader.finish();
+  if (letter === describeTarget.statement) return { target: 'statement', name };
+  if (letter === describeTarget.portal) return { target: 'portal', name };
+  throw new ProtocolViolation(`invalid describe or close target ${letter}`);
+}
+
+export const describeStatement = (name: string): Buffer =>
+  message(frontend.describe, Buffer.from([describeTarget.statement]), name);
+export const closeStatement = (name: string): Buffer =>
+  message(frontend.close, Buffer.from([describeTarget.statement]), name);
+
+export interface ExecuteMessage {
+  readonly portal: string;
+  readonly maxRows: number;
+}
+
+export function readExecute(frame: Buffer): ExecuteMessage {
+  const reader = new MessageReader(frame, headerBytes);
+  const portal = reader.text();
+  const maxRows = reader.int32();
+  reader.finish();
+  return { portal, maxRows };
+}
+
+export function readQuery(frame: Buffer): string {
+  const reader = new MessageReader(frame, headerBytes);
+  const sql = reader.text();
+  reader.finish();
+  return sql;
+}
