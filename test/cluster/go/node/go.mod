@@ -1,0 +1,3 @@
+module meridian.dev/test/cluster/node
+
+go 1.24.0

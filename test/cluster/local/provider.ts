@@ -1,0 +1,281 @@
+// The local provider: Kubernetes nodes as containers, built from Go modules and Debian packages only, so it needs no
+// image registry. This file is the order of steps; what the steps render is in the pure files beside it. Everything it
+// makes carries the label meridian.test/cluster, or lies under `cluster/` in the cache folder.
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cacheFolder, cachePath, withLock } from '../cache.ts';
+import type { ClusterNode, Provider, ProviderStatus } from '../cluster.ts';
+import { BASE_IMAGE, ensureBaseImage } from '../docker/base-image.ts';
+import { ensureDocker, ensurePrograms } from '../docker/daemon.ts';
+import { buildImage } from '../docker/image.ts';
+import { ensureClients, ensureGoProgram } from '../go-programs.ts';
+import { nodeProblems } from '../node-health.ts';
+import { CommandError, lastLines, run, succeeds } from '../process.ts';
+import { note, step } from '../progress.ts';
+import {
+  capabilities,
+  createCommand,
+  dockerVolumes,
+  hostRoutes,
+  imagesFolder,
+  LABEL,
+  logFolder,
+  networkCommand,
+  nodeFolder,
+  type Programs,
+  readBoundingSet,
+  volumesFolder,
+} from './containers.ts';
+import { nodeFiles } from './files.ts';
+import { loadImages } from './image-load.ts';
+import { kubeconfig } from './kubeconfig.ts';
+import { chooseNodePrefix, type Layout, layoutFor, NETWORK, routedNetworks, SERVICE_CIDR } from './layout.ts';
+import { clusterManifests } from './manifests.ts';
+import { createPki } from './pki.ts';
+
+const READY_TIMEOUT_MS = 120_000;
+const POLL_MS = 300;
+const LOCK = 'cluster';
+
+const kubeconfigPath = (): string => cachePath('cluster', 'kubeconfig');
+const prefixPath = (): string => cachePath('cluster', 'node-prefix');
+
+export function createLocalProvider(): Provider {
+  return {
+    name: 'local',
+    kubeconfigPath: kubeconfigPath(),
+    up: () => withLock(LOCK, up),
+    down: (options) => withLock(LOCK, () => down(options)),
+    status,
+    nodes: async () => clusterNodes(await currentLayout()),
+    loadImages: async (tags) => loadImages(clusterNodes(await currentLayout()), tags),
+  };
+}
+
+export async function localClusterExists(): Promise<boolean> {
+  return existsSync(prefixPath());
+}
+
+async function up(): Promise<void> {
+  await ensureDocker();
+  const states = await containerStates();
+  if (existsSync(prefixPath())) {
+    const layout = await currentLayout();
+    if (layout.nodes.every((node) => states.has(node.name))) {
+      if (await revive(layout, states)) return;
+      note('the cluster that was here does not come back: it is made anew');
+    }
+  }
+  await remove();
+  await create();
+}
+
+/** Starts again whatever stands still. False when the nodes don't get Ready. */
+async function revive(layout: Layout, states: ReadonlyMap<string, string>): Promise<boolean> {
+  const startedAt = new Date();
+  const paused = layout.nodes.filter((node) => states.get(node.name) === 'paused').map((node) => node.name);
+  const stopped = layout.nodes
+    .filter((node) => !['running', 'paused'].includes(states.get(node.name) ?? ''))
+    .map((node) => node.name);
+  try {
+    if (paused.length > 0) await run(['docker', 'unpause', ...paused]);
+    if (stopped.length > 0) await step(`start ${stopped.join(', ')}`, () => run(['docker', 'start', ...stopped]));
+    await layHostRoutes(layout);
+    const { kubectl } = await ensureClients();
+    if ((await nodeProblems(kubectlAt(kubectl), layout.nodes.length)).length === 0 && stopped.length === 0) return true;
+    await step('wait for the nodes', () => untilReady(layout, kubectl, startedAt));
+    return true;
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    note(error.message);
+    return false;
+  }
+}
+
+async function create(): Promise<void> {
+  await ensurePrograms(['ip']);
+  // Compiling and installing packages wait for different things.
+  const [image, [programs, clients]] = await Promise.all([nodeImage(), goPrograms()]);
+  const pauseTag = await buildImage({
+    repository: 'meridian/pause',
+    dockerfile: join(import.meta.dirname, 'pause.Dockerfile'),
+    context: programs.node,
+  });
+  const startedAt = new Date();
+  const layout = layoutFor(chooseNodePrefix(routedNetworks(await run(['ip', '-4', 'route', 'show', 'table', 'all']))));
+  await step('start the nodes', async () => {
+    await writeFiles(layout, pauseTag);
+    await run(networkCommand(layout));
+    const granted = capabilities(readBoundingSet(await readFile('/proc/self/status', 'utf8')));
+    await Promise.all(
+      layout.nodes.map(async (node) => {
+        await run(createCommand(layout, node, image, programs, granted));
+        await run(['docker', 'start', node.name]);
+      }),
+    );
+    await layHostRoutes(layout);
+  });
+  await step('wait for the API server', () => untilApplied(layout, clients.kubectl));
+  await step('wait for the nodes', () => untilReady(layout, clients.kubectl, startedAt));
+}
+
+async function nodeImage(): Promise<string> {
+  await ensureBaseImage();
+  const context = cachePath('empty');
+  await mkdir(context, { recursive: true });
+  return buildImage({ repository: 'meridian/node', dockerfile: join(import.meta.dirname, 'node.Dockerfile'), context });
+}
+
+async function goPrograms(): Promise<[Programs, { kubectl: string; helm: string }]> {
+  const clients = await ensureClients();
+  const programs = {
+    kube: await ensureGoProgram('kube'),
+    coredns: await ensureGoProgram('coredns'),
+    node: await ensureGoProgram('node'),
+  };
+  return [programs, clients];
+}
+
+async function writeFiles(layout: Layout, pauseTag: string): Promise<void> {
+  const pki = await createPki(layout, new Date());
+  await mkdir(imagesFolder(), { recursive: true });
+  for (const node of layout.nodes) {
+    await mkdir(logFolder(node), { recursive: true });
+    await mkdir(join(volumesFolder(), node.name), { recursive: true });
+    for (const [name, content] of Object.entries(nodeFiles(layout, node, pki, pauseTag))) {
+      await writePrivate(join(nodeFolder(node), name), content);
+    }
+    await run(['docker', 'save', '-o', join(nodeFolder(node), 'pause.tar'), pauseTag]);
+  }
+  const admin = pki.cluster['admin'];
+  if (admin === undefined) throw new Error('the PKI has no admin');
+  await writePrivate(kubeconfigPath(), kubeconfig(layout.apiServer, pki.authorities.cluster.certificate, admin));
+  await writePrivate(prefixPath(), layout.nodeCidr.split('.').slice(0, 3).join('.'));
+}
+
+async function writePrivate(path: string, content: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, content, { mode: 0o600 });
+}
+
+function kubectlAt(path: string) {
+  return (args: readonly string[], stdin?: string): Promise<string> =>
+    run([path, ...args], { stdin, env: { KUBECONFIG: kubeconfigPath() }, timeoutMs: 20_000 });
+}
+
+/** The objects that the nodes' programs need are the first thing written; that works as soon as the API server is ready. */
+async function untilApplied(layout: Layout, kubectlPath: string): Promise<void> {
+  const kubectl = kubectlAt(kubectlPath);
+  const giveUpAt = Date.now() + READY_TIMEOUT_MS;
+  for (;;) {
+    try {
+      await kubectl(['get', '--raw', '/readyz']);
+      await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], clusterManifests());
+      return;
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      if (Date.now() > giveUpAt) {
+        throw new Error(`${error.message}\n${await logTail(layout, layout.controlPlane.name, 'kube-apiserver')}`);
+      }
+      await sleep(POLL_MS);
+    }
+  }
+}
+
+async function untilReady(layout: Layout, kubectlPath: string, since: Date): Promise<void> {
+  const kubectl = kubectlAt(kubectlPath);
+  const giveUpAt = Date.now() + READY_TIMEOUT_MS;
+  for (;;) {
+    const problems = await nodeProblems(kubectl, layout.nodes.length, since);
+    if (problems.length === 0) break;
+    if (Date.now() > giveUpAt) {
+      const node = layout.nodes.find(({ name }) => problems.some((problem) => problem.startsWith(name)));
+      const log = await logTail(layout, node?.name ?? layout.controlPlane.name, 'kubelet');
+      throw new Error(`nodes not ready after ${READY_TIMEOUT_MS / 1000} s: ${problems.join('; ')}\n${log}`);
+    }
+    await sleep(POLL_MS);
+  }
+  // A kubelet may not set this label on itself (NodeRestriction).
+  const label = 'node-role.kubernetes.io/control-plane=';
+  await kubectl(['label', '--overwrite', 'node', layout.controlPlane.name, label]);
+}
+
+async function logTail(layout: Layout, nodeName: string, component: string): Promise<string> {
+  const node = layout.nodes.find(({ name }) => name === nodeName) ?? layout.controlPlane;
+  const path = join(logFolder(node), `${component}.log`);
+  const container = await run(['docker', 'logs', '--tail', '20', nodeName]).catch(() => '');
+  const log = await readFile(path, 'utf8').catch(() => '');
+  return `${nodeName}: ${lastLines(container, 20)}\n${path}:\n${lastLines(log, 20)}`;
+}
+
+async function layHostRoutes(layout: Layout): Promise<void> {
+  try {
+    for (const argv of hostRoutes(layout, SERVICE_CIDR)) await run(argv);
+  } catch (error) {
+    if (!(error instanceof CommandError) || process.getuid?.() === 0) throw error;
+    const commands = hostRoutes(layout, SERVICE_CIDR).map((argv) => `sudo ${argv.join(' ')}`);
+    note(`pods and services can't be reached from this machine itself until root says:\n  ${commands.join('\n  ')}`);
+  }
+}
+
+async function down({ purge }: { purge: boolean }): Promise<void> {
+  if (await succeeds(run, ['docker', 'version'])) await remove();
+  if (purge) {
+    // Go makes its own caches read-only; ours hold nothing of the kind.
+    await rm(cacheFolder(), { recursive: true, force: true });
+  }
+}
+
+async function remove(): Promise<void> {
+  const containers = [...(await containerStates()).keys()];
+  if (containers.length > 0) {
+    await step('remove the nodes', () => run(['docker', 'rm', '-f', '-v', ...containers]));
+  }
+  const volumes = layoutFor('0.0.0').nodes.flatMap((node) => [...Object.keys(dockerVolumes(node)), `${node.name}-etcd`]);
+  await run(['docker', 'volume', 'rm', '-f', ...volumes]);
+  if (await succeeds(run, ['docker', 'network', 'inspect', NETWORK])) await run(['docker', 'network', 'rm', NETWORK]);
+  await removeClusterFolder();
+}
+
+/** Its files belong to whatever user a pod ran as: a container may remove them where this process may not. */
+async function removeClusterFolder(): Promise<void> {
+  const folder = cachePath('cluster');
+  if (!existsSync(folder)) return;
+  if (process.getuid?.() !== 0) {
+    await run(['docker', 'run', '--rm', '-v', `${folder}:/cluster`, BASE_IMAGE, 'find', '/cluster', '-mindepth', '1', '-delete']);
+  }
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function containerStates(): Promise<Map<string, string>> {
+  const format = '{{.Names}} {{.State}}';
+  const output = await run(['docker', 'ps', '-a', '--filter', `label=${LABEL}`, '--format', format]);
+  const lines = output.split('\n').filter((line) => line !== '');
+  return new Map(lines.map((line) => line.split(' ') as [string, string]));
+}
+
+async function currentLayout(): Promise<Layout> {
+  const prefix = await readFile(prefixPath(), 'utf8').catch(() => undefined);
+  if (prefix === undefined) throw new Error('there is no local cluster: npm run cluster -- up');
+  return layoutFor(prefix.trim());
+}
+
+function clusterNodes(layout: Layout): ClusterNode[] {
+  return layout.nodes.map(({ name, region, address, podCidr }) => ({ name, region, container: name, address, podCidr }));
+}
+
+async function status(): Promise<ProviderStatus> {
+  if (!(await succeeds(run, ['docker', 'version']))) return { running: false, lines: ['no Docker daemon answers'] };
+  const states = await containerStates();
+  if (states.size === 0) return { running: false, lines: ['no cluster'] };
+  const lines: string[] = [];
+  for (const [name, state] of [...states].sort()) {
+    const script = 'cd /run/meridian && for f in *.pid; do echo "${f%.pid}"; done';
+    const components = state === 'running' ? await run(['docker', 'exec', name, 'sh', '-c', script]).catch(() => '') : '';
+    lines.push(`${name}: ${state}; ${components.trim().split('\n').join(', ')}`);
+  }
+  lines.push(`logs: ${cachePath('cluster', 'logs')}`);
+  return { running: [...states.values()].every((state) => state === 'running'), lines };
+}
