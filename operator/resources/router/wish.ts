@@ -28,12 +28,6 @@ export interface ContainerResources {
 
 export const routerComponent = 'router';
 
-/** What a router costs when the Keyspace doesn't say: measured idle at under 150 MiB; 1,000 clients fit in the limit. */
-export const defaultRouterResources: ContainerResources = {
-  requests: { cpu: '50m', memory: '192Mi' },
-  limits: { memory: '1Gi' },
-};
-
 /** The labels by which the pods of one region's router are selected. */
 export const routerSelector = (keyspace: string, region: string): Readonly<Record<string, string>> => ({
   [labels.component]: routerComponent,

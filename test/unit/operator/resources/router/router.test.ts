@@ -5,7 +5,7 @@ import { routerAccount } from '#operator/resources/router/account.ts';
 import { routerDeployment } from '#operator/resources/router/deployment.ts';
 import { routerNetworkPolicy } from '#operator/resources/router/network-policy.ts';
 import { routerDisruptionBudget, routerService } from '#operator/resources/router/service.ts';
-import { defaultRouterResources, type RouterWish } from '#operator/resources/router/wish.ts';
+import type { RouterWish } from '#operator/resources/router/wish.ts';
 
 const owner: OwnerReference = {
   apiVersion: 'meridian.db/v1alpha1',
@@ -24,7 +24,7 @@ const wish = (over: Partial<RouterWish> = {}): RouterWish => ({
   nodeSelector: { 'topology.kubernetes.io/region': 'eu' },
   image: 'meridian/programs:abc',
   replicas: 2,
-  resources: defaultRouterResources,
+  resources: {},
   serviceType: 'ClusterIP',
   nodePort: undefined,
   ...over,
