@@ -11,10 +11,12 @@ import { type MemberSetPlace, memberLabels, memberSetSelector } from './member-l
 export type PodTemplate = NonNullable<NonNullable<StatefulSet['spec']>['template']>;
 type Container = NonNullable<PodTemplate['spec']>['containers'][number];
 
-/** CPU and memory in the form of a container's `resources`; quantities as text. */
+type Quantities = Readonly<Record<string, string | number | undefined>>;
+
+/** CPU and memory in the form of a container's `resources`. */
 export interface ContainerResources {
-  readonly requests?: Readonly<Record<string, string>>;
-  readonly limits?: Readonly<Record<string, string>>;
+  readonly requests?: Quantities | undefined;
+  readonly limits?: Quantities | undefined;
 }
 
 export interface MemberPodWish {
@@ -95,7 +97,7 @@ function postgresContainer({ place, image, resources }: MemberPodWish): Containe
       { name: 'MERIDIAN_REGIONAL_REPLICA', value: place.regionalReplica },
       { name: 'PGDATA', value: memberPaths.pgdata },
     ],
-    resources: resources ?? {},
+    resources: containerResources(resources),
     securityContext: {
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
@@ -113,6 +115,18 @@ function postgresContainer({ place, image, resources }: MemberPodWish): Containe
     startupProbe: { ...probe('/livez'), periodSeconds: 2, failureThreshold: 60 },
     livenessProbe: { ...probe('/livez'), periodSeconds: 10, failureThreshold: 6 },
     readinessProbe: { ...probe('/readyz'), periodSeconds: 3, failureThreshold: 2 },
+  };
+}
+
+/** Quantities travel as text; a bare number would come back as text, and look like a change each time. */
+export function containerResources(wish: ContainerResources | undefined): NonNullable<Container['resources']> {
+  const texts = (quantities: Quantities): Record<string, string> =>
+    Object.fromEntries(
+      Object.entries(quantities).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
+    );
+  return {
+    ...(wish?.requests === undefined ? {} : { requests: texts(wish.requests) }),
+    ...(wish?.limits === undefined ? {} : { limits: texts(wish.limits) }),
   };
 }
 
