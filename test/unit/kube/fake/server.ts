@@ -25,6 +25,7 @@ export class FakeApiServer {
   isSilent = false;
   /** When set, every other token gets 401. */
   token: string | undefined;
+  onRequest: ((request: IncomingMessage) => void) | undefined;
   readonly #watches = new Set<ServerResponse>();
   readonly #faults: Fault[] = [];
   #server: Server | undefined;
@@ -100,6 +101,7 @@ export class FakeApiServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://fake');
     this.requests.push(`${request.method} ${url.pathname}${url.search}`);
+    this.onRequest?.(request);
     const fault = this.#faults.shift();
     if (fault?.(request, response) === 'handled') return;
     try {
