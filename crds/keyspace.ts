@@ -78,8 +78,9 @@ export const keyspaceSpec = ruled(
       .enum(deletionPolicies)
       .default('Retain')
       .describe(
-        'What happens to the database on the shards when this object is deleted: Retain keeps it, Delete drops it for ' +
-          'good. Default: Retain.',
+        'What happens to the Secrets of roles, and the authority that signed the certificates, when this object is ' +
+          'deleted: Retain keeps them, so that a Keyspace made again has the same passwords, Delete deletes them. Rows are ' +
+          'on the volumes of the shards, which go by their own policy and before the keyspace. Default: Retain.',
       ),
   }),
   {
@@ -107,6 +108,14 @@ export const keyspaceStatus = z
     shards: mapOf(appliedShard, 'name', 1000)
       .optional()
       .describe('The shards of the keyspace, and how far each has got.'),
+    nextOrdinal: z
+      .int()
+      .min(0)
+      .max(8192)
+      .optional()
+      .describe(
+        'The lowest ordinal that no shard was ever given. Only grows: rows keep the numbers of a shard that is gone.',
+      ),
     schemaVersion: z.string().max(100).optional().describe('Name of the last migration that every shard has applied.'),
     migration: z
       .strictObject({

@@ -123,7 +123,8 @@ export async function withMember<T>(
 /** Closing waits for the server's goodbye; a dead server sends none. */
 const closeTimeoutMs = 1_000;
 
-async function endQuietly(client: Client): Promise<void> {
+/** Closes a connection without waiting long for a server that may be dead; never throws. */
+export async function endQuietly(client: Client): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const patience = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, closeTimeoutMs);

@@ -3,24 +3,17 @@
  * That an address is really that member's is proved by its certificate when connecting (`connect.ts`); that it still has authority
  * is not proved here: whatever is written there waits for the shard's own acknowledgements like any other commit.
  */
-import type { RegionalReplicaStatus, ShardStatus } from '#crds/index.ts';
 import { isTrue } from '#kube/conditions.ts';
+import type { RegionalReplica, Shard } from '#kube/meridian.ts';
 import type { MemberTarget } from './connect.ts';
 
 export type PrimaryLookup =
   | { readonly kind: 'found'; readonly target: MemberTarget; readonly epoch: number; readonly incarnation: string }
   | { readonly kind: 'missing'; readonly reason: string; readonly message: string };
 
-export interface ShardRecord {
-  readonly metadata: { readonly name: string; readonly namespace?: string | undefined };
-  readonly spec: { readonly keyspace: string };
-  readonly status?: ShardStatus | undefined;
-}
-
-export interface ReplicaRecord {
-  readonly spec: { readonly shard: string };
-  readonly status?: RegionalReplicaStatus | undefined;
-}
+/** The parts of a Shard and of a RegionalReplica that are needed, so that tests can be small. */
+export type ShardRecord = Pick<Shard, 'metadata' | 'status'> & { readonly spec: Pick<Shard['spec'], 'keyspace'> };
+export type ReplicaRecord = Pick<RegionalReplica, 'status'> & { readonly spec: Pick<RegionalReplica['spec'], 'shard'> };
 
 /**
  * The primary of a shard that serves with all the acknowledgements it wants (its condition Ready): before that a commit of ours would

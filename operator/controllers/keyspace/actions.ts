@@ -43,6 +43,8 @@ export interface SchemaWish {
   readonly database: string;
   readonly tenantKey: TenantKey;
   readonly migrations: readonly { readonly name: string; readonly sql: string }[];
+  /** False when the list above ends early, since the SQL of the next one can't be had now. */
+  readonly hasAllMigrations: boolean;
   readonly referenceTables: readonly string[];
   readonly roles: readonly RoleWish[];
 }
@@ -70,7 +72,7 @@ export type KeyspaceAction =
   | SetUpShards
   | { readonly kind: 'applyRouterObject'; readonly object: RouterObject }
   | { readonly kind: 'deleteRouter'; readonly region: string }
-  | { readonly kind: 'deleteRoleSecret'; readonly name: string };
+  | { readonly kind: 'deleteSecret'; readonly name: string };
 
 /** What became of one shard. */
 export interface ShardOutcome {

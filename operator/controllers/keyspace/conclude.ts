@@ -132,11 +132,14 @@ function keyspaceEvents(outcomes: KeyspaceOutcomes): readonly PlannedEvent[] {
 const halfDayMs = 12 * 3600_000;
 const verifyMs = 10 * 60_000;
 const retryMs = 5_000;
+const recordedMs = 500;
 /** ConfigMaps aren't watched unless labelled: watching all of a cluster's would keep all of them in memory. */
 const configMapMs = 30_000;
 
 function requeueAfterMs(snapshot: KeyspaceSnapshot, outcomes: KeyspaceOutcomes, now: Date): number {
   const reasons = [halfDayMs];
+  // What was recorded in the middle of the round stands in the status as it was then.
+  if (ordinalsFor(snapshot).changed) reasons.push(recordedMs);
   if (snapshot.shards.length > 0) reasons.push(verifyMs);
   if (snapshot.keyspace.spec.migrations.some(({ configMapKeyRef }) => configMapKeyRef !== undefined))
     reasons.push(configMapMs);

@@ -6,7 +6,7 @@
  * then the record of ordinals, before any is used; then passwords; last, what is done on the shards.
  */
 
-import { roleSecretName, routerName } from '#core/names.ts';
+import { caSecretName, roleSecretName, routerName } from '#core/names.ts';
 import { databaseOf } from '#crds/index.ts';
 import { controllerReference } from '#kube/objects.ts';
 import { routerAccount } from '#operator/resources/router/account.ts';
@@ -55,13 +55,14 @@ export function planFarewell(snapshot: KeyspaceSnapshot): {
   readonly release: boolean;
 } {
   if (snapshot.shards.length > 0) return { actions: [], release: false };
-  // Everything else goes by owner reference. Role Secrets have none, so that Retain can keep the passwords.
-  const policy = snapshot.keyspace.spec.deletionPolicy;
+  // Everything else goes by owner reference. The authority and the role Secrets have none, so that Retain can keep them: a
+  // Keyspace made again then has the same passwords.
+  const names = [...snapshot.roleSecrets.values()].map(({ metadata }) => metadata.name);
   const actions =
-    policy === 'Delete'
-      ? [...snapshot.roleSecrets.values()].map(({ metadata }) => ({
-          kind: 'deleteRoleSecret' as const,
-          name: metadata.name,
+    snapshot.keyspace.spec.deletionPolicy === 'Delete'
+      ? [caSecretName(snapshot.keyspace.metadata.name), ...names].map((name) => ({
+          kind: 'deleteSecret' as const,
+          name,
         }))
       : [];
   return { actions, release: true };
@@ -96,10 +97,12 @@ export function availableMigrations(snapshot: KeyspaceSnapshot): SchemaWish['mig
 
 function schemaWish(snapshot: KeyspaceSnapshot): SchemaWish {
   const { spec } = snapshot.keyspace;
+  const migrations = availableMigrations(snapshot);
   return {
     database: databaseOf(snapshot.keyspace),
     tenantKey: spec.tenantKey,
-    migrations: availableMigrations(snapshot),
+    migrations,
+    hasAllMigrations: migrations.length === snapshot.migrations.length,
     referenceTables: spec.referenceTables,
     roles: spec.roles.map(
       (role): RoleWish => ({
@@ -131,7 +134,7 @@ function roleSecretActions(
     })),
     ...[...snapshot.roleSecrets]
       .filter(([role]) => !declared.has(role))
-      .map(([, secret]) => ({ kind: 'deleteRoleSecret' as const, name: secret.metadata.name })),
+      .map(([, secret]) => ({ kind: 'deleteSecret' as const, name: secret.metadata.name })),
   ];
 }
 
