@@ -44,21 +44,21 @@ describe('configuration', () => {
 
     it('reads the token again when it may have been rotated, and at once when it was refused', async () => {
       let nowMs = 0;
-      const { credentials } = await inClusterConfiguration({ env, folder, now: () => nowMs });
-      assert.equal((await credentials()).token, 'first');
+      const configuration = await inClusterConfiguration({ env, folder, now: () => nowMs });
+      assert.equal((await configuration.credentials()).token, 'first');
       await put('token', 'second');
-      assert.equal((await credentials()).token, 'first');
-      assert.equal((await credentials(true)).token, 'second');
+      assert.equal((await configuration.credentials()).token, 'first');
+      assert.equal((await configuration.credentials(true)).token, 'second');
       await put('token', 'third');
       nowMs = 60_000;
-      assert.equal((await credentials()).token, 'third');
+      assert.equal((await configuration.credentials()).token, 'third');
     });
 
     it('goes on with the last token while the file cannot be read', async () => {
-      const { credentials } = await inClusterConfiguration({ env, folder });
-      await credentials();
+      const configuration = await inClusterConfiguration({ env, folder });
+      await configuration.credentials();
       await rm(join(folder, 'token'));
-      assert.equal((await credentials(true)).token, 'first');
+      assert.equal((await configuration.credentials(true)).token, 'first');
     });
 
     it('says so outside of one', async () => {
@@ -101,11 +101,16 @@ describe('configuration', () => {
     it('reads files named relative to it', async () => {
       await put('ca.pem', 'CA');
       await put('token', 'secret\n');
-      const { credentials } = await load(
+      const configuration = await load(
         { 'certificate-authority': 'ca.pem', 'tls-server-name': 'api' },
         { tokenFile: 'token' },
       );
-      assert.deepEqual(await credentials(), { ca: 'CA', token: 'secret', verifyServer: true, serverName: 'api' });
+      assert.deepEqual(await configuration.credentials(), {
+        ca: 'CA',
+        token: 'secret',
+        verifyServer: true,
+        serverName: 'api',
+      });
     });
 
     it('asks a credential plug-in', async () => {

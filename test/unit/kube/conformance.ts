@@ -280,10 +280,8 @@ export function describeConformance(name: string, open: () => Promise<Conformanc
         (event) => (event['regarding'] as { name?: string }).name === about.metadata.name,
       );
       const counts = ours.map((event) => [event['note'], (event['series'] as { count?: number } | undefined)?.count]);
-      assert.deepEqual(counts.toSorted(), [
-        ['another', undefined],
-        ['one and the same', 3],
-      ]);
+      assert.deepEqual(Object.fromEntries(counts), { another: undefined, 'one and the same': 3 });
+      assert.equal(ours.length, 2);
     });
   });
 }

@@ -50,7 +50,7 @@ function put(target: JsonObject, path: readonly string[], value: unknown): void 
   let inner = target;
   for (const name of path.slice(0, -1)) {
     const next = inner[name];
-    inner = isObject(next) ? next : ((inner[name] = {}) as JsonObject);
+    inner = isObject(next) ? next : (inner[name] = {} as JsonObject);
   }
   inner[path.at(-1) ?? ''] = value;
 }

@@ -123,7 +123,7 @@ export class FakeApiServer {
     const { collection, namespace, name, subresource } = target;
     const part = subresource === 'status' ? 'status' : 'object';
     const key = namespace === undefined ? (name ?? '') : `${namespace}/${name ?? ''}`;
-    switch (request.method) {
+    switch (request.method ?? '') {
       case 'GET':
         return name === undefined ? this.#list(target, query) : this.storage.get(collection, key);
       case 'POST':
