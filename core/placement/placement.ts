@@ -41,6 +41,7 @@ export type PlacementRefusal =
   | 'ShardNotFound'
   | 'ShardOfOtherKeyspace'
   | 'ShardDeleting'
+  | 'ShardNotReady'
   | 'ResidencyForbids'
   | 'ResidencyUnknown'
   | 'NoShards'
@@ -113,7 +114,10 @@ export function compareLoad(a: ShardCandidate, b: ShardCandidate): number {
   return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 }
 
-/** Chooses the shard of a tenant that has none yet. */
+/**
+ * Chooses the shard of a tenant that has none yet. Waits until the wanted shard, or any that fits, is ready: nothing could be served
+ * before, and by then whatever was declared together with the tenant is known, so the outcome doesn't hang on the order.
+ */
 export function placeTenant(wish: PlacementWish, shards: readonly ShardCandidate[]): Placement {
   return wish.shard === undefined ? placeAnywhere(wish, shards) : placeWhereWanted(wish, wish.shard, shards);
 }
@@ -129,6 +133,8 @@ function placeWhereWanted(wish: PlacementWish, wanted: string, shards: readonly 
   }
   const obstacle = deletionObstacle(shard) ?? residencyObstacle(shard, wish.allowedRegions);
   if (obstacle !== undefined) return refused(obstacle.reason, obstacle.message);
+  if (shard.condition !== 'ready')
+    return refused('ShardNotReady', `shard ${wanted}, which spec.shard names, isn't ready yet`);
   return { kind: 'placed', shard: wanted, message: `on shard ${wanted}, as spec.shard says` };
 }
 
@@ -141,17 +147,41 @@ function placeAnywhere(wish: PlacementWish, shards: readonly ShardCandidate[]): 
     shard,
     obstacle: deletionObstacle(shard) ?? residencyObstacle(shard, wish.allowedRegions) ?? availabilityObstacle(shard),
   }));
-  const best = judged
-    .filter(({ obstacle }) => obstacle === undefined)
-    .map(({ shard }) => shard)
-    .toSorted(compareLoad)[0];
+  const fitting = judged.filter(({ obstacle }) => obstacle === undefined).map(({ shard }) => shard);
+  const best = fitting.toSorted(compareLoad)[0];
   if (best !== undefined) {
+    if (!fitting.some(({ condition }) => condition === 'ready'))
+      return refused('ShardNotReady', `no shard of keyspace ${wish.keyspace} that fits is ready yet`);
     return { kind: 'placed', shard: best.name, message: `on shard ${best.name}, the least loaded that fits` };
   }
   return refused(
     'NoShardFits',
     `no shard of keyspace ${wish.keyspace} fits: ${bounded(judged.flatMap(({ obstacle }) => (obstacle === undefined ? [] : [obstacle.message])))}`,
   );
+}
+
+/**
+ * Counts beforehand, for each shard, the tenants that are not placed yet and can only go there: placing the others without them
+ * would spread tenants differently for each order in which they are looked at.
+ */
+export function withTenantsToCome(
+  shards: readonly ShardCandidate[],
+  unplaced: readonly PlacementWish[],
+): readonly ShardCandidate[] {
+  const toCome = new Map<string, number>();
+  for (const wish of unplaced) {
+    const possible = shards.filter(
+      (shard) =>
+        shard.keyspace === wish.keyspace &&
+        (wish.shard === undefined || wish.shard === shard.name) &&
+        deletionObstacle(shard) === undefined &&
+        residencyObstacle(shard, wish.allowedRegions) === undefined &&
+        (wish.shard !== undefined || availabilityObstacle(shard) === undefined),
+    );
+    const only = possible.length === 1 ? possible[0] : undefined;
+    if (only !== undefined) toCome.set(only.name, (toCome.get(only.name) ?? 0) + 1);
+  }
+  return shards.map((shard) => ({ ...shard, tenants: shard.tenants + (toCome.get(shard.name) ?? 0) }));
 }
 
 const listed = (regions: readonly string[]): string => (regions.length === 0 ? 'none' : regions.join(', '));

@@ -7,6 +7,7 @@ import {
   regionsOfShard,
   residencyObstacle,
   type ShardCandidate,
+  withTenantsToCome,
 } from '#core/placement/placement.ts';
 
 const shard = (name: string, over: Partial<ShardCandidate> = {}): ShardCandidate => ({
@@ -63,6 +64,13 @@ const cases: readonly {
     placed: 'a',
   },
   {
+    behaviour: 'nothing is placed until a shard that fits is ready',
+    wish: { allowedRegions: ['eu'] },
+    shards: [shard('a'), shard('b', { condition: 'starting', replicaRegions: ['eu'] })],
+    reason: 'ShardNotReady',
+    message: /no shard of keyspace shop that fits is ready yet/,
+  },
+  {
     behaviour: 'an unavailable shard gets no tenant while another fits',
     shards: [shard('a', { condition: 'unavailable' }), shard('b', { tenants: 9 })],
     placed: 'b',
@@ -111,10 +119,10 @@ const cases: readonly {
     placed: 'b',
   },
   {
-    behaviour: 'the wanted shard is taken though it is unavailable',
+    behaviour: 'the wanted shard is waited for',
     wish: { shard: 'a' },
-    shards: [shard('a', { condition: 'unavailable' })],
-    placed: 'a',
+    shards: [shard('a', { condition: 'unavailable' }), shard('b')],
+    reason: 'ShardNotReady',
   },
   {
     behaviour: 'a wanted shard that is missing refuses',
@@ -199,6 +207,7 @@ describe('placement, for any shards', () => {
         assert.ok(chosen !== undefined && chosen.keyspace === wanted.keyspace && !chosen.deleting);
         if (wanted.shard !== undefined) assert.equal(chosen.name, wanted.shard);
         else assert.notEqual(chosen.condition, 'unavailable');
+        assert.ok(shards.some(({ condition }) => condition === 'ready'));
         for (const place of wanted.allowedRegions === undefined ? [] : regionsOfShard(chosen))
           assert.ok(wanted.allowedRegions?.includes(place));
       }),
@@ -215,7 +224,12 @@ describe('placement, for any shards', () => {
             (wanted.shard === undefined ? candidate.condition !== 'unavailable' : candidate.name === wanted.shard) &&
             residencyObstacle(candidate, wanted.allowedRegions) === undefined,
         );
-        assert.equal(placeTenant(wanted, shards).kind === 'placed', fitting.length > 0);
+        const placement = placeTenant(wanted, shards);
+        assert.equal(
+          placement.kind === 'placed',
+          fitting.some(({ condition }) => condition === 'ready'),
+        );
+        if (placement.kind === 'refused') assert.equal(placement.reason === 'ShardNotReady', fitting.length > 0);
       }),
     );
   });
@@ -247,6 +261,34 @@ describe('placement, for any shards', () => {
           counts.set(placement.shard, (counts.get(placement.shard) ?? 0) + 1);
         }
         assert.ok(Math.max(...counts.values()) - Math.min(...counts.values()) <= 1);
+      }),
+    );
+  });
+
+  test('with those to come counted beforehand, any order of looking gives every shard as many tenants', () => {
+    const order = fc.shuffledSubarray([0, 1, 2, 3, 4, 5, 6, 7], { minLength: 8 });
+    const tenantWishes = fc.array(
+      fc.record({
+        shard: fc.option(fc.constantFrom('a', 'b', 'c'), { nil: undefined }),
+        allowedRegions: fc.option(fc.constant(['eu', 'us']), { nil: undefined }),
+      }),
+      { minLength: 8, maxLength: 8 },
+    );
+    const shards = [shard('a'), shard('b', { replicaRegions: ['eu', 'us'] }), shard('c')];
+    const countsAfter = (wanted: readonly PlacementWish[], looking: readonly number[]): Record<string, number> => {
+      const counts: Record<string, number> = { a: 0, b: 0, c: 0 };
+      looking.forEach((at, step) => {
+        const present = shards.map((each) => ({ ...each, tenants: counts[each.name] ?? 0 }));
+        const others = looking.slice(step + 1).map((other) => wanted[other] ?? wish());
+        const placement = placeTenant(wanted[at] ?? wish(), withTenantsToCome(present, others));
+        if (placement.kind === 'placed') counts[placement.shard] = (counts[placement.shard] ?? 0) + 1;
+      });
+      return counts;
+    };
+    fc.assert(
+      fc.property(tenantWishes, order, (drawn, looking) => {
+        const wanted = drawn.map((each) => wish(each));
+        assert.deepEqual(countsAfter(wanted, looking), countsAfter(wanted, [0, 1, 2, 3, 4, 5, 6, 7]));
       }),
     );
   });
