@@ -40,7 +40,7 @@ export const agentStatusSchema = z.object({
       leaderTerm: z.int(),
       sequence: z.int(),
       generation: z.int(),
-      /** `ordersDigest` of the orders. */
+      /** `digestOfOrders` of the orders. */
       digest: z.string(),
       /**
        * True once the running Postgres works by these orders: sync list and slots set, and every walsender shown to have the

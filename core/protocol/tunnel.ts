@@ -6,8 +6,8 @@
 import { z } from 'zod';
 import { memberIdentitySchema } from './orders.ts';
 
-/** stream: a follower's WAL receiver. basebackup: one clone. Later: rewind, slotsync, move. */
-export const tunnelPurposeSchema = z.enum(['stream', 'basebackup']);
+/** stream: a follower's WAL receiver. basebackup: one clone. slotsync: the slot synchronisation worker. Later: rewind, move. */
+export const tunnelPurposeSchema = z.enum(['stream', 'basebackup', 'slotsync']);
 export type TunnelPurpose = z.infer<typeof tunnelPurposeSchema>;
 
 /** The longest handshake line that either side reads. */
@@ -16,6 +16,11 @@ export const maxHandshakeBytes = 4096;
 export const tunnelHelloSchema = z.object({
   protocol: z.literal(1),
   purpose: tunnelPurposeSchema,
+  /**
+   * Random, one for each use: a clone's two connections share it. A member's tunnel of another session and the same or a
+   * competing purpose (stream, basebackup) is closed first, so that a half-dead one can't hold the slot.
+   */
+  session: z.string().regex(/^[0-9a-f]{16}$/),
   shardUid: z.string(),
   from: memberIdentitySchema,
   to: memberIdentitySchema,
@@ -24,11 +29,21 @@ export const tunnelHelloSchema = z.object({
 });
 export type TunnelHello = z.infer<typeof tunnelHelloSchema>;
 
+export const tunnelRefusalCodeSchema = z.enum([
+  'WrongShard',
+  'WrongMember',
+  'StaleEpoch',
+  'NotPrimary',
+  'NotReady',
+  'Invalid',
+]);
+export type TunnelRefusalCode = z.infer<typeof tunnelRefusalCodeSchema>;
+
 export const tunnelReplySchema = z.discriminatedUnion('accepted', [
   z.object({ accepted: z.literal(true), member: memberIdentitySchema, epoch: z.int(), generation: z.int() }),
   z.object({
     accepted: z.literal(false),
-    code: z.enum(['WrongShard', 'WrongMember', 'StaleEpoch', 'NotPrimary', 'NotReady', 'Invalid']),
+    code: tunnelRefusalCodeSchema,
     message: z.string(),
   }),
 ]);

@@ -1,0 +1,3 @@
+module meridian.db/agent/init
+
+go 1.22

@@ -1,0 +1,125 @@
+/**
+ * What the agent does next: a pure function of the orders and of what is there. One step at a time; when the step is done
+ * the loop looks again, so it doesn't matter where the agent was interrupted. Nothing is remembered between two looks
+ * but what `MemberView` holds.
+ * Invariant: `open` on a primary, and `initialise`, follow only a confirmation of this very epoch (the start gate).
+ */
+
+import type { DataState } from '#agent/postgres/data-directory.ts';
+import type { Orders } from '#core/protocol/orders.ts';
+import type { AgentPhase } from '#core/protocol/status.ts';
+
+export type ServerView =
+  | { readonly state: 'stopped' }
+  | {
+      readonly state: 'running';
+      readonly as: 'primary' | 'standby';
+      /** False while it recovers: it refuses connections. */
+      readonly isReady: boolean;
+      /** The access file that lets the network in is in force. */
+      readonly isOpen: boolean;
+      /** Digest of the configuration in force. */
+      readonly configuration: string;
+      readonly restartNonce: string;
+    };
+
+export interface MemberView {
+  readonly orders: Orders | undefined;
+  readonly data: DataState;
+  readonly server: ServerView;
+  /** Digest of the configuration that the orders ask for. */
+  readonly wantedConfiguration: string;
+  /** Epoch for which the record named this member, when it was last read and not too long ago; 0 for none. */
+  readonly confirmedEpoch: number;
+  /** A start or a copy failed a moment ago: not again before this much time has passed, ms. */
+  readonly retryInMs: number;
+}
+
+export type Step =
+  /** Nothing to do in this phase; look again when something changes. */
+  | { readonly kind: 'rest'; readonly phase: AgentPhase; readonly problem?: string; readonly retryInMs?: number }
+  | { readonly kind: 'stop'; readonly phase: AgentPhase; readonly why: string }
+  | { readonly kind: 'confirm'; readonly phase: AgentPhase }
+  | { readonly kind: 'initialise'; readonly phase: AgentPhase }
+  | { readonly kind: 'clone'; readonly phase: AgentPhase }
+  | { readonly kind: 'makeStandby'; readonly phase: AgentPhase }
+  | { readonly kind: 'start'; readonly phase: AgentPhase; readonly as: 'primary' | 'standby' }
+  | { readonly kind: 'awaitReady'; readonly phase: AgentPhase }
+  | { readonly kind: 'reconfigure'; readonly phase: AgentPhase; readonly access: 'closed' | 'open' }
+  /** All is as ordered: keep slots and lists in order. */
+  | { readonly kind: 'maintain'; readonly phase: AgentPhase };
+
+export function nextStep(view: MemberView): Step {
+  const { orders, server } = view;
+  if (orders === undefined) {
+    return server.state === 'running'
+      ? { kind: 'stop', phase: 'Waiting', why: 'there are no orders' }
+      : { kind: 'rest', phase: 'Waiting' };
+  }
+  switch (orders.role) {
+    case 'Hold':
+      return server.state === 'running'
+        ? { kind: 'stop', phase: 'Holding', why: 'the orders say Hold' }
+        : { kind: 'rest', phase: 'Holding' };
+    case 'Initialise':
+    case 'Primary':
+      return nextAsPrimary(view, orders);
+    case 'Follower':
+      return nextAsFollower(view, orders);
+  }
+}
+
+function nextAsPrimary(view: MemberView, orders: Orders): Step {
+  const { data, server } = view;
+  const isConfirmed = view.confirmedEpoch === orders.epoch;
+  if (data === 'absent') {
+    if (orders.role === 'Primary') return failed('ordered to be primary, and there is no data here');
+    if (!isConfirmed) return { kind: 'confirm', phase: 'Confirming' };
+    return delayed(view, 'Initialising') ?? { kind: 'initialise', phase: 'Initialising' };
+  }
+  if (data === 'standby')
+    return failed("ordered to be primary, and the data is a standby's: promotion is another order");
+  if (server.state === 'stopped') {
+    // Recovery writes WAL of its own: a member that may have lost its authority must not even start.
+    if (!isConfirmed) return { kind: 'confirm', phase: 'Confirming' };
+    return delayed(view, 'Starting') ?? { kind: 'start', phase: 'Starting', as: 'primary' };
+  }
+  if (server.as !== 'primary') return { kind: 'stop', phase: 'Starting', why: 'it runs as a standby' };
+  if (server.restartNonce !== orders.restartNonce) {
+    return { kind: 'stop', phase: 'Starting', why: 'the orders ask for a restart' };
+  }
+  if (!server.isReady) return { kind: 'awaitReady', phase: 'Starting' };
+  if (!server.isOpen) {
+    if (!isConfirmed) return { kind: 'confirm', phase: 'Confirming' };
+    return { kind: 'reconfigure', phase: 'Starting', access: 'open' };
+  }
+  if (server.configuration !== view.wantedConfiguration) {
+    return { kind: 'reconfigure', phase: 'Primary', access: 'open' };
+  }
+  return { kind: 'maintain', phase: 'Primary' };
+}
+
+function nextAsFollower(view: MemberView, orders: Orders): Step {
+  const { data, server } = view;
+  if (server.state === 'running' && server.as !== 'standby') {
+    return { kind: 'stop', phase: 'Starting', why: 'it runs as a primary' };
+  }
+  if (data === 'absent') return delayed(view, 'Cloning') ?? { kind: 'clone', phase: 'Cloning' };
+  if (data === 'primary') return { kind: 'makeStandby', phase: 'Starting' };
+  if (server.state === 'stopped')
+    return delayed(view, 'Starting') ?? { kind: 'start', phase: 'Starting', as: 'standby' };
+  if (server.restartNonce !== orders.restartNonce) {
+    return { kind: 'stop', phase: 'Starting', why: 'the orders ask for a restart' };
+  }
+  if (!server.isReady) return { kind: 'awaitReady', phase: 'Starting' };
+  if (!server.isOpen || server.configuration !== view.wantedConfiguration) {
+    return { kind: 'reconfigure', phase: 'Following', access: 'open' };
+  }
+  return { kind: 'maintain', phase: 'Following' };
+}
+
+const failed = (problem: string): Step => ({ kind: 'rest', phase: 'Failed', problem });
+
+function delayed(view: MemberView, phase: AgentPhase): Step | undefined {
+  return view.retryInMs > 0 ? { kind: 'rest', phase, retryInMs: view.retryInMs } : undefined;
+}

@@ -1,0 +1,128 @@
+/**
+ * The data directory as files: what state it is in, and the few files that the agent itself writes there. A directory is
+ * data only under its final name; one being made has a name of its own and is thrown away when found at a start, so
+ * there is never more than one that counts, and never a half-made one.
+ */
+import { access, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { renameDurably, syncFolder, writeDurably } from '#agent/durable-file.ts';
+import { runProgram } from './programs.ts';
+
+/** `standby`: has standby.signal and so starts in recovery. */
+export type DataState = 'absent' | 'primary' | 'standby';
+
+export class DataDirectory {
+  readonly path: string;
+  readonly #env: Readonly<Record<string, string>>;
+
+  constructor(path: string, env: Readonly<Record<string, string>>) {
+    this.path = path;
+    this.#env = env;
+  }
+
+  /** Where a new one is made: `kind` keeps a half initialisation and a half clone apart in the log. */
+  workPath(kind: 'initialising' | 'cloning'): string {
+    return `${this.path}.${kind}`;
+  }
+
+  async state(): Promise<DataState> {
+    if (!(await exists(join(this.path, 'PG_VERSION')))) return 'absent';
+    return (await exists(join(this.path, 'standby.signal'))) ? 'standby' : 'primary';
+  }
+
+  /** Says which half-made directories it removed. */
+  async removeHalfMade(): Promise<string[]> {
+    const removed: string[] = [];
+    for (const kind of ['initialising', 'cloning'] as const) {
+      const path = this.workPath(kind);
+      if (!(await exists(path))) continue;
+      await rm(path, { recursive: true, force: true });
+      removed.push(path);
+    }
+    return removed;
+  }
+
+  /** The made directory becomes the data directory; there must be none yet. */
+  async adopt(kind: 'initialising' | 'cloning'): Promise<void> {
+    await syncFolder(this.workPath(kind));
+    // An empty PGDATA (or a mount's leftover without PG_VERSION) may be there: rename replaces an empty folder.
+    await renameDurably(this.workPath(kind), this.path);
+  }
+
+  async makeStandby(path = this.path): Promise<void> {
+    await writeDurably(join(path, 'standby.signal'), '');
+  }
+
+  /**
+   * Before each start: no setting of ALTER SYSTEM (it would win over ours; `allow_alter_system` stops new ones only), and
+   * no lock file of a postmaster that is gone. A container's process numbers start anew, so the number in the file may
+   * well be one of ours now and Postgres would refuse to start; the caller has made sure that no postmaster runs.
+   */
+  async prepareForStart(): Promise<void> {
+    await truncate(join(this.path, 'postgresql.auto.conf')).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+    });
+    await rm(join(this.path, 'postmaster.pid'), { force: true });
+    // Read by initdb's own paths and by some tools; Postgres itself is given ours by name.
+    for (const unused of ['postgresql.conf', 'pg_hba.conf', 'pg_ident.conf']) {
+      await writeFile(join(this.path, unused), '# Not used: the agent renders these outside the data directory.\n');
+    }
+  }
+
+  async systemIdentifier(path = this.path): Promise<string> {
+    const control = await this.#control(path);
+    const identifier = control.get('Database system identifier');
+    if (identifier === undefined) throw new Error(`pg_controldata shows no system identifier for ${path}`);
+    return identifier;
+  }
+
+  /**
+   * What the primary had of the parameters that a standby may not have less of: replay stops otherwise.
+   * Source: PostgreSQL documentation, "Hot Standby", "Administrator's Overview".
+   */
+  async primaryLimits(): Promise<Readonly<Record<string, number>>> {
+    const control = await this.#control(this.path);
+    const limits: Record<string, number> = {};
+    for (const [shown, parameter] of limitsInControlFile) {
+      const value = Number(control.get(`${shown} setting`));
+      if (Number.isInteger(value)) limits[parameter] = value;
+    }
+    return limits;
+  }
+
+  async #control(path: string): Promise<Map<string, string>> {
+    const { stdout } = await runProgram('pg_controldata', ['-D', path], { env: { ...this.#env, LC_ALL: 'C' } });
+    return new Map(
+      stdout.split('\n').map((line) => {
+        const colon = line.indexOf(':');
+        return [line.slice(0, colon), line.slice(colon + 1).trim()] as const;
+      }),
+    );
+  }
+}
+
+const limitsInControlFile = [
+  ['max_connections', 'max_connections'],
+  ['max_worker_processes', 'max_worker_processes'],
+  ['max_wal_senders', 'max_wal_senders'],
+  ['max_prepared_xacts', 'max_prepared_transactions'],
+  ['max_locks_per_xact', 'max_locks_per_transaction'],
+] as const;
+
+/** Process numbers of everything in this container whose program is Postgres. */
+export async function postgresProcesses(procFolder = '/proc'): Promise<number[]> {
+  const found: number[] = [];
+  for (const entry of await readdir(procFolder)) {
+    if (!/^\d+$/.test(entry)) continue;
+    const name = await readFile(join(procFolder, entry, 'comm'), 'utf8').catch(() => '');
+    if (name.trim() === 'postgres') found.push(Number(entry));
+  }
+  return found;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,46 @@
+/**
+ * Asks Postgres itself whether it would take a Shard's parameters, before they are written where a start reads them: a
+ * misspelt parameter must not cost a member. Those that it refuses are left out and reported.
+ * Source: PostgreSQL documentation, "postgres", option -C.
+ */
+import { lastLine, ProgramError, runProgram } from './programs.ts';
+
+export interface ValidatedParameters {
+  readonly accepted: Readonly<Record<string, string>>;
+  readonly problems: readonly string[];
+}
+
+export async function validateParameters(
+  dataDirectory: string,
+  wanted: Readonly<Record<string, string>>,
+  env: Readonly<Record<string, string>>,
+): Promise<ValidatedParameters> {
+  const names = Object.keys(wanted);
+  if (names.length === 0 || (await refusal(dataDirectory, wanted, env)) === undefined) {
+    return { accepted: wanted, problems: [] };
+  }
+  const accepted: Record<string, string> = {};
+  const problems: string[] = [];
+  for (const [name, value] of Object.entries(wanted)) {
+    const reason = await refusal(dataDirectory, { [name]: value }, env);
+    if (reason === undefined) accepted[name] = value;
+    else problems.push(`parameter ${name} is left out: ${reason}`);
+  }
+  return { accepted, problems };
+}
+
+async function refusal(
+  dataDirectory: string,
+  parameters: Readonly<Record<string, string>>,
+  env: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
+  const settings = Object.entries(parameters).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  try {
+    await runProgram('postgres', ['-C', 'port', '-D', dataDirectory, ...settings], { env });
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ProgramError)) throw error;
+    const fatal = error.stderr.split('\n').find((line) => line.includes('FATAL:'));
+    return (fatal ?? lastLine(error.stderr)).replace(/^.*FATAL:\s*/, '') || error.message;
+  }
+}

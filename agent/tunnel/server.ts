@@ -1,0 +1,192 @@
+/**
+ * The primary's end of the tunnels: takes other agents' connections, checks who they are and at which epoch, and joins each
+ * one that is accepted to this member's Postgres, under a user and name of its own choosing. It knows every tunnel that
+ * is open, so that all of them, or one member's, can be closed at once: closing them is the fence.
+ * Invariants: no tunnel outlives the context (epoch, role, peers) that it was accepted in, the caller says when that
+ * changes; a member has at most one session of stream or basebackup.
+ */
+import { connect, type Socket } from 'node:net';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { type Credentials, secureContextOf } from '#agent/tls/credentials.ts';
+import { type Place, peerOf } from '#agent/tls/peer.ts';
+import { type MemberIdentity, slotName } from '#core/identity.ts';
+import type { TunnelHello } from '#core/protocol/tunnel.ts';
+import { CommandFilter } from './command-filter.ts';
+import { forceStartup } from './forced-startup.ts';
+import { decideTunnel, handshakeLine, parseHello, readLine, type TunnelContext } from './handshake.ts';
+import { join } from './pipe.ts';
+import { receiveStartup } from './receive-startup.ts';
+import { fatalError, writeStartupPacket } from './startup-packet.ts';
+
+export interface TunnelServerOptions {
+  readonly place: Place;
+  readonly credentials: Credentials;
+  /** Path of the socket of this member's Postgres. */
+  readonly postgresSocket: string;
+  /** Asked anew for every connection. */
+  readonly context: () => TunnelContext | undefined;
+  readonly log: { info(details: object, message: string): void; warn(details: object, message: string): void };
+}
+
+interface OpenTunnel {
+  readonly hello: TunnelHello;
+  readonly socket: Socket;
+}
+
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+const MAX_CONNECTIONS = 64;
+
+export class TunnelServer {
+  readonly #options: TunnelServerOptions;
+  readonly #server: Server;
+  readonly #open = new Set<OpenTunnel>();
+  #sentBytes = 0;
+
+  constructor(options: TunnelServerOptions) {
+    this.#options = options;
+    this.#server = createServer(
+      {
+        ...secureContextOf(options.credentials),
+        requestCert: true,
+        rejectUnauthorized: true,
+        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+        highWaterMark: 1 << 18,
+      },
+      (socket) => void this.#serve(socket),
+    );
+    this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.on('tlsClientError', (error) => {
+      options.log.warn({ reason: error.message }, 'tunnel: TLS refused');
+    });
+  }
+
+  /** Bytes of WAL and base copies sent since the start. */
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  listen(port: number, host?: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(port, host, () => {
+        this.#server.off('error', reject);
+        const address = this.#server.address();
+        resolve(typeof address === 'object' && address !== null ? address.port : port);
+      });
+    });
+  }
+
+  renew(credentials: Credentials): void {
+    this.#server.setSecureContext(secureContextOf(credentials));
+  }
+
+  /** Closes every tunnel that the present context would not accept again. Returns how many. */
+  closeUnaccepted(): number {
+    const context = this.#options.context();
+    return this.#close(({ hello }) => {
+      const peer = { kind: 'member' as const, member: hello.from.name, ...this.#options.place };
+      return !decideTunnel(hello, peer, context === undefined ? undefined : { ...context, isReady: true }).accepted;
+    });
+  }
+
+  closeAll(): number {
+    return this.#close(() => true);
+  }
+
+  async stop(): Promise<void> {
+    const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.closeAll();
+    await stopped;
+  }
+
+  #close(which: (tunnel: OpenTunnel) => boolean): number {
+    const closing = [...this.#open].filter(which);
+    for (const { socket } of closing) socket.destroy();
+    return closing.length;
+  }
+
+  async #serve(socket: TLSSocket): Promise<void> {
+    socket.on('error', () => socket.destroy());
+    socket.setNoDelay(true).setKeepAlive(true, HANDSHAKE_TIMEOUT_MS);
+    try {
+      const accepted = await this.#handshake(socket);
+      if (accepted !== undefined) await this.#join(socket, accepted);
+    } catch (error) {
+      this.#options.log.warn({ reason: error instanceof Error ? error.message : String(error) }, 'tunnel: failed');
+    } finally {
+      socket.destroy();
+    }
+  }
+
+  async #handshake(socket: TLSSocket): Promise<TunnelHello | undefined> {
+    const { place, context, log } = this.#options;
+    const peer = peerOf(socket, place);
+    const hello = parseHello(await readLine(socket, HANDSHAKE_TIMEOUT_MS));
+    const reply =
+      peer === undefined || hello === undefined
+        ? {
+            accepted: false as const,
+            code: 'Invalid' as const,
+            message: 'no identity of this keyspace, or no handshake',
+          }
+        : decideTunnel(hello, peer, context());
+    if (!reply.accepted || hello === undefined) {
+      log.warn({ from: hello?.from, purpose: hello?.purpose, reply }, 'tunnel: refused');
+      socket.end(handshakeLine(reply));
+      await new Promise((resolve) => socket.once('close', resolve));
+      return undefined;
+    }
+    socket.write(handshakeLine(reply));
+    return hello;
+  }
+
+  async #join(socket: TLSSocket, hello: TunnelHello): Promise<void> {
+    const { postgresSocket, log, context, place } = this.#options;
+    const { purpose, from } = hello;
+    const asked = await receiveStartup(socket, HANDSHAKE_TIMEOUT_MS);
+    const forced = forceStartup(purpose, from, asked);
+    if (forced.kind === 'refused') return refuse(socket, '08P01', forced.reason);
+    // What held at the handshake may have changed while the first packet came.
+    const peer = { kind: 'member' as const, member: from.name, ...place };
+    const still = decideTunnel(hello, peer, context());
+    if (!still.accepted) return refuse(socket, '57P03', still.message);
+
+    this.#close((other) => competes(other.hello, hello));
+    const tunnel: OpenTunnel = { hello, socket };
+    this.#open.add(tunnel);
+    socket.once('close', () => this.#open.delete(tunnel));
+    const postgres = connect({ path: postgresSocket, readableHighWaterMark: 1 << 18 } as { path: string });
+    postgres.on('error', () => postgres.destroy());
+    log.info({ from, purpose }, 'tunnel: open');
+    postgres.write(writeStartupPacket(forced.parameters));
+    const filter = purpose === 'slotsync' ? undefined : new CommandFilter(purpose, slotName(from.incarnation));
+    await join(socket, postgres, {
+      onBytes: (bytes) => {
+        this.#sentBytes += bytes;
+      },
+      ...(filter === undefined ? {} : { filter: (chunk) => this.#filtered(filter, chunk, from) }),
+    });
+    log.info({ from, purpose }, 'tunnel: closed');
+  }
+
+  #filtered(filter: CommandFilter, chunk: Buffer, from: MemberIdentity): Buffer | undefined {
+    const result = filter.push(chunk);
+    if (result.kind === 'pass') return result.chunk;
+    this.#options.log.warn({ from, reason: result.reason }, 'tunnel: command refused');
+    return undefined;
+  }
+}
+
+/** A half-dead connection would keep the slot: the newest session of a member wins. */
+export function competes(old: TunnelHello, fresh: TunnelHello): boolean {
+  if (old.from.name !== fresh.from.name || old.session === fresh.session) return false;
+  return old.purpose === 'slotsync' ? fresh.purpose === 'slotsync' : fresh.purpose !== 'slotsync';
+}
+
+function refuse(socket: Socket, sqlState: string, reason: string): void {
+  socket.end(fatalError(sqlState, reason));
+}

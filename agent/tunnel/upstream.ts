@@ -1,0 +1,207 @@
+/**
+ * The follower's end of the tunnels: a local socket that looks to Postgres (and to pg_basebackup) like its primary. Every
+ * connection becomes a tunnel of its own to the primary's agent. Where it leads follows the orders; when they change,
+ * everything open is closed, and with no target nothing is dialled at all.
+ * Invariant: no tunnel is dialled towards an epoch below the promise (docs/design-traps.md, A3): the target is a function
+ * of the orders taken, which are never below it.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { type Credentials, secureContextOf } from '#agent/tls/credentials.ts';
+import { noHostNameCheck, type Place, peerOf } from '#agent/tls/peer.ts';
+import type { MemberIdentity } from '#core/identity.ts';
+import type { TunnelHello, TunnelPurpose } from '#core/protocol/tunnel.ts';
+import { checkReply, HandshakeError, handshakeLine, parseReply, readLine } from './handshake.ts';
+import { join } from './pipe.ts';
+import { receiveStartup } from './receive-startup.ts';
+import { fatalError, writeStartupPacket } from './startup-packet.ts';
+
+export interface UpstreamTarget {
+  readonly address: string;
+  readonly port: number;
+  readonly to: MemberIdentity;
+  readonly from: MemberIdentity;
+  readonly shardUid: string;
+  readonly epoch: number;
+  readonly generation: number;
+  /** A base copy is being made; otherwise connections are Postgres' own. */
+  readonly isCloning: boolean;
+}
+
+export interface UpstreamOptions {
+  readonly place: Place;
+  /** The present ones, asked for each connection. */
+  readonly credentials: () => Credentials;
+  readonly socketPath: string;
+  readonly log: { info(details: object, message: string): void; warn(details: object, message: string): void };
+}
+
+const STARTUP_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 3_000;
+const MAX_CONNECTIONS = 16;
+/** A stream's option that the types of `tls.connect` don't list. */
+const HIGH_WATER_MARK: object = { highWaterMark: 1 << 18 };
+
+export class Upstream {
+  readonly #options: UpstreamOptions;
+  readonly #server: Server;
+  readonly #open = new Set<Socket>();
+  #target: UpstreamTarget | undefined;
+  #session = '';
+  #receivedBytes = 0;
+  #lastProblem = '';
+
+  constructor(options: UpstreamOptions) {
+    this.#options = options;
+    this.#server = createServer({ highWaterMark: 1 << 18 }, (socket) => void this.#serve(socket));
+    this.#server.maxConnections = MAX_CONNECTIONS;
+  }
+
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
+  /** Why the last dial failed; empty after one that worked. */
+  get problem(): string {
+    return this.#lastProblem;
+  }
+
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  async listen(): Promise<void> {
+    const { socketPath } = this.#options;
+    await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+    await rm(socketPath, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(socketPath, () => {
+        this.#server.off('error', reject);
+        resolve();
+      });
+    });
+  }
+
+  /** Whatever is open towards another target is closed first. */
+  aim(target: UpstreamTarget | undefined): void {
+    const isSame = isSameTarget(this.#target, target);
+    this.#target = target;
+    if (isSame) return;
+    this.#session = newSession();
+    this.#lastProblem = '';
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  /** Ends what is open and lets a next base copy count as another one. */
+  closeAll(): void {
+    this.#session = newSession();
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  async stop(): Promise<void> {
+    this.#target = undefined;
+    const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.closeAll();
+    await stopped;
+  }
+
+  async #serve(near: Socket): Promise<void> {
+    near.on('error', () => near.destroy());
+    this.#open.add(near);
+    near.once('close', () => this.#open.delete(near));
+    try {
+      const startup = await receiveStartup(near, STARTUP_TIMEOUT_MS);
+      const target = this.#target;
+      if (target === undefined) throw new HandshakeError('this member has no primary to follow now');
+      const purpose = purposeOf(target, startup);
+      const session = purpose === 'basebackup' ? this.#session : newSession();
+      const far = await this.#dial(target, purpose, session);
+      // While it was dialled the orders may have changed, or Postgres may have gone.
+      if (!isSameTarget(this.#target, target) || near.destroyed) {
+        far.destroy();
+        throw new HandshakeError('the primary changed while it was dialled');
+      }
+      this.#open.add(far);
+      far.once('close', () => this.#open.delete(far));
+      this.#lastProblem = '';
+      far.write(writeStartupPacket(startup));
+      await join(near, far, {
+        onBytes: (bytes) => {
+          this.#receivedBytes += bytes;
+        },
+      });
+    } catch (error) {
+      this.#refuse(near, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #refuse(near: Socket, problem: string): void {
+    if (problem !== this.#lastProblem) this.#options.log.warn({ reason: problem }, 'upstream: no tunnel');
+    this.#lastProblem = problem;
+    if (near.writable) near.end(fatalError('08001', `tunnel to the primary: ${problem}`));
+  }
+
+  async #dial(target: UpstreamTarget, purpose: TunnelPurpose, session: string): Promise<TLSSocket> {
+    const { place, credentials } = this.#options;
+    const socket = connectTls({
+      ...secureContextOf(credentials()),
+      host: target.address,
+      port: target.port,
+      checkServerIdentity: noHostNameCheck,
+      rejectUnauthorized: true,
+      ...HIGH_WATER_MARK,
+    });
+    socket.on('error', () => socket.destroy());
+    try {
+      await secured(socket);
+      socket.setNoDelay(true).setKeepAlive(true, STARTUP_TIMEOUT_MS);
+      const peer = peerOf(socket, place);
+      if (peer?.kind !== 'member' || peer.member !== target.to.name) {
+        throw new HandshakeError(`the certificate at ${target.address} is not ${target.to.name}'s`);
+      }
+      const { shardUid, from, to, epoch, generation } = target;
+      const hello: TunnelHello = { protocol: 1, purpose, session, shardUid, from, to, epoch, generation };
+      socket.write(handshakeLine(hello));
+      const reply = parseReply(await readLine(socket, STARTUP_TIMEOUT_MS));
+      if (reply === undefined) throw new HandshakeError('no valid answer to the handshake');
+      const problem = checkReply(hello, reply);
+      if (problem !== undefined) throw new HandshakeError(problem);
+      return socket;
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+  }
+}
+
+/** While a copy is made everything belongs to it; otherwise only the WAL receiver asks for replication. */
+function purposeOf(target: UpstreamTarget, startup: ReadonlyMap<string, string>): TunnelPurpose {
+  if (target.isCloning) return 'basebackup';
+  return startup.has('replication') ? 'stream' : 'slotsync';
+}
+
+/** A new generation alone cuts no stream: it is stated anew with the next handshake. */
+function isSameTarget(a: UpstreamTarget | undefined, b: UpstreamTarget | undefined): boolean {
+  const comparable = (target: UpstreamTarget | undefined): string => JSON.stringify({ ...target, generation: 0 });
+  return comparable(a) === comparable(b);
+}
+
+function secured(socket: TLSSocket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new HandshakeError('no connection in time')), CONNECT_TIMEOUT_MS);
+    socket.once('secureConnect', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    socket.once('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+  });
+}
+
+const newSession = (): string => randomBytes(8).toString('hex');

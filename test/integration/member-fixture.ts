@@ -1,0 +1,443 @@
+/**
+ * Runs members of a shard (our own image: agent and Postgres) as containers on one Docker network, with certificates made
+ * by the operator's own code and a file in the place of the API server. What the operator does in a cluster (orders in
+ * the right sequence, the record of authority) is done here by the tests, or by `ShardFixture.bringUp`.
+ * The containers run as they would in a pod: no root, read-only root file system, no capabilities.
+ */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { GenericContainer, Network, type StartedNetwork, type StartedTestContainer } from 'testcontainers';
+import { Agent } from 'undici';
+import { run } from '#cluster/process.ts';
+import type { MemberIdentity, PeerIdentity } from '#core/identity.ts';
+import { memberPaths, ports } from '#core/names.ts';
+import type { Orders } from '#core/protocol/orders.ts';
+import type { AgentStatus } from '#core/protocol/status.ts';
+import { operatorRole } from '#core/roles.ts';
+import { type KeyspaceCa, makeCa } from '#operator/pki/authority.ts';
+import type { KeyPairPem } from '#operator/pki/key-pair.ts';
+import { issueCertificate } from '#operator/pki/leaf.ts';
+import { buildImages } from '../../images/build.ts';
+
+// No helper container that would have to be pulled; every fixture stops what it started.
+process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
+
+const AUTHORITY_FOLDER = '/etc/meridian/authority';
+const WAIT_MS = 60_000;
+const POLL_MS = 100;
+const REQUEST_TIMEOUT_MS = 5_000;
+
+class MemberContainer extends GenericContainer {
+  restricted(): this {
+    this.hostConfig.ReadonlyRootfs = true;
+    this.hostConfig.CapDrop = ['ALL'];
+    this.hostConfig.SecurityOpt = ['no-new-privileges'];
+    this.hostConfig.ShmSize = 128 * 1024 * 1024;
+    // Outlives a kill and a start of the container, like the volume of a pod; goes when the container is removed.
+    this.hostConfig.Mounts = [{ Type: 'volume', Target: memberPaths.volume, Source: '' }];
+    return this;
+  }
+}
+
+/** What the members of one keyspace share: a network, an authority, a folder for mounted files. */
+export class KeyspaceFixture {
+  readonly keyspace: string;
+  readonly namespace = 'test';
+  readonly network: StartedNetwork;
+  readonly ca: KeyspaceCa;
+  readonly folder: string;
+  readonly image: string;
+  readonly #shards: ShardFixture[] = [];
+
+  private constructor(keyspace: string, network: StartedNetwork, ca: KeyspaceCa, folder: string, image: string) {
+    this.keyspace = keyspace;
+    this.network = network;
+    this.ca = ca;
+    this.folder = folder;
+    this.image = image;
+  }
+
+  static async start(keyspace = 'shop'): Promise<KeyspaceFixture> {
+    const { postgres } = await buildImages({ only: 'postgres' });
+    const ca = await makeCa({ namespace: 'test', keyspace }, new Date());
+    const folder = await mkdtemp(join(tmpdir(), 'meridian-members-'));
+    return new KeyspaceFixture(keyspace, await new Network().start(), ca, folder, postgres);
+  }
+
+  issue(identity: PeerIdentity, dnsNames: readonly string[] = [], ca = this.ca): Promise<KeyPairPem> {
+    return issueCertificate(ca, { identity, dnsNames, ipAddresses: [] }, new Date());
+  }
+
+  identity(kind: 'operator' | 'router'): PeerIdentity {
+    return { kind, namespace: this.namespace, keyspace: this.keyspace };
+  }
+
+  memberIdentity(member: string): PeerIdentity {
+    return { kind: 'member', namespace: this.namespace, keyspace: this.keyspace, member };
+  }
+
+  /** A client of the agents' API that shows this certificate. */
+  async dispatcher(identity: PeerIdentity, ca = this.ca): Promise<Agent> {
+    const pair = await this.issue(identity, [], ca);
+    return new Agent({
+      connections: 2,
+      connect: {
+        cert: pair.certificate,
+        key: pair.privateKey,
+        ca: this.ca.bundle,
+        checkServerIdentity: () => undefined,
+      },
+    });
+  }
+
+  async shard(options: ShardOptions): Promise<ShardFixture> {
+    const shard = await ShardFixture.prepare(this, options);
+    this.#shards.push(shard);
+    await Promise.all(shard.members.map((member) => member.start()));
+    return shard;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#shards.map((shard) => shard.stop()));
+    await this.network.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export interface ShardOptions {
+  readonly name?: string;
+  readonly database?: string;
+  /** Names of the members and their regions; the first becomes the primary. */
+  readonly members: readonly { readonly name: string; readonly region: string }[];
+  /** k; 0 by default. */
+  readonly acknowledgements?: number;
+  readonly parameters?: Readonly<Record<string, string>>;
+}
+
+export type OrdersWish = Partial<Omit<Orders, 'member' | 'role'>> & Pick<Orders, 'role'>;
+
+export class ShardFixture {
+  readonly keyspace: KeyspaceFixture;
+  readonly name: string;
+  readonly uid: string;
+  readonly database: string;
+  readonly acknowledgements: number;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly members: readonly MemberFixture[];
+  readonly folder: string;
+  readonly operator: Agent;
+  #sequence = 0;
+  generation = 0;
+
+  private constructor(
+    keyspace: KeyspaceFixture,
+    options: ShardOptions,
+    folder: string,
+    members: MemberFixture[],
+    operator: Agent,
+  ) {
+    this.keyspace = keyspace;
+    this.name = options.name ?? 'main';
+    this.uid = `uid-of-${this.name}`;
+    this.database = options.database ?? keyspace.keyspace;
+    this.acknowledgements = options.acknowledgements ?? 0;
+    this.parameters = options.parameters ?? {};
+    this.members = members;
+    this.folder = folder;
+    this.operator = operator;
+  }
+
+  static async prepare(keyspace: KeyspaceFixture, options: ShardOptions): Promise<ShardFixture> {
+    const folder = join(keyspace.folder, options.name ?? 'main');
+    await mkdir(join(folder, 'authority'), { recursive: true, mode: 0o755 });
+    const operator = await keyspace.dispatcher(keyspace.identity('operator'));
+    const members: MemberFixture[] = [];
+    const shard = new ShardFixture(keyspace, options, folder, members, operator);
+    for (const { name, region } of options.members) members.push(new MemberFixture(shard, name, region));
+    return shard;
+  }
+
+  member(name: string): MemberFixture {
+    const found = this.members.find((member) => member.name === name);
+    if (found === undefined) throw new Error(`no member ${name}`);
+    return found;
+  }
+
+  get primary(): MemberFixture {
+    const [first] = this.members;
+    if (first === undefined) throw new Error('a shard without members');
+    return first;
+  }
+
+  get followers(): readonly MemberFixture[] {
+    return this.members.slice(1);
+  }
+
+  /** Writes the record that the start gate reads. */
+  async recordAuthority(authority: object | undefined): Promise<void> {
+    const shard = { metadata: { uid: this.uid }, status: authority === undefined ? {} : { authority } };
+    await writeFile(join(this.folder, 'authority', 'shard.json'), JSON.stringify(shard), { mode: 0o644 });
+  }
+
+  async authorise(member: MemberFixture, epoch = 1, state = 'Active'): Promise<void> {
+    const { name, incarnation } = await member.identity();
+    await this.recordAuthority({ epoch, timeline: 1, member: name, incarnation, region: member.region, state });
+  }
+
+  /** Complete orders for one member, numbered; `wish` wins over what is filled in. */
+  async orders(member: MemberFixture, wish: OrdersWish): Promise<Orders> {
+    const others = await Promise.all(this.members.filter((other) => other !== member).map((other) => other.identity()));
+    this.#sequence += 1;
+    return {
+      shard: {
+        namespace: this.keyspace.namespace,
+        name: this.name,
+        uid: this.uid,
+        keyspace: this.keyspace.keyspace,
+        database: this.database,
+      },
+      member: await member.identity(),
+      epoch: 1,
+      leaderTerm: 1,
+      sequence: this.#sequence,
+      generation: this.generation,
+      synchronous: { acknowledgements: this.acknowledgements, members: [] },
+      slots: others,
+      parameters: { ...this.parameters },
+      restartNonce: '',
+      ...wish,
+    };
+  }
+
+  async order(member: MemberFixture, wish: OrdersWish): Promise<AgentStatus> {
+    const { status, body } = await member.put(await this.orders(member, wish));
+    if (status !== 200) throw new Error(`${member.name} refused: ${status} ${JSON.stringify(body)}`);
+    return body as AgentStatus;
+  }
+
+  async initialise(): Promise<void> {
+    const { primary } = this;
+    await this.authorise(primary, 1, 'Initialising');
+    await this.order(primary, { role: 'Initialise', synchronous: await this.#synchronous([]) });
+    await primary.until('open as primary', (status) => status.phase === 'Primary' && status.postgres?.open === true);
+    await this.authorise(primary);
+  }
+
+  async follow(member: MemberFixture, wish: Partial<OrdersWish> = {}): Promise<void> {
+    const source = {
+      ...(await this.primary.identity()),
+      address: await this.primary.address(),
+      tunnelPort: ports.tunnel,
+    };
+    await this.order(member, { role: 'Follower', source, synchronous: await this.#synchronous([]), ...wish });
+  }
+
+  /** First start as the operator does it: primary, followers, then the list of those that acknowledge. */
+  async bringUp(): Promise<void> {
+    await this.initialise();
+    for (const follower of this.followers) await this.follow(follower);
+    await Promise.all(
+      this.followers.map((follower) => follower.until('caught up', (status) => status.upstream?.caughtUp === true)),
+    );
+    await this.setSynchronous(this.followers);
+  }
+
+  async setSynchronous(members: readonly MemberFixture[]): Promise<void> {
+    this.generation += 1;
+    await this.order(this.primary, { role: 'Primary', synchronous: await this.#synchronous(members) });
+    await this.primary.until('orders applied', (status) => status.orders?.applied === true);
+  }
+
+  async #synchronous(members: readonly MemberFixture[]): Promise<Orders['synchronous']> {
+    const acknowledgements = this.acknowledgements;
+    if (acknowledgements === 0) return { acknowledgements, members: [] };
+    return { acknowledgements, members: await Promise.all(members.map((member) => member.identity())) };
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.members.map((member) => member.remove()));
+    await this.operator.destroy();
+  }
+}
+
+export class MemberFixture {
+  readonly shard: ShardFixture;
+  readonly name: string;
+  readonly region: string;
+  readonly tlsFolder: string;
+  #container: StartedTestContainer | undefined;
+  #identity: MemberIdentity | undefined;
+  #address = '';
+
+  constructor(shard: ShardFixture, name: string, region: string) {
+    this.shard = shard;
+    this.name = name;
+    this.region = region;
+    this.tlsFolder = join(shard.folder, `tls-${name}`);
+  }
+
+  async start(): Promise<void> {
+    const { keyspace, folder, name: shardName } = this.shard;
+    await mkdir(this.tlsFolder, { recursive: true, mode: 0o755 });
+    await this.renewCertificate();
+    this.#container = await new MemberContainer(keyspace.image)
+      .restricted()
+      .withNetwork(keyspace.network)
+      .withNetworkAliases(this.name)
+      .withEnvironment({
+        POD_NAME: this.name,
+        POD_NAMESPACE: keyspace.namespace,
+        MERIDIAN_KEYSPACE: keyspace.keyspace,
+        MERIDIAN_SHARD: shardName,
+        MERIDIAN_REGION: this.region,
+        MERIDIAN_REGIONAL_REPLICA: `${shardName}-${this.region}`,
+        MERIDIAN_AUTHORITY_FILE: `${AUTHORITY_FOLDER}/shard.json`,
+      })
+      .withTmpFs({ '/run/meridian': 'rw,uid=10001,gid=10001,mode=0700', '/tmp': 'rw' })
+      .withBindMounts([
+        { source: this.tlsFolder, target: memberPaths.tls, mode: 'ro' },
+        { source: join(folder, 'authority'), target: AUTHORITY_FOLDER, mode: 'ro' },
+      ])
+      .start();
+    await this.untilAnswers();
+  }
+
+  get container(): StartedTestContainer {
+    if (this.#container === undefined) throw new Error(`${this.name} is not started`);
+    return this.#container;
+  }
+
+  /** May change when a stopped container is started again. */
+  async address(): Promise<string> {
+    if (this.#address === '') {
+      const form = `{{(index .NetworkSettings.Networks "${this.shard.keyspace.network.getName()}").IPAddress}}`;
+      this.#address = (await run(['docker', 'inspect', '--format', form, this.container.getId()])).trim();
+    }
+    return this.#address;
+  }
+
+  /** Remembered: use `forgetIdentity` where it may have changed. */
+  async identity(): Promise<MemberIdentity> {
+    this.#identity ??= (await this.status()).member;
+    return this.#identity;
+  }
+
+  forgetIdentity(): void {
+    this.#identity = undefined;
+  }
+
+  /** A new certificate in the mounted folder, as the kubelet would bring it. */
+  async renewCertificate(): Promise<KeyPairPem> {
+    const { keyspace } = this.shard;
+    const pair = await keyspace.issue(keyspace.memberIdentity(this.name), [this.name]);
+    await writeFile(join(this.tlsFolder, 'ca.crt'), keyspace.ca.bundle, { mode: 0o644 });
+    await writeFile(join(this.tlsFolder, `${this.name}.key`), pair.privateKey, { mode: 0o644 });
+    await writeFile(join(this.tlsFolder, `${this.name}.crt`), pair.certificate, { mode: 0o644 });
+    return pair;
+  }
+
+  async request(
+    method: 'GET' | 'PUT',
+    path: string,
+    body?: unknown,
+    dispatcher: Agent = this.shard.operator,
+  ): Promise<{ status: number; body: unknown }> {
+    const answer = await dispatcher.request({
+      origin: `https://${await this.address()}:${ports.agentApi}`,
+      method,
+      path,
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+    });
+    return { status: answer.statusCode, body: await answer.body.json() };
+  }
+
+  async status(): Promise<AgentStatus> {
+    const { status, body } = await this.request('GET', '/v1/status');
+    if (status !== 200) throw new Error(`${this.name}: ${status} ${JSON.stringify(body)}`);
+    return body as AgentStatus;
+  }
+
+  put(orders: unknown, dispatcher?: Agent): Promise<{ status: number; body: unknown }> {
+    return this.request('PUT', '/v1/orders', orders, dispatcher);
+  }
+
+  async untilAnswers(): Promise<void> {
+    await this.until('an answer', () => true);
+  }
+
+  /** Asks until the status is as wanted; the error shows the last one and the end of the log. */
+  async until(what: string, isWanted: (status: AgentStatus) => boolean, timeoutMs = WAIT_MS): Promise<AgentStatus> {
+    const giveUpAt = Date.now() + timeoutMs;
+    for (;;) {
+      let last: unknown;
+      try {
+        const status = await this.status();
+        if (isWanted(status)) return status;
+        last = status;
+      } catch (error) {
+        last = error;
+      }
+      if (Date.now() > giveUpAt) {
+        throw new Error(
+          `${this.name} does not come to: ${what}; last: ${last instanceof Error ? last.message : JSON.stringify(last)}\n${await this.log()}`,
+        );
+      }
+      await sleep(POLL_MS);
+    }
+  }
+
+  async log(lines = 40): Promise<string> {
+    return run(['sh', '-c', 'docker logs --tail "$2" "$1" 2>&1', 'sh', this.container.getId(), String(lines)]);
+  }
+
+  /** A superuser's connection over the network, with the operator's certificate. */
+  async connect(options: { readonly user?: string; readonly database?: string } = {}): Promise<pg.Client> {
+    const { keyspace, database } = this.shard;
+    const pair = await keyspace.issue(keyspace.identity('operator'));
+    const client = new pg.Client({
+      host: await this.address(),
+      port: ports.postgres,
+      user: options.user ?? operatorRole,
+      database: options.database ?? database,
+      ssl: {
+        ca: keyspace.ca.bundle,
+        cert: pair.certificate,
+        key: pair.privateKey,
+        checkServerIdentity: () => undefined,
+      },
+    });
+    // An end of the server while nobody waits is the test's business, not an uncaught error.
+    client.on('error', () => {});
+    await client.connect();
+    return client;
+  }
+
+  async exec(...command: string[]): Promise<{ exitCode: number; output: string }> {
+    return this.container.exec(command);
+  }
+
+  /** SIGKILL to process 1, and with it to everything in the container. */
+  async kill(): Promise<void> {
+    await run(['docker', 'kill', '--signal', 'KILL', this.container.getId()]);
+    await run(['docker', 'wait', this.container.getId()]);
+  }
+
+  /** SIGTERM, as the kubelet does it. */
+  async terminate(graceSeconds = 30): Promise<void> {
+    await run(['docker', 'stop', '--time', String(graceSeconds), this.container.getId()]);
+  }
+
+  async startAgain(): Promise<void> {
+    await run(['docker', 'start', this.container.getId()]);
+    this.#address = '';
+    await this.untilAnswers();
+  }
+
+  async remove(): Promise<void> {
+    if (this.#container !== undefined) await this.#container.stop({ remove: true, removeVolumes: true, timeout: 1 });
+  }
+}
