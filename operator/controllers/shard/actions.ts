@@ -1,0 +1,28 @@
+/** What a round of a Shard can do. Data only; `act.ts` does it. Each may be repeated, and may be the last before a crash. */
+import type { AuthorityRecord } from '#core/authority/record.ts';
+import type { NetworkPolicy, PodDisruptionBudget } from '#kube/kinds.ts';
+import type { NotedPosition } from './memory.ts';
+import type { OrdersWish } from './orders.ts';
+
+export type Action =
+  | { readonly kind: 'ApplyBudget'; readonly object: PodDisruptionBudget }
+  | { readonly kind: 'ApplyPolicy'; readonly object: NetworkPolicy }
+  /** A compare-and-swap of the whole record; nothing that depends on it is in the same round. */
+  | {
+      readonly kind: 'Record';
+      readonly record: AuthorityRecord;
+      readonly systemIdentifier?: string | undefined;
+      /** For the log. */
+      readonly why: string;
+    }
+  | {
+      readonly kind: 'SendOrders';
+      readonly member: string;
+      readonly address: string;
+      readonly orders: OrdersWish;
+      /** What the member last took, for the next number. */
+      readonly taken: { readonly leaderTerm: number; readonly sequence: number } | undefined;
+    }
+  | { readonly kind: 'NotePosition'; readonly noted: NotedPosition | undefined }
+  | { readonly kind: 'ReplacePod'; readonly name: string; readonly uid: string }
+  | { readonly kind: 'DeleteClaim'; readonly name: string };

@@ -1,0 +1,206 @@
+/**
+ * What to say about a Shard: one small function for each condition, in words for people. Pure.
+ * Conditions assert the positive, but for WouldBlock and RolloutPending, which warn.
+ */
+import { type CommitHealth, type DeclaredMember, whyImpossible } from '#core/authority/durability.ts';
+import type { MembershipChange } from '#core/authority/membership-change.ts';
+import type { AuthorityRecord } from '#core/authority/record.ts';
+import type { Finding } from '#kube/conditions.ts';
+import { isOpenPrimary, type MemberView, primaryStatus, statusOf } from './members.ts';
+import type { Rollout } from './rollout.ts';
+import type { Snapshot } from './snapshot.ts';
+
+export const good = (type: string, reason: string, message: string): Finding => ({
+  type,
+  status: 'True',
+  reason,
+  message,
+});
+
+export const bad = (type: string, reason: string, message: string): Finding => ({
+  type,
+  status: 'False',
+  reason,
+  message,
+  warning: true,
+});
+
+/** Not so, and nothing is wrong with that. */
+export const not = (type: string, reason: string, message: string): Finding => ({
+  type,
+  status: 'False',
+  reason,
+  message,
+});
+
+export function referenceFindings({ shard, keyspace, primaryRegionKnown, replicasWithoutRegion }: Snapshot): Finding[] {
+  const { spec } = shard;
+  return [
+    keyspace === undefined
+      ? bad('KeyspaceKnown', 'NoSuchKeyspace', `there is no Keyspace ${spec.keyspace} in this namespace`)
+      : good('KeyspaceKnown', 'Found', `Keyspace ${spec.keyspace} is there`),
+    regionFinding(spec.primaryRegion, primaryRegionKnown, replicasWithoutRegion),
+  ];
+}
+
+function regionFinding(region: string, isKnown: boolean, replicasWithoutRegion: readonly string[]): Finding {
+  if (!isKnown) return bad('RegionKnown', 'NoSuchRegion', `there is no Region ${region} in this namespace`);
+  if (replicasWithoutRegion.length > 0)
+    return bad(
+      'RegionKnown',
+      'ReplicaInUnknownRegion',
+      `the Region of RegionalReplica ${replicasWithoutRegion.join(', ')} isn't in this namespace`,
+    );
+  return good('RegionKnown', 'Found', `Region ${region} is there`);
+}
+
+export const declaredMembers = (views: readonly MemberView[]): DeclaredMember[] =>
+  views
+    .filter(({ declared }) => declared)
+    .map(({ name, region, promotable }) => ({ name, region: region ?? '', promotable }));
+
+export function acknowledgementsFinding({ shard, views, record }: Snapshot): Finding {
+  const primaryRegion = record?.authority.region ?? shard.spec.primaryRegion;
+  const impossible = whyImpossible(declaredMembers(views), primaryRegion, shard.spec.durability);
+  return impossible === undefined
+    ? good('AcknowledgementsPossible', 'EnoughMembers', 'the RegionalReplicas declare enough members')
+    : bad('AcknowledgementsPossible', impossible.reason, impossible.message);
+}
+
+export function primaryFinding(record: AuthorityRecord | undefined, views: readonly MemberView[]): Finding {
+  if (record === undefined) return not('PrimaryAvailable', 'NoAuthority', 'no member has authority yet');
+  const { member, incarnation } = record.authority;
+  const view = views.find(({ name }) => name === member);
+  const status = statusOf(view);
+  if (status === undefined)
+    return bad(
+      'PrimaryAvailable',
+      'PrimaryUnreachable',
+      `${member} does not answer: ${view?.answer.kind === 'silent' ? view.answer.why : 'it has no pod'}`,
+    );
+  if (status.member.incarnation !== incarnation)
+    return bad(
+      'PrimaryAvailable',
+      'VolumeReplaced',
+      `${member} has another volume than the one with authority (incarnation ${status.member.incarnation}, not ${incarnation}); it is not used`,
+    );
+  if (isOpenPrimary(record, primaryStatus(record, views)))
+    return good('PrimaryAvailable', 'Open', `${member} is open at epoch ${record.authority.epoch}`);
+  return bad(
+    'PrimaryAvailable',
+    'PrimaryStarting',
+    `${member} is ${status.phase}${status.problem === '' ? '' : `: ${status.problem}`}`,
+  );
+}
+
+export function durableFinding(health: CommitHealth | undefined, views: readonly MemberView[]): Finding {
+  if (health === undefined) return not('Durable', 'NoAuthority', 'no member has authority yet');
+  const { acknowledging, needed, canCommit } = health;
+  if (needed === 0)
+    return good(
+      'Durable',
+      'NotAsked',
+      'acknowledgements: 0, commits wait for nobody; a failover may lose the last ones',
+    );
+  if (canCommit)
+    return good('Durable', 'Acknowledged', `${acknowledging.join(', ')} acknowledge; ${needed} needed for each commit`);
+  const missing = views
+    .filter(({ name, declared }) => declared && !acknowledging.includes(name))
+    .flatMap((view) => followerProblem(view) ?? []);
+  return bad(
+    'Durable',
+    'WritesWait',
+    [`${acknowledging.length} of ${needed} needed followers acknowledge; commits wait`, ...missing].join('; '),
+  );
+}
+
+/** Undefined for the primary and for followers that are well. */
+function followerProblem(view: MemberView): string | undefined {
+  const status = statusOf(view);
+  if (status === undefined) return `${view.name}: ${view.answer.kind === 'silent' ? view.answer.why : ''}`;
+  if (status.phase === 'Primary' || status.phase === 'Following') return undefined;
+  const copied =
+    status.clone === undefined || status.clone.totalBytes === 0
+      ? ''
+      : ` (${Math.floor((100 * status.clone.receivedBytes) / status.clone.totalBytes)} %)`;
+  return `${view.name} is ${status.phase}${copied}${status.problem === '' ? '' : `: ${status.problem}`}`;
+}
+
+export function wouldBlockFinding(health: CommitHealth | undefined): Finding {
+  if (health === undefined || health.needed === 0)
+    return not('WouldBlock', 'NotWaiting', 'commits wait for no follower');
+  if (!health.canCommit) return { ...good('WouldBlock', 'Blocked', 'commits wait already'), warning: true };
+  if (health.spare === 0)
+    return good(
+      'WouldBlock',
+      'NoSpareFollower',
+      `the loss of any of ${health.acknowledging.join(', ')} stops writes until it is back: no more followers acknowledge than are needed`,
+    );
+  return not('WouldBlock', 'Spare', `${health.spare} more followers acknowledge than are needed`);
+}
+
+export function membershipFinding(
+  record: AuthorityRecord | undefined,
+  change: MembershipChange | undefined,
+  held: string | undefined,
+): Finding {
+  const type = 'MembershipSettled';
+  if (record === undefined) return not(type, 'NoAuthority', 'no member has authority yet');
+  if (change !== undefined) return not(type, change.kind, `${describeChange(change)} is under way`);
+  if (held !== undefined) return bad(type, 'Held', held);
+  return good(
+    type,
+    'Settled',
+    `generation ${record.membership.generation}, ${record.membership.members.length} members`,
+  );
+}
+
+export function describeChange(change: MembershipChange): string {
+  switch (change.kind) {
+    case 'Add':
+      return `adding ${change.member.name}`;
+    case 'Remove':
+      return `removing ${change.member.name} (${change.why})`;
+    case 'LowerAcknowledgements':
+      return `lowering acknowledgements to ${change.acknowledgements}`;
+    case 'RaiseAcknowledgements':
+      return `raising acknowledgements to ${change.acknowledgements}`;
+    default:
+      return change satisfies never;
+  }
+}
+
+export function rolloutFinding({ state, message }: Rollout): Finding {
+  switch (state) {
+    case 'Done':
+      return not('RolloutPending', 'UpToDate', message);
+    case 'Rolling':
+      return good('RolloutPending', 'Rolling', message);
+    case 'PrimaryWaits':
+      return { ...good('RolloutPending', 'PrimaryWaitsForSwitchover', message), warning: true };
+    default:
+      return state satisfies never;
+  }
+}
+
+export function preferredRegionFinding({ shard }: Snapshot, record: AuthorityRecord | undefined): Finding | undefined {
+  if (record === undefined) return undefined;
+  const { region, member } = record.authority;
+  const { primaryRegion } = shard.spec;
+  return region === primaryRegion
+    ? good('InPreferredRegion', 'Preferred', `the primary is in ${region}`)
+    : not('InPreferredRegion', 'Elsewhere', `the primary ${member} is in ${region}; ${primaryRegion} is preferred`);
+}
+
+/** The first thing that keeps the shard from serving, in the words of its own condition. */
+export function readyFinding(findings: readonly Finding[]): Finding {
+  const blockers = ['KeyspaceKnown', 'RegionKnown', 'Initialised', 'PrimaryAvailable', 'Durable'];
+  // Once there is authority, a Region or Keyspace object that vanished doesn't stop the data plane.
+  const serves = findings.some(({ type, status }) => type === 'PrimaryAvailable' && status === 'True');
+  const relevant = serves ? ['Initialised', 'PrimaryAvailable', 'Durable'] : blockers;
+  for (const type of relevant) {
+    const found = findings.find((finding) => finding.type === type && finding.status !== 'True');
+    if (found !== undefined) return { type: 'Ready', status: 'False', reason: found.reason, message: found.message };
+  }
+  return good('Ready', 'Serving', 'the primary is open, and commits are acknowledged');
+}

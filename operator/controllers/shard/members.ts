@@ -1,0 +1,203 @@
+/**
+ * Every member that a shard has, had or should have, with what each source says of it: RegionalReplicas (who is asked for),
+ * pods, volumes, agents. Pure: puts observations side by side and decides nothing.
+ */
+
+import type { MemberFacts } from '#core/authority/membership-change.ts';
+import type { AuthorityRecord, RegionOf } from '#core/authority/record.ts';
+import type { MemberIdentity } from '#core/identity.ts';
+import { type Lsn, parseLsn } from '#core/lsn.ts';
+import { memberName } from '#core/names.ts';
+import type { AgentStatus } from '#core/protocol/status.ts';
+import type { PersistentVolumeClaim, Pod, StatefulSet } from '#kube/kinds.ts';
+import type { RegionalReplica } from '#kube/meridian.ts';
+import { agentTarget } from '../../agents/access.ts';
+import type { StatusAnswer } from '../../agents/client.ts';
+import { dataVolume } from '../../resources/member-pod.ts';
+import { isReady } from '../regionalreplica/members.ts';
+import { ordinalOf } from '../regionalreplica/scale.ts';
+
+export interface MemberView {
+  readonly name: string;
+  /** Undefined where no RegionalReplica (any more) has such a member. */
+  readonly region: string | undefined;
+  readonly promotable: boolean;
+  /** A RegionalReplica asks for it. */
+  readonly declared: boolean;
+  readonly pod: PodView | undefined;
+  /** Bound: it may hold something. Pending: it waits for its pod, and is empty. */
+  readonly volume: 'none' | 'pending' | 'bound';
+  readonly answer: StatusAnswer;
+}
+
+export interface PodView {
+  readonly uid: string;
+  readonly address: string | undefined;
+  readonly ready: boolean;
+  readonly ending: boolean;
+  /** No container of it runs: it waits for a node, an image, or its next try. */
+  readonly idle: boolean;
+  /** Made from another template than the StatefulSet's present one. */
+  readonly outdated: boolean;
+}
+
+export interface MemberSources {
+  readonly replicas: readonly RegionalReplica[];
+  readonly pods: readonly Pod[];
+  readonly statefulSets: readonly StatefulSet[];
+  readonly claims: readonly PersistentVolumeClaim[];
+  readonly answers: ReadonlyMap<string, StatusAnswer>;
+  /** Members of the record, which may have nothing else left. */
+  readonly listed: readonly string[];
+}
+
+export function memberViews(sources: MemberSources): MemberView[] {
+  const { replicas, pods, claims, listed } = sources;
+  const declared = replicas.flatMap((replica) => (isLeaving(replica) ? [] : declaredNames(replica)));
+  const names = new Set([
+    ...declared,
+    ...pods.map(({ metadata }) => metadata.name),
+    ...claims.flatMap((claim) => memberOfClaim(claim) ?? []),
+    ...listed,
+  ]);
+  return [...names].toSorted().map((name) => view(name, declared.includes(name), sources));
+}
+
+const isLeaving = ({ metadata }: RegionalReplica): boolean => metadata.deletionTimestamp !== undefined;
+
+const declaredNames = ({ metadata, spec }: RegionalReplica): string[] =>
+  Array.from({ length: spec.instances }, (_, ordinal) => memberName(metadata.name, ordinal));
+
+export function memberOfClaim({ metadata }: PersistentVolumeClaim): string | undefined {
+  const prefix = `${dataVolume}-`;
+  return metadata.name.startsWith(prefix) ? metadata.name.slice(prefix.length) : undefined;
+}
+
+function view(name: string, declared: boolean, sources: MemberSources): MemberView {
+  const replica = sources.replicas.find(({ metadata }) => ordinalOf(metadata.name, name) !== undefined);
+  const pod = sources.pods.find(({ metadata }) => metadata.name === name);
+  const claim = sources.claims.find((candidate) => memberOfClaim(candidate) === name);
+  const set = sources.statefulSets.find(({ metadata }) => metadata.name === replica?.metadata.name);
+  return {
+    name,
+    region: replica?.spec.region,
+    promotable: replica?.spec.promotable === true,
+    declared,
+    pod: pod && podView(pod, set),
+    volume: claim === undefined ? 'none' : claim.status?.phase === 'Bound' ? 'bound' : 'pending',
+    answer: sources.answers.get(name) ?? { kind: 'silent', why: 'it has no pod' },
+  };
+}
+
+function podView(pod: Pod, set: StatefulSet | undefined): PodView {
+  const revision = pod.metadata.labels?.['controller-revision-hash'];
+  const wanted = set?.status?.updateRevision;
+  // The revision counts only once the StatefulSet's controller has seen the newest template.
+  const seen = set?.status?.observedGeneration === set?.metadata.generation;
+  return {
+    uid: pod.metadata.uid ?? '',
+    address: agentTarget(pod)?.address,
+    ready: isReady(pod),
+    ending: pod.metadata.deletionTimestamp !== undefined,
+    idle: pod.status?.containerStatuses?.some(({ state }) => state?.running !== undefined) !== true,
+    outdated: seen && revision !== undefined && wanted !== undefined && wanted !== '' && revision !== wanted,
+  };
+}
+
+export const statusOf = (view: MemberView | undefined): AgentStatus | undefined =>
+  view?.answer.kind === 'status' ? view.answer.status : undefined;
+
+/** Who it says it is; undefined while it is silent. */
+export const identityOf = (view: MemberView): MemberIdentity | undefined => statusOf(view)?.member;
+
+export const regionIn =
+  (views: readonly MemberView[]): RegionOf =>
+  (name) =>
+    views.find((view) => view.name === name)?.region;
+
+/** The status of the primary's agent, only where it is the very member that the record names. */
+export function primaryStatus(record: AuthorityRecord, views: readonly MemberView[]): AgentStatus | undefined {
+  const status = statusOf(views.find(({ name }) => name === record.authority.member));
+  return status?.member.incarnation === record.authority.incarnation ? status : undefined;
+}
+
+/** It is open for writes at the recorded epoch, and works by our orders. */
+export function isOpenPrimary(record: AuthorityRecord, status: AgentStatus | undefined): boolean {
+  return (
+    status?.phase === 'Primary' &&
+    status.postgres?.running === true &&
+    status.postgres.open &&
+    !status.postgres.inRecovery &&
+    status.orders?.epoch === record.authority.epoch
+  );
+}
+
+/** Facts for the membership decision: one entry for each identity, listed or answering. */
+export function memberFacts(
+  record: AuthorityRecord,
+  views: readonly MemberView[],
+  awayMs: ReadonlyMap<string, number>,
+): MemberFacts[] {
+  const primary = primaryStatus(record, views);
+  const identities = new Map<string, MemberIdentity>();
+  for (const member of record.membership.members) identities.set(`${member.name}/${member.incarnation}`, member);
+  for (const view of views) {
+    const member = identityOf(view);
+    if (member !== undefined) identities.set(`${member.name}/${member.incarnation}`, member);
+  }
+  return [...identities.values()].map((member) => {
+    const view = views.find(({ name }) => name === member.name);
+    const status = statusOf(view);
+    const standby = primary?.standbys.find(
+      ({ name, incarnation }) => name === member.name && incarnation === member.incarnation,
+    );
+    const isCurrent = status?.member.incarnation === member.incarnation;
+    const streaming = standby?.state === 'streaming';
+    return {
+      member,
+      declared: view?.declared === true,
+      replaced: status !== undefined && !isCurrent,
+      streaming,
+      caughtUp: isCurrent && status?.upstream?.streaming === true && status.upstream.caughtUp,
+      flushed: streaming && standby !== undefined ? lsnOf(standby.flushed) : undefined,
+      awayMs: awayMs.get(member.name) ?? 0,
+    };
+  });
+}
+
+/**
+ * The same facts, with `streaming` only for those whom Postgres itself counts now: a member may stream and be in the record
+ * while the sync list doesn't have it yet.
+ */
+export function acknowledgingFacts(
+  record: AuthorityRecord,
+  views: readonly MemberView[],
+  awayMs: ReadonlyMap<string, number>,
+): MemberFacts[] {
+  const standbys = primaryStatus(record, views)?.standbys ?? [];
+  return memberFacts(record, views, awayMs).map((facts) => {
+    const counted = standbys.some(
+      ({ name, incarnation, sync }) =>
+        name === facts.member.name && incarnation === facts.member.incarnation && ['sync', 'quorum'].includes(sync),
+    );
+    return { ...facts, streaming: facts.streaming && counted };
+  });
+}
+
+/** Undefined for what isn't a position: a member's word is never a reason to fail the round. */
+export function lsnOf(text: string | undefined): Lsn | undefined {
+  try {
+    return text === undefined ? undefined : parseLsn(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names that are neither reachable nor streaming now. */
+export function awayNames(record: AuthorityRecord | undefined, views: readonly MemberView[]): string[] {
+  const standbys = record === undefined ? [] : (primaryStatus(record, views)?.standbys ?? []);
+  return views
+    .filter((view) => statusOf(view) === undefined)
+    .map(({ name }) => name)
+    .filter((name) => !standbys.some((standby) => standby.name === name && standby.state === 'streaming'));
+}

@@ -1,0 +1,91 @@
+/**
+ * Changing the membership of a running shard, one step a round. Pure; what may change, and when it may be recorded, is decided
+ * in `core/authority/membership-change.ts`. Here it meets what the agents say, and the position noted in between.
+ */
+import {
+  canSpareOne,
+  changedMembership,
+  isSafeToRecord,
+  type MembershipChange,
+  type MembershipInput,
+  nextChange,
+  recordGoesFirst,
+  removalReason,
+} from '#core/authority/membership-change.ts';
+import type { AuthorityRecord } from '#core/authority/record.ts';
+import { describeChange, good } from './findings.ts';
+import { isOpenPrimary, lsnOf, memberFacts, primaryStatus, regionIn } from './members.ts';
+import type { NotedPosition } from './memory.ts';
+import { deliveryOf } from './orders.ts';
+import type { Snapshot } from './snapshot.ts';
+import type { Step } from './step.ts';
+import { ordersDuring, rolloutOf } from './wishes.ts';
+
+export function planMembership(snapshot: Snapshot, record: AuthorityRecord): Step {
+  const initialised = good(
+    'Initialised',
+    'Initialised',
+    `epoch 1 began with ${record.history[0]?.member ?? record.authority.member}`,
+  );
+  const input = membershipInput(snapshot, record);
+  const change = nextChange(input);
+  if (change === undefined) return { initialised, held: whyHeld(input) };
+  const noted = recordGoesFirst(change) ? undefined : notedPosition(snapshot, record, change);
+  if (isSafeToRecord(change, noted?.position, input)) {
+    const membership = changedMembership(record.membership, change);
+    const message = `${describeChange(change)}: membership generation ${membership.generation}`;
+    return {
+      swap: { kind: 'Record', record: { ...record, membership }, why: message },
+      event: { type: 'Normal', reason: 'MembershipChanged', message },
+      initialised,
+      change,
+    };
+  }
+  return { initialised, change, note: noted };
+}
+
+export function membershipInput({ shard, views, awayMs }: Snapshot, record: AuthorityRecord): MembershipInput {
+  return {
+    record,
+    wish: shard.spec.durability,
+    regionOf: regionIn(views),
+    members: memberFacts(record, views, awayMs),
+    primaryIsOpen: isOpenPrimary(record, primaryStatus(record, views)),
+  };
+}
+
+/**
+ * The position for a change that Postgres makes first: taken once the primary is shown to work by the changed orders, kept for
+ * as long as exactly these orders of this term are in effect, and taken anew otherwise.
+ */
+function notedPosition(
+  snapshot: Snapshot,
+  record: AuthorityRecord,
+  change: MembershipChange,
+): NotedPosition | undefined {
+  const { leaderTerm, noted } = snapshot;
+  const wished = ordersDuring(snapshot, record, change, rolloutOf(snapshot)).find(
+    ({ view }) => view.name === record.authority.member,
+  );
+  const status = primaryStatus(record, snapshot.views);
+  if (wished === undefined || status?.orders?.applied !== true || deliveryOf(wished, leaderTerm) !== 'delivered')
+    return undefined;
+  if (noted?.leaderTerm === leaderTerm && noted.digest === wished.digest) return noted;
+  const position = lsnOf(status.postgres?.lsn.flushed);
+  return position === undefined ? undefined : { leaderTerm, digest: wished.digest, position };
+}
+
+/** Members that should go and can't, or acknowledgements that should rise and can't. */
+function whyHeld(input: MembershipInput): string | undefined {
+  const due = input.members.filter((facts) => removalReason(facts, input) !== undefined);
+  if (due.length > 0) {
+    const names = due.map(({ member }) => member.name).join(', ');
+    return canSpareOne(input.record.membership)
+      ? `${names} can be removed only while ${input.record.membership.acknowledgements} others acknowledge and the primary is open`
+      : `${names} can't be removed: acknowledgements ${input.record.membership.acknowledgements} need ${input.record.membership.acknowledgements + 1} members`;
+  }
+  const wished = input.wish.acknowledgements;
+  if (wished > input.record.membership.acknowledgements)
+    return `acknowledgements stay at ${input.record.membership.acknowledgements} until ${wished} followers acknowledge`;
+  return undefined;
+}

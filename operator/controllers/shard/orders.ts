@@ -1,0 +1,107 @@
+/**
+ * What each member is ordered to be, from the record and from where the primary is now. Pure; numbers are put on later.
+ * Invariants: nobody is ordered who doesn't answer as the identity meant, or who has promised another shard; followers are
+ * never sent to a primary whose address isn't known; the sync list comes from the record alone.
+ */
+
+import type { SynchronousSettings } from '#core/authority/membership-change.ts';
+import { type AuthorityRecord, isPrimary, primaryOf, sameMember } from '#core/authority/record.ts';
+import type { MemberIdentity } from '#core/identity.ts';
+import { ports } from '#core/names.ts';
+import { digestOfOrders } from '#core/protocol/digest.ts';
+import type { Orders } from '#core/protocol/orders.ts';
+import { identityOf, type MemberView, statusOf } from './members.ts';
+
+/** Orders without who speaks and when. */
+export type OrdersWish = Omit<Orders, 'leaderTerm' | 'sequence'>;
+
+export interface OrdersInput {
+  readonly shard: Orders['shard'];
+  readonly record: AuthorityRecord;
+  readonly views: readonly MemberView[];
+  readonly settings: SynchronousSettings;
+  readonly parameters: Readonly<Record<string, string>>;
+  /** The restart nonce of each member by name. */
+  readonly nonceOf: (view: MemberView) => string;
+}
+
+export interface WishedOrders {
+  readonly view: MemberView;
+  readonly orders: OrdersWish;
+  readonly digest: string;
+}
+
+export const digestOfWish = (wish: OrdersWish): string => digestOfOrders({ ...wish, leaderTerm: 0, sequence: 0 });
+
+export function wishedOrders(input: OrdersInput): WishedOrders[] {
+  return input.views.flatMap((view) => {
+    const orders = ordersFor(view, input);
+    return orders === undefined ? [] : [{ view, orders, digest: digestOfWish(orders) }];
+  });
+}
+
+function ordersFor(view: MemberView, input: OrdersInput): OrdersWish | undefined {
+  const { record } = input;
+  const member = identityOf(view);
+  if (member === undefined || isStranger(view, input.shard.uid)) return undefined;
+  const shared = {
+    shard: input.shard,
+    member,
+    epoch: record.authority.epoch,
+    generation: record.membership.generation,
+    synchronous: {
+      acknowledgements: input.settings.acknowledgements,
+      members: [...input.settings.members],
+    },
+    parameters: { ...input.parameters },
+    restartNonce: input.nonceOf(view),
+  };
+  if (record.authority.state === 'Initialising')
+    // The others wait without orders: until there is a primary there is nothing to copy.
+    return isPrimary(record, member) ? { ...shared, role: 'Initialise', slots: [] } : undefined;
+  const slots = slotsFor(member, input);
+  if (isPrimary(record, member)) return { ...shared, role: 'Primary', slots };
+  // The primary's name with another volume: its data is gone, and who leads is to be decided, not cloned over.
+  if (member.name === record.authority.member) return undefined;
+  const source = sourceOf(input);
+  return source === undefined ? undefined : { ...shared, role: 'Follower', slots, source };
+}
+
+/** It has promised another shard, for example one of the same name that was deleted with its volumes kept. */
+export function isStranger(view: MemberView, shardUid: string): boolean {
+  const promise = statusOf(view)?.promise;
+  return promise !== undefined && promise.shardUid !== '' && promise.shardUid !== shardUid;
+}
+
+function sourceOf({ record, views }: OrdersInput): NonNullable<Orders['source']> | undefined {
+  const address = views.find(({ name }) => name === record.authority.member)?.pod?.address;
+  return address === undefined ? undefined : { ...primaryOf(record), address, tunnelPort: ports.tunnel };
+}
+
+/** All others: those in the record, and those that are on their way into it. */
+function slotsFor(self: MemberIdentity, { record, views, shard }: OrdersInput): MemberIdentity[] {
+  const others = new Map<string, MemberIdentity>();
+  const add = (member: MemberIdentity): void => {
+    if (!sameMember(member, self)) others.set(`${member.name}/${member.incarnation}`, member);
+  };
+  for (const member of record.membership.members) add(member);
+  for (const view of views) {
+    const member = identityOf(view);
+    if (member !== undefined && view.declared && !isStranger(view, shard.uid)) add(member);
+  }
+  return [...others.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, member]) => member);
+}
+
+export type Delivery =
+  /** It has exactly these, from this term. */
+  | 'delivered'
+  | 'due'
+  /** It has taken orders of a higher term than ours: we aren't the leader any more, or the Lease was made anew. */
+  | 'outranked';
+
+export function deliveryOf({ view, digest }: WishedOrders, leaderTerm: number): Delivery {
+  const taken = statusOf(view)?.orders;
+  if (taken === undefined) return 'due';
+  if (taken.leaderTerm > leaderTerm) return 'outranked';
+  return taken.digest === digest && taken.leaderTerm === leaderTerm ? 'delivered' : 'due';
+}

@@ -1,0 +1,96 @@
+/**
+ * Rolling changes: whose pod to replace, or whose Postgres to restart, next. Pure.
+ * Followers first, one at a time, each only while all others are well; then the primary, which waits until authority can move.
+ * A pod of which nothing runs is replaced at once, whoever it is: that can only help (a wrong image that was put right).
+ */
+import { createHash } from 'node:crypto';
+import { type MemberView, statusOf } from './members.ts';
+
+export interface RolloutInput {
+  readonly views: readonly MemberView[];
+  /** Undefined before the first start. */
+  readonly primary: string | undefined;
+  readonly primaryIsOpen: boolean;
+  readonly isStreaming: (view: MemberView) => boolean;
+  /** `nonceOfParameters` of what the Shard says now. */
+  readonly targetNonce: string;
+}
+
+export interface Rollout {
+  /** Pods to delete now, for their StatefulSet to make them anew. */
+  readonly replace: readonly MemberView[];
+  /** The member whose Postgres restarts now, by getting the new nonce. */
+  readonly restart: MemberView | undefined;
+  readonly state: 'Done' | 'Rolling' | 'PrimaryWaits';
+  readonly message: string;
+}
+
+/** The nonce with which a Postgres runs that has these parameters. */
+export function nonceOfParameters(parameters: Readonly<Record<string, string>>): string {
+  const entries = Object.entries(parameters).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return createHash('sha256').update(JSON.stringify(entries)).digest('hex').slice(0, 12);
+}
+
+/**
+ * The nonce to order. A Postgres that runs keeps its own until its turn comes; one that is down starts with the newest, so
+ * that it needn't restart again.
+ */
+export function nonceOf(view: MemberView, rollout: Pick<Rollout, 'restart'>, target: string): string {
+  const postgres = statusOf(view)?.postgres;
+  return postgres?.running === true && rollout.restart?.name !== view.name ? postgres.restartNonce : target;
+}
+
+export function planRollout(input: RolloutInput): Rollout {
+  const idle = input.views.filter(({ pod }) => pod !== undefined && pod.outdated && pod.idle && !pod.ending);
+  if (idle.length > 0)
+    return { replace: idle, restart: undefined, state: 'Rolling', message: `replacing ${namesOf(idle)}: it never ran` };
+  const due = input.views.filter((view) => isDue(view, input));
+  if (due.length === 0) return done;
+  const followers = due.filter(({ name }) => name !== input.primary);
+  const next = followers[0];
+  if (next === undefined)
+    return {
+      replace: [],
+      restart: undefined,
+      state: 'PrimaryWaits',
+      message: `all followers have the new settings; ${namesOf(due)} keeps the old ones until authority moves away from it`,
+    };
+  const unwell = input.views.filter(
+    (view) => view.declared && view.name !== next.name && view.name !== input.primary && !isWell(view, input),
+  );
+  // An unwell follower that is itself due goes first; else everybody waits for it to recover.
+  const first =
+    unwell.find((view) => isDue(view, input)) ?? (unwell.length === 0 && input.primaryIsOpen ? next : undefined);
+  const progress = `${namesOf(followers)} and then ${input.primary ?? 'the primary'} get the new settings`;
+  if (first === undefined)
+    return {
+      replace: [],
+      restart: undefined,
+      state: 'Rolling',
+      message: `${progress}; waiting for ${unwell.length === 0 ? 'the primary' : namesOf(unwell)}`,
+    };
+  return first.pod?.outdated === true
+    ? { replace: [first], restart: undefined, state: 'Rolling', message: `${progress}; replacing ${first.name}` }
+    : { replace: [], restart: first, state: 'Rolling', message: `${progress}; restarting ${first.name}` };
+}
+
+const done: Rollout = {
+  replace: [],
+  restart: undefined,
+  state: 'Done',
+  message: 'every member has the newest settings',
+};
+
+function isDue(view: MemberView, { targetNonce }: RolloutInput): boolean {
+  const { pod } = view;
+  if (pod === undefined || pod.ending) return false;
+  if (pod.outdated) return true;
+  const postgres = statusOf(view)?.postgres;
+  // One that has restarted for these settings and still says so would not be helped by another restart.
+  return postgres?.running === true && postgres.pendingRestart && postgres.restartNonce !== targetNonce;
+}
+
+const isWell = (view: MemberView, { isStreaming }: RolloutInput): boolean =>
+  view.pod !== undefined && view.pod.ready && !view.pod.ending && isStreaming(view);
+
+const namesOf = (views: readonly MemberView[]): string => views.map(({ name }) => name).join(', ');
