@@ -68,8 +68,8 @@ export function statusOf(facts: StatusFacts): AgentStatus {
 }
 
 function summaryOf(orders: Orders, applied: boolean): NonNullable<AgentStatus['orders']> {
-  const { role, epoch, leaderTerm, sequence, generation } = orders;
-  return { role, epoch, leaderTerm, sequence, generation, digest: digestOfOrders(orders), applied };
+  const { role, epoch, leaderTerm, sequence, generation, restartNonce } = orders;
+  return { role, epoch, leaderTerm, sequence, generation, digest: digestOfOrders(orders), applied, restartNonce };
 }
 
 function postgresOf({ server, seen, promise }: StatusFacts): Pick<AgentStatus, 'postgres'> {

@@ -47,6 +47,8 @@ export const agentStatusSchema = z.object({
        * list (the barrier of trap A9). Parameters that wait for a restart don't hold it back. Absent means false.
        */
       applied: z.boolean().optional(),
+      /** As ordered; the operator leaves it as it is until this member's turn to restart comes. */
+      restartNonce: z.string().optional(),
     })
     .optional(),
   postgres: z

@@ -32,12 +32,11 @@ export function nonceOfParameters(parameters: Readonly<Record<string, string>>):
 }
 
 /**
- * The nonce to order. A Postgres that runs keeps its own until its turn comes; one that is down starts with the newest, so
- * that it needn't restart again.
+ * The nonce to order: what the member was ordered before, until its turn comes. What its Postgres says doesn't count: one that
+ * can't be asked for a moment (a busy primary) must not be taken for one that is down, and restarted.
  */
 export function nonceOf(view: MemberView, rollout: Pick<Rollout, 'restart'>, target: string): string {
-  const postgres = statusOf(view)?.postgres;
-  return postgres?.running === true && rollout.restart?.name !== view.name ? postgres.restartNonce : target;
+  return rollout.restart?.name === view.name ? target : (statusOf(view)?.orders?.restartNonce ?? target);
 }
 
 export function planRollout(input: RolloutInput): Rollout {
@@ -85,9 +84,9 @@ function isDue(view: MemberView, { targetNonce }: RolloutInput): boolean {
   const { pod } = view;
   if (pod === undefined || pod.ending) return false;
   if (pod.outdated) return true;
-  const postgres = statusOf(view)?.postgres;
-  // One that has restarted for these settings and still says so would not be helped by another restart.
-  return postgres?.running === true && postgres.pendingRestart && postgres.restartNonce !== targetNonce;
+  const status = statusOf(view);
+  // One that was ordered to restart for these settings, and still says so, would not be helped by another restart.
+  return status?.postgres?.pendingRestart === true && status.orders?.restartNonce !== targetNonce;
 }
 
 const isWell = (view: MemberView, { isStreaming }: RolloutInput): boolean =>
