@@ -9,7 +9,7 @@ import { caSecretName, labels, managedByValue } from '#core/names.ts';
 import type { KubeApi } from '#kube/client.ts';
 import { ApiError } from '#kube/errors.ts';
 import { type Secret, secrets } from '#kube/kinds.ts';
-import type { KubeObject, ObjectMeta, Stored } from '#kube/objects.ts';
+import type { KubeObject, ObjectMeta } from '#kube/objects.ts';
 import { type CaProblem, type KeyspaceCa, makeCa, readCa } from './authority.ts';
 import { validityOf } from './key-pair.ts';
 import { type CertificateWish, issueCertificate, type ReissueReason, reissueReason } from './leaf.ts';
