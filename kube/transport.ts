@@ -24,6 +24,8 @@ export interface KubeRequest {
 export interface TransportOptions {
   readonly userAgent?: string;
   readonly timeoutMs?: number;
+  /** Told of every answer (status 0: none came), for counting. */
+  readonly onAnswer?: (request: KubeRequest, status: number) => void;
 }
 
 const defaultTimeoutMs = 15_000;
@@ -34,6 +36,7 @@ export class Transport {
   readonly #configuration: Configuration;
   readonly #userAgent: string;
   readonly #timeoutMs: number;
+  readonly #onAnswer: TransportOptions['onAnswer'];
   #pool: { readonly agent: Agent; readonly credentials: Credentials } | undefined;
   #closed = false;
 
@@ -41,6 +44,7 @@ export class Transport {
     this.#configuration = configuration;
     this.#userAgent = options.userAgent ?? 'meridian';
     this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
+    this.#onAnswer = options.onAnswer;
   }
 
   /** The answer's JSON. @throws ApiError */
@@ -103,6 +107,20 @@ export class Transport {
   async #send(request: KubeRequest, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
     for (let refresh = false; ; refresh = true) {
       const credentials = await this.#configuration.credentials(refresh);
+      const answer = await this.#sendOnce(request, signal, credentials);
+      if (answer.statusCode < 400) return answer;
+      const failure = await refusal(answer, request);
+      if (answer.statusCode !== 401 || refresh) throw failure;
+    }
+  }
+
+  async #sendOnce(
+    request: KubeRequest,
+    signal: AbortSignal,
+    credentials: Credentials,
+  ): Promise<Dispatcher.ResponseData> {
+    let status = 0;
+    try {
       const answer = await send(urlOf(this.#configuration.server, request), {
         dispatcher: this.#agentFor(credentials),
         method: request.method,
@@ -117,9 +135,10 @@ export class Transport {
         headersTimeout: 0,
         bodyTimeout: 0,
       });
-      if (answer.statusCode < 400) return answer;
-      const failure = await refusal(answer, request);
-      if (answer.statusCode !== 401 || refresh) throw failure;
+      status = answer.statusCode;
+      return answer;
+    } finally {
+      this.#onAnswer?.(request, status);
     }
   }
 

@@ -8,6 +8,7 @@ import { KubeApi } from '#kube/client.ts';
 import type { Configuration } from '#kube/configuration.ts';
 import { EventRecorder } from '#kube/events.ts';
 import { LeaderElection } from '#kube/lease.ts';
+import { countApiRequests } from './api-metrics.ts';
 import type { ControllerDeps } from './controller.ts';
 import { serveProbes } from './http.ts';
 import { ControllerRuntime } from './runtime.ts';
@@ -24,8 +25,11 @@ export interface ProgramOptions {
 /** Runs until `signal` aborts and everything under way has ended. */
 export async function runOperator(options: ProgramOptions, signal: AbortSignal): Promise<void> {
   const { settings, log } = options;
-  const kube = new KubeApi(options.configuration, { userAgent: 'meridian-operator' });
   const metrics = new Registry();
+  const kube = new KubeApi(options.configuration, {
+    userAgent: 'meridian-operator',
+    onAnswer: countApiRequests(metrics),
+  });
   const recorder = new EventRecorder({
     api: kube,
     controller: 'meridian.db/operator',
