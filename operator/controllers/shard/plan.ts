@@ -1,7 +1,7 @@
 /**
  * What a Shard needs now. Pure: the same snapshot and time give the same plan.
- * A round either swaps the record, or orders what the present record means: never both, so that nobody is told anything that
- * isn't recorded, and a crash between two lines leaves a state that the next round goes on from.
+ * A round swaps the record first, and only when that has succeeded orders what the new record means: nobody is told anything
+ * that isn't recorded, and a crash between two lines leaves a state that the next round goes on from.
  */
 import { commitHealth } from '#core/authority/durability.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
@@ -90,8 +90,10 @@ function serve(snapshot: Snapshot, now: Date): ShardPlan {
 function assemble(snapshot: Snapshot, step: Step): ShardPlan {
   const { shard, record, views, leaderTerm } = snapshot;
   const rollout = rolloutOf(snapshot);
-  const wished =
-    step.swap === undefined && record !== undefined ? ordersDuring(snapshot, record, step.change, rollout) : [];
+  // A failed swap ends the round before any of these are sent.
+  const effective = step.swap?.record ?? record;
+  const pending = step.swap === undefined ? step.change : undefined;
+  const wished = effective === undefined ? [] : ordersDuring(snapshot, effective, pending, rollout);
   const due = wished.filter((orders) => deliveryOf(orders, leaderTerm) === 'due');
   const conditions = findings(snapshot, step, rollout, wished);
   const settled =
@@ -107,14 +109,14 @@ function assemble(snapshot: Snapshot, step: Step): ShardPlan {
       ...(step.note === snapshot.noted ? [] : [{ kind: 'NotePosition' as const, noted: step.note }]),
       ...(step.swap === undefined ? [] : [step.swap]),
       ...due.flatMap(toAction),
-      ...(step.swap === undefined ? rollout.replace : []).flatMap(({ name: pod, pod: view }) =>
+      ...rollout.replace.flatMap(({ name: pod, pod: view }) =>
         view === undefined ? [] : [{ kind: 'ReplacePod' as const, name: pod, uid: view.uid }],
       ),
     ],
     status: { ...shard.status, phase: phaseOf(record, conditions, views) },
     conditions,
     ...(step.event === undefined ? {} : { events: [step.event] }),
-    requeueAfterMs: step.swap !== undefined ? 0 : isCalm ? stableMs : convergingMs,
+    requeueAfterMs: isCalm ? stableMs : convergingMs,
   };
 }
 
