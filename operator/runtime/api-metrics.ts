@@ -47,5 +47,7 @@ function verbOf({ method, query }: KubeRequest, hasName: boolean): string {
       return 'patch';
     case 'DELETE':
       return 'delete';
+    default:
+      return method satisfies never;
   }
 }
