@@ -1,6 +1,7 @@
 // Where everything that outlives a command is kept: one folder outside the checkout, so that a second checkout starts
 // warm. Also the locks that let two commands (a demo and a test run, say) ask for the same thing at once.
-import { open, mkdir, readFile, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,50 +21,35 @@ export function cachePath(...parts: string[]): string {
 const LOCK_POLL_MS = 200;
 
 /**
- * Runs `work` while no other process of this machine runs under the same name. A lock left by a process that is no
- * longer there is taken over. Not re-entrant.
+ * Runs `work` while no other process of this machine runs under the same name for the same cache. The lock is a socket
+ * in Linux' abstract namespace (unix(7)): only one process can be bound to a name, and the kernel lets go of it when
+ * that process ends, however it ends. Elsewhere there is no such thing, and no lock. Not re-entrant.
  */
 export async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
-  const folder = cachePath('locks');
-  const path = join(folder, name);
-  await mkdir(folder, { recursive: true });
-  let told = false;
-  while (!(await tryLock(path))) {
-    const owner = Number.parseInt(await readFile(path, 'utf8').catch(() => ''), 10);
-    if (Number.isInteger(owner) && !isAlive(owner)) {
-      await rm(path, { force: true });
-      continue;
-    }
-    if (!told) {
-      note(`waits for process ${owner} (it holds ${path})`);
-      told = true;
-    }
+  if (process.platform !== 'linux') return work();
+  let lock = await tryLock(name);
+  if (lock === undefined) note(`waits for another process that is busy with: ${name}`);
+  while (lock === undefined) {
     await sleep(LOCK_POLL_MS);
+    lock = await tryLock(name);
   }
   try {
     return await work();
   } finally {
-    await rm(path, { force: true });
+    lock.close();
   }
 }
 
-async function tryLock(path: string): Promise<boolean> {
-  try {
-    const file = await open(path, 'wx');
-    await file.writeFile(String(process.pid));
-    await file.close();
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+function tryLock(name: string): Promise<Server | undefined> {
+  // Names of sockets are short, paths of folders may not be.
+  const folder = createHash('sha256').update(cacheFolder()).digest('hex').slice(0, 16);
+  const server = createServer((socket) => socket.destroy());
+  server.unref();
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') resolve(undefined);
+      else reject(error);
+    });
+    server.listen(`\0meridian/${folder}/${name}`, () => resolve(server));
+  });
 }

@@ -8,8 +8,8 @@
 // Which provider: MERIDIAN_CLUSTER=local|k3d|existing, else k3d where it is installed and its image can be pulled, else
 // local. A provider brings the machines up; kubectl, helm and the faults are the same for all.
 import { dirname } from 'node:path';
-import { createFaults, type Faults } from './faults/faults.ts';
 import { createExistingProvider } from './existing/provider.ts';
+import { createFaults, type Faults } from './faults/faults.ts';
 import { ensureClients } from './go-programs.ts';
 import { createK3dProvider, k3dIsUsable } from './k3d/provider.ts';
 import { createLocalProvider, localClusterExists } from './local/provider.ts';
@@ -39,7 +39,8 @@ export interface Provider {
   readonly kubeconfigPath: string;
   /** Brings the cluster up and returns when every node is Ready. Safe to call again; quick when nothing is to be done. */
   up(): Promise<void>;
-  down(options: { purge: boolean }): Promise<void>;
+  /** Removes the cluster; what was built for it stays in the cache. */
+  down(): Promise<void>;
   status(): Promise<ProviderStatus>;
   /** Of a cluster that is up. */
   nodes(): Promise<readonly ClusterNode[]>;
@@ -97,9 +98,10 @@ export async function chooseProvider(name = providerFromEnvironment()): Promise<
     case 'existing':
       return createExistingProvider();
     case undefined:
-      if (!(await localClusterExists()) && (await k3dIsUsable(run))) return createK3dProvider();
-      return createLocalProvider();
+      break;
   }
+  const useK3d = !localClusterExists() && (await k3dIsUsable(run));
+  return useK3d ? createK3dProvider() : createLocalProvider();
 }
 
 export function providerFromEnvironment(env: NodeJS.ProcessEnv = process.env): ProviderName | undefined {

@@ -1,7 +1,7 @@
 // Names for what is built: 16 hex digits of a hash over everything that goes into it, so that what exists under the
 // name needs no second build. Names, modes' executable bit and contents count; times and owners don't.
 import { createHash } from 'node:crypto';
-import { readdir, readFile, readlink, lstat } from 'node:fs/promises';
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 
 const KEY_DIGITS = 16;
@@ -22,7 +22,7 @@ export async function keyOfFolder(folder: string): Promise<string> {
   const paths = entries
     .filter((entry) => !entry.isDirectory())
     .map((entry) => join(entry.parentPath, entry.name))
-    .sort();
+    .toSorted();
   const parts: (string | Uint8Array)[] = [];
   for (const path of paths) {
     const stat = await lstat(path);

@@ -1,8 +1,9 @@
 // Builds the Go programs of the test cluster from the modules in `go/`, once per content of a module: Kubernetes (with
 // etcd and kubectl) and Helm at pinned versions, CoreDNS, and our own small node programs. What is built is kept in the
 // cache folder under the key of its sources and never changed afterwards, so a running cluster can go on using it.
-import { mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
+
 import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cachePath, withLock } from './cache.ts';
 import { keyOf, keyOfFolder } from './content-key.ts';
@@ -66,7 +67,9 @@ export async function ensureGoProgram(module: GoModule): Promise<string> {
   return withLock(`go-${module}`, async () => {
     if (existsSync(folder)) return folder;
     if (!isInstalled('go')) {
-      throw new Error('not installed here: go. Install Go 1.24 or later (https://go.dev/doc/install) and run this again.');
+      throw new Error(
+        'not installed here: go. Install Go 1.24 or later (https://go.dev/doc/install) and run this again.',
+      );
     }
     await mkdir(cachePath('programs'), { recursive: true });
     const unfinished = await mkdtemp(cachePath('programs', '.building-'));

@@ -8,6 +8,9 @@ import { run, succeeds } from '../process.ts';
 import { step } from '../progress.ts';
 import { BASE_IMAGE, ensureBaseImage } from './base-image.ts';
 
+/** Builds kept per repository: other checkouts may be at other contents. */
+const KEPT_BUILDS = 6;
+
 export interface ImageSource {
   /** Name without a tag, `meridian/postgres`. */
   readonly repository: string;
@@ -29,15 +32,27 @@ export async function buildImage(source: ImageSource): Promise<string> {
     if (await exists()) return tag;
     const logFile = cachePath('logs', `image-${name}.log`);
     await step(`build image ${tag}`, () => run(buildCommand(source, tag), { logFile }));
+    await removeOldest(source.repository);
     return tag;
   });
+}
+
+/** Docker lists the newest first, and refuses to remove what a container runs from. */
+async function removeOldest(repository: string): Promise<void> {
+  const listing = await run(['docker', 'image', 'ls', '--format', '{{.Repository}}:{{.Tag}}', repository]);
+  for (const tag of tooOld(listing)) await succeeds(run, ['docker', 'image', 'rm', tag]);
+}
+
+export function tooOld(listing: string): string[] {
+  const keyed = listing.split('\n').filter((tag) => /:[0-9a-f]{16}$/.test(tag));
+  return keyed.slice(KEPT_BUILDS);
 }
 
 export async function imageKey(source: ImageSource, baseImageId: string): Promise<string> {
   return keyOf([
     await readFile(source.dockerfile),
     await keyOfFolder(source.context),
-    JSON.stringify(Object.entries(source.arguments ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))),
+    JSON.stringify(Object.entries(source.arguments ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1))),
     baseImageId,
   ]);
 }

@@ -30,7 +30,8 @@ export function createExistingProvider(runner: Run = run, env: NodeJS.ProcessEnv
       const problems = await nodeProblems(kubectl, 1);
       if (problems.length > 0) throw new Error(`the cluster of ${kubeconfigPath}: ${problems.join('; ')}`);
       const regions = new Set((await nodes()).map((node) => node.region).filter((region) => region !== null));
-      if (regions.size === 0) throw new Error(`no node of the cluster of ${kubeconfigPath} has a label ${REGION_LABEL}`);
+      if (regions.size === 0)
+        throw new Error(`no node of the cluster of ${kubeconfigPath} has a label ${REGION_LABEL}`);
     },
     down: async () => {
       throw new Error('the provider `existing` removes nothing: the cluster is not ours');

@@ -1,5 +1,36 @@
-// Placeholder until the next file is written.
+// The faults that tests put upon a cluster, each of which can be taken back: alone, or all at once by `healAll`. They
+// act from outside the software under test: on a node's container, on its network, on processes seen from the node.
+// Only clusters whose nodes are containers of this machine can be harmed so.
 import type { ClusterNode } from '../cluster.ts';
 import type { Run } from '../process.ts';
-export type Faults = Record<string, never>;
-export function createFaults(_n: readonly ClusterNode[], _k: (args: readonly string[]) => Promise<string>, _r: Run): Faults { return {}; }
+import { createNetworkFaults, type NetworkFaults } from './network.ts';
+import { createNodeFaults, type NodeFaults } from './nodes.ts';
+import { createProcessFaults, type ProcessFaults } from './processes.ts';
+import { createShapingFaults, type ShapingFaults } from './shaping.ts';
+import { createTargets } from './targets.ts';
+
+export interface Faults extends NodeFaults, NetworkFaults, ProcessFaults, ShapingFaults {
+  /** Starts and resumes every node, and removes every cut, delay and limit. Stopped processes are continued by pod. */
+  healAll(): Promise<void>;
+}
+
+export type Kubectl = (args: readonly string[]) => Promise<string>;
+
+export function createFaults(nodes: readonly ClusterNode[], kubectl: Kubectl, run: Run): Faults {
+  const targets = createTargets(nodes);
+  const node = createNodeFaults(targets, run);
+  const network = createNetworkFaults(targets, run);
+  const shaping = createShapingFaults(targets, run);
+  return {
+    ...node,
+    ...network,
+    ...shaping,
+    ...createProcessFaults(nodes, kubectl, run),
+    healAll: async () => {
+      // A frozen node can't be told anything: first they run again.
+      await node.startAll();
+      await network.healNetwork();
+      await shaping.unshapeAll();
+    },
+  };
+}

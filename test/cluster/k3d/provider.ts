@@ -27,13 +27,14 @@ export function createCommand(): string[] {
     `topology.kubernetes.io/zone=${region}-1@agent:${agent}`,
   ]);
   return [
-    ...['k3d', 'cluster', 'create', K3D_CLUSTER, '--image', K3S_IMAGE],
-    ...['--servers', '1', '--agents', String(REGIONS.length), ...labels],
-    ...['--k3s-arg', '--node-taint=node-role.kubernetes.io/control-plane:NoSchedule@server:0'],
-    ...['--k3s-arg', '--disable=traefik@server:0', '--k3s-arg', '--disable=metrics-server@server:0'],
-    ...['--k3s-arg', '--kube-controller-manager-arg=node-monitor-grace-period=16s@server:0'],
-    ...['--no-lb', '--kubeconfig-update-default=false', '--kubeconfig-switch-context=false', '--wait'],
-  ];
+    ['k3d', 'cluster', 'create', K3D_CLUSTER, '--image', K3S_IMAGE],
+    ['--servers', '1', '--agents', String(REGIONS.length)],
+    labels,
+    ['--k3s-arg', '--node-taint=node-role.kubernetes.io/control-plane:NoSchedule@server:0'],
+    ['--k3s-arg', '--disable=traefik@server:0', '--k3s-arg', '--disable=metrics-server@server:0'],
+    ['--k3s-arg', '--kube-controller-manager-arg=node-monitor-grace-period=16s@server:0'],
+    ['--no-lb', '--kubeconfig-update-default=false', '--kubeconfig-switch-context=false', '--wait'],
+  ].flat();
 }
 
 export function createK3dProvider(runner: Run = run): Provider {

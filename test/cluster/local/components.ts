@@ -1,13 +1,6 @@
 // The programs of a node and their command lines, as `meridian-node init` reads them (go/node/init.go). Pure: a layout
 // and a node in, data out. Paths are those inside the node's container; files.ts renders the files they point at.
-import {
-  API_PORT,
-  CLUSTER_DOMAIN,
-  type Layout,
-  NETWORK,
-  type NodeLayout,
-  SERVICE_CIDR,
-} from './layout.ts';
+import { API_PORT, CLUSTER_DOMAIN, type Layout, NETWORK, type NodeLayout, SERVICE_CIDR } from './layout.ts';
 import { FRONT_PROXY_USER } from './pki.ts';
 
 /** Where the containers see what the cluster program mounts. */
@@ -234,4 +227,3 @@ export function nodeLabels(node: NodeLayout): string {
 function zoneOf(node: NodeLayout): string | null {
   return node.region === null ? null : `${node.region}-1`;
 }
-

@@ -57,7 +57,8 @@ export function layoutFor(nodePrefix: string): Layout {
 export function chooseNodePrefix(used: readonly string[]): string {
   for (const cidr of [CLUSTER_CIDR, SERVICE_CIDR]) {
     const taken = used.find((other) => overlaps(cidr, other));
-    if (taken !== undefined) throw new Error(`the cluster's network ${cidr} collides with this machine's route to ${taken}`);
+    if (taken !== undefined)
+      throw new Error(`the cluster's network ${cidr} collides with this machine's route to ${taken}`);
   }
   const free = NODE_PREFIXES.find((prefix) => !used.some((other) => overlaps(`${prefix}.0/24`, other)));
   if (free === undefined) throw new Error(`no free network for the nodes among ${NODE_PREFIXES.join(', ')}`);

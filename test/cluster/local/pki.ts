@@ -1,7 +1,14 @@
 // Who holds which certificate in the local cluster, after Kubernetes' "PKI certificates and requirements": three
 // authorities (cluster, etcd, front proxy), so that none can stand in for another, and one identity per program. A
 // region's node gets the cluster's public certificate and its own identities only.
-import { type Authority, createAuthority, createKeyPair, issue, type LeafRequest, type PemPair } from './certificates.ts';
+import {
+  type Authority,
+  createAuthority,
+  createKeyPair,
+  issue,
+  type LeafRequest,
+  type PemPair,
+} from './certificates.ts';
 import { API_SERVICE_ADDRESS, CLUSTER_DOMAIN, type Layout, type NodeLayout } from './layout.ts';
 
 export type AuthorityName = 'cluster' | 'etcd' | 'front-proxy';

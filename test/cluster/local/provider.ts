@@ -4,22 +4,24 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { cacheFolder, cachePath, withLock } from '../cache.ts';
 import type { ClusterNode, Provider, ProviderStatus } from '../cluster.ts';
 import { BASE_IMAGE, ensureBaseImage } from '../docker/base-image.ts';
 import { ensureDocker, ensurePrograms } from '../docker/daemon.ts';
 import { buildImage } from '../docker/image.ts';
+import { createFaults } from '../faults/faults.ts';
 import { ensureClients, ensureGoProgram } from '../go-programs.ts';
 import { nodeProblems } from '../node-health.ts';
-import { CommandError, lastLines, run, succeeds } from '../process.ts';
+import { CommandError, run, succeeds } from '../process.ts';
 import { note, step } from '../progress.ts';
 import {
+  CACHE_LABEL,
   capabilities,
   createCommand,
   dockerVolumes,
   hostRoutes,
   imagesFolder,
+  kubeconfigPath,
   LABEL,
   logFolder,
   networkCommand,
@@ -32,14 +34,11 @@ import { nodeFiles } from './files.ts';
 import { loadImages } from './image-load.ts';
 import { kubeconfig } from './kubeconfig.ts';
 import { chooseNodePrefix, type Layout, layoutFor, NETWORK, routedNetworks, SERVICE_CIDR } from './layout.ts';
-import { clusterManifests } from './manifests.ts';
 import { createPki } from './pki.ts';
+import { kubectlAt, untilApplied, untilReady } from './readiness.ts';
 
-const READY_TIMEOUT_MS = 120_000;
-const POLL_MS = 300;
 const LOCK = 'cluster';
 
-const kubeconfigPath = (): string => cachePath('cluster', 'kubeconfig');
 const prefixPath = (): string => cachePath('cluster', 'node-prefix');
 
 export function createLocalProvider(): Provider {
@@ -47,19 +46,20 @@ export function createLocalProvider(): Provider {
     name: 'local',
     kubeconfigPath: kubeconfigPath(),
     up: () => withLock(LOCK, up),
-    down: (options) => withLock(LOCK, () => down(options)),
+    down: () => withLock(LOCK, down),
     status,
     nodes: async () => clusterNodes(await currentLayout()),
     loadImages: async (tags) => loadImages(clusterNodes(await currentLayout()), tags),
   };
 }
 
-export async function localClusterExists(): Promise<boolean> {
+export function localClusterExists(): boolean {
   return existsSync(prefixPath());
 }
 
 async function up(): Promise<void> {
   await ensureDocker();
+  await refuseForeignCluster();
   const states = await containerStates();
   if (existsSync(prefixPath())) {
     const layout = await currentLayout();
@@ -85,6 +85,8 @@ async function revive(layout: Layout, states: ReadonlyMap<string, string>): Prom
     await layHostRoutes(layout);
     const { kubectl } = await ensureClients();
     if ((await nodeProblems(kubectlAt(kubectl), layout.nodes.length)).length === 0 && stopped.length === 0) return true;
+    // A cut that a test left behind would keep a node from getting ready for ever.
+    await createFaults(clusterNodes(layout), kubectlAt(kubectl), run).healAll();
     await step('wait for the nodes', () => untilReady(layout, kubectl, startedAt));
     return true;
   } catch (error) {
@@ -160,56 +162,6 @@ async function writePrivate(path: string, content: string): Promise<void> {
   await writeFile(path, content, { mode: 0o600 });
 }
 
-function kubectlAt(path: string) {
-  return (args: readonly string[], stdin?: string): Promise<string> =>
-    run([path, ...args], { stdin, env: { KUBECONFIG: kubeconfigPath() }, timeoutMs: 20_000 });
-}
-
-/** The objects that the nodes' programs need are the first thing written; that works as soon as the API server is ready. */
-async function untilApplied(layout: Layout, kubectlPath: string): Promise<void> {
-  const kubectl = kubectlAt(kubectlPath);
-  const giveUpAt = Date.now() + READY_TIMEOUT_MS;
-  for (;;) {
-    try {
-      await kubectl(['get', '--raw', '/readyz']);
-      await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], clusterManifests());
-      return;
-    } catch (error) {
-      if (!(error instanceof CommandError)) throw error;
-      if (Date.now() > giveUpAt) {
-        throw new Error(`${error.message}\n${await logTail(layout, layout.controlPlane.name, 'kube-apiserver')}`);
-      }
-      await sleep(POLL_MS);
-    }
-  }
-}
-
-async function untilReady(layout: Layout, kubectlPath: string, since: Date): Promise<void> {
-  const kubectl = kubectlAt(kubectlPath);
-  const giveUpAt = Date.now() + READY_TIMEOUT_MS;
-  for (;;) {
-    const problems = await nodeProblems(kubectl, layout.nodes.length, since);
-    if (problems.length === 0) break;
-    if (Date.now() > giveUpAt) {
-      const node = layout.nodes.find(({ name }) => problems.some((problem) => problem.startsWith(name)));
-      const log = await logTail(layout, node?.name ?? layout.controlPlane.name, 'kubelet');
-      throw new Error(`nodes not ready after ${READY_TIMEOUT_MS / 1000} s: ${problems.join('; ')}\n${log}`);
-    }
-    await sleep(POLL_MS);
-  }
-  // A kubelet may not set this label on itself (NodeRestriction).
-  const label = 'node-role.kubernetes.io/control-plane=';
-  await kubectl(['label', '--overwrite', 'node', layout.controlPlane.name, label]);
-}
-
-async function logTail(layout: Layout, nodeName: string, component: string): Promise<string> {
-  const node = layout.nodes.find(({ name }) => name === nodeName) ?? layout.controlPlane;
-  const path = join(logFolder(node), `${component}.log`);
-  const container = await run(['docker', 'logs', '--tail', '20', nodeName]).catch(() => '');
-  const log = await readFile(path, 'utf8').catch(() => '');
-  return `${nodeName}: ${lastLines(container, 20)}\n${path}:\n${lastLines(log, 20)}`;
-}
-
 async function layHostRoutes(layout: Layout): Promise<void> {
   try {
     for (const argv of hostRoutes(layout, SERVICE_CIDR)) await run(argv);
@@ -220,11 +172,21 @@ async function layHostRoutes(layout: Layout): Promise<void> {
   }
 }
 
-async function down({ purge }: { purge: boolean }): Promise<void> {
-  if (await succeeds(run, ['docker', 'version'])) await remove();
-  if (purge) {
-    // Go makes its own caches read-only; ours hold nothing of the kind.
-    await rm(cacheFolder(), { recursive: true, force: true });
+async function down(): Promise<void> {
+  if (!(await succeeds(run, ['docker', 'version']))) return;
+  await refuseForeignCluster();
+  await remove();
+}
+
+/** The names of containers are fixed, so one machine holds one cluster: one made from another cache is left alone. */
+async function refuseForeignCluster(): Promise<void> {
+  const format = `{{.Label "${CACHE_LABEL}"}}`;
+  const folders = (await run(['docker', 'ps', '-a', '--filter', `label=${LABEL}`, '--format', format])).split('\n');
+  const foreign = folders.find((folder) => folder !== '' && folder !== cacheFolder());
+  if (foreign !== undefined) {
+    throw new Error(
+      `a cluster of another cache runs here; to remove it: MERIDIAN_CACHE=${foreign} npm run cluster -- down`,
+    );
   }
 }
 
@@ -233,7 +195,10 @@ async function remove(): Promise<void> {
   if (containers.length > 0) {
     await step('remove the nodes', () => run(['docker', 'rm', '-f', '-v', ...containers]));
   }
-  const volumes = layoutFor('0.0.0').nodes.flatMap((node) => [...Object.keys(dockerVolumes(node)), `${node.name}-etcd`]);
+  const volumes = layoutFor('0.0.0').nodes.flatMap((node) => [
+    ...Object.keys(dockerVolumes(node)),
+    `${node.name}-etcd`,
+  ]);
   await run(['docker', 'volume', 'rm', '-f', ...volumes]);
   if (await succeeds(run, ['docker', 'network', 'inspect', NETWORK])) await run(['docker', 'network', 'rm', NETWORK]);
   await removeClusterFolder();
@@ -244,7 +209,19 @@ async function removeClusterFolder(): Promise<void> {
   const folder = cachePath('cluster');
   if (!existsSync(folder)) return;
   if (process.getuid?.() !== 0) {
-    await run(['docker', 'run', '--rm', '-v', `${folder}:/cluster`, BASE_IMAGE, 'find', '/cluster', '-mindepth', '1', '-delete']);
+    await run([
+      'docker',
+      'run',
+      '--rm',
+      '-v',
+      `${folder}:/cluster`,
+      BASE_IMAGE,
+      'find',
+      '/cluster',
+      '-mindepth',
+      '1',
+      '-delete',
+    ]);
   }
   await rm(folder, { recursive: true, force: true });
 }
@@ -263,7 +240,13 @@ async function currentLayout(): Promise<Layout> {
 }
 
 function clusterNodes(layout: Layout): ClusterNode[] {
-  return layout.nodes.map(({ name, region, address, podCidr }) => ({ name, region, container: name, address, podCidr }));
+  return layout.nodes.map(({ name, region, address, podCidr }) => ({
+    name,
+    region,
+    container: name,
+    address,
+    podCidr,
+  }));
 }
 
 async function status(): Promise<ProviderStatus> {
@@ -271,9 +254,10 @@ async function status(): Promise<ProviderStatus> {
   const states = await containerStates();
   if (states.size === 0) return { running: false, lines: ['no cluster'] };
   const lines: string[] = [];
-  for (const [name, state] of [...states].sort()) {
+  for (const [name, state] of [...states].toSorted(([a], [b]) => a.localeCompare(b))) {
     const script = 'cd /run/meridian && for f in *.pid; do echo "${f%.pid}"; done';
-    const components = state === 'running' ? await run(['docker', 'exec', name, 'sh', '-c', script]).catch(() => '') : '';
+    const components =
+      state === 'running' ? await run(['docker', 'exec', name, 'sh', '-c', script]).catch(() => '') : '';
     lines.push(`${name}: ${state}; ${components.trim().split('\n').join(', ')}`);
   }
   lines.push(`logs: ${cachePath('cluster', 'logs')}`);
