@@ -5,6 +5,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import type { Logger } from '#agent/log.ts';
@@ -34,6 +35,8 @@ const MAX_CONNECTIONS = 256;
 export class ApiServer {
   readonly #options: ApiOptions;
   readonly #server: Server;
+  /** Every connection from its first byte: `closeAllConnections` misses those that are still in the TLS handshake. */
+  readonly #sockets = new Set<Socket>();
 
   constructor(options: ApiOptions) {
     this.#options = options;
@@ -48,6 +51,10 @@ export class ApiServer {
       (request, response) => void this.#serve(request, response),
     );
     this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
   }
 
   listen(port: number): Promise<void> {
@@ -64,7 +71,7 @@ export class ApiServer {
   stop(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
-      this.#server.closeAllConnections();
+      for (const socket of this.#sockets) socket.destroy();
     });
   }
 
