@@ -32,8 +32,8 @@ export function createNetworkFaults(targets: Targets, run: Run): NetworkFaults {
     heal: async (from, to) => {
       const a = targets.find(from);
       const b = targets.find(to);
-      for (const [sender, receiver] of [...pairs(a, b), ...pairs(b, a)])
-        await runAll(run, healScript(sender, receiver));
+      const both = [...pairs(a, b), ...pairs(b, a)];
+      for (const argv of both.flatMap(([sender, receiver]) => healCommands(sender, receiver))) await run(argv);
     },
     healNetwork: async () => {
       await ensureChains(targets.all, run);
