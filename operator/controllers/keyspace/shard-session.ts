@@ -6,7 +6,7 @@ import type { Client } from 'pg';
 import type { AcceptedVerifiers } from '#operator/passwords/role-password.ts';
 import { type ClientCredentials, connectMember, endQuietly, withMember } from '#operator/postgres/connect.ts';
 import { ensureDatabase } from '#operator/postgres/database.ts';
-import { countApplied, runMigrations } from '#operator/postgres/migrations.ts';
+import { runMigrations } from '#operator/postgres/migrations.ts';
 import { installOwnership } from '#operator/postgres/ownership/install.ts';
 import { protectTables } from '#operator/postgres/ownership/protect.ts';
 import { type ApplicationRole, applyRole, dropRole, readRoles } from '#operator/postgres/roles.ts';
@@ -30,11 +30,15 @@ export async function openShardSession(
   return {
     async install() {
       await installOwnership(client, { tenantKey: wish.tenantKey, shardOrdinal: ordinal });
-      return countApplied(client);
+      const { rows } = await client.query<{ applied: number }>(
+        'select count(*)::int as applied from meridian.migrations',
+      );
+      return rows[0]?.applied ?? 0;
     },
     async migrate(upTo) {
       migrating ??= await connectMember(member, wish.database, credentials, migrationBounds);
-      const run = await runMigrations(migrating, wish.migrations, { ...protection, upTo });
+      const options = { ...protection, upTo };
+      const run = await runMigrations(migrating, wish.migrations, options);
       return { applied: run.total, failure: run.failure };
     },
     async protect() {
