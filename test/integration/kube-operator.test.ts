@@ -1,0 +1,133 @@
+/**
+ * The operator as the chart installs it, on a real cluster: it leads, hands over, is frozen, is killed, and there is one leader
+ * at any time. A release in a namespace of its own, so that it serves nobody else's objects.
+ */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Cluster, ensureCluster } from '#cluster/cluster.ts';
+import { KubeApi } from '#kube/client.ts';
+import { leases, pods } from '#kube/kinds.ts';
+import { kubeconfigConfiguration } from '#kube/kubeconfig.ts';
+import { buildImages } from '../../images/build.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+const release = 'handover';
+const leaseName = `${release}-operator`;
+
+describe('operator, installed by its chart', () => {
+  const namespace = `kube-operator-${randomBytes(3).toString('hex')}`;
+  let cluster: Cluster;
+  let api: KubeApi;
+
+  before(async () => {
+    cluster = await ensureCluster();
+    const images = await buildImages();
+    await cluster.loadImages([images.programs]);
+    api = new KubeApi(await kubeconfigConfiguration(cluster.kubeconfigPath));
+    // The kinds belong to the whole cluster: taken as they are where they are there.
+    await cluster
+      .kubectl(['get', 'crd', 'shards.meridian.db'])
+      .catch(() => cluster.kubectl(['apply', '-f', join(root, 'crds')]));
+    const values = {
+      namespaced: true,
+      'crds.install': false,
+      'images.programs': images.programs,
+      'images.postgres': images.postgres,
+    };
+    const set = Object.entries(values).flatMap(([name, value]) => ['--set', `${name}=${value}`]);
+    const where = ['--namespace', namespace, '--create-namespace', '--wait', '--timeout', '120s'];
+    await cluster.helm(['install', release, join(root, 'charts', 'meridian'), ...where, ...set]);
+  });
+  after(async () => {
+    await api.close();
+    await cluster.helm(['uninstall', release, '--namespace', namespace, '--wait']);
+    await cluster.kubectl(['delete', 'namespace', namespace, '--wait=false']);
+  });
+
+  const lease = async (): Promise<{ readonly holder: string; readonly pod: string; readonly term: number }> => {
+    const { spec } = await api.of(leases).get({ namespace, name: leaseName });
+    const holder = spec?.holderIdentity ?? '';
+    return { holder, pod: holder.split('_')[0] ?? '', term: spec?.leaseTransitions ?? 0 };
+  };
+  const leader = async (
+    isWanted: (now: Awaited<ReturnType<typeof lease>>) => boolean,
+    timeoutMs: number,
+  ): Promise<{ readonly pod: string; readonly term: number; readonly afterMs: number }> => {
+    const startedAtMs = performance.now();
+    for (;;) {
+      const now = await lease().catch(() => undefined);
+      const afterMs = Math.round(performance.now() - startedAtMs);
+      if (now !== undefined && now.holder !== '' && isWanted(now)) return { pod: now.pod, term: now.term, afterMs };
+      if (afterMs > timeoutMs)
+        throw new Error(`no such leader after ${timeoutMs} ms; the lease says ${JSON.stringify(now)}`);
+      await sleep(50);
+    }
+  };
+  const operators = async (): Promise<
+    readonly { readonly name: string; readonly node: string; readonly restarts: number }[]
+  > => {
+    const { items } = await api.of(pods).list({ namespace, labelSelector: 'app.kubernetes.io/component=operator' });
+    return items
+      .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+      .map(({ metadata, spec, status }) => ({
+        name: metadata.name,
+        node: spec?.nodeName ?? '',
+        restarts: status?.containerStatuses?.[0]?.restartCount ?? 0,
+      }));
+  };
+  const ready = async (): Promise<void> => {
+    await cluster.kubectl(['-n', namespace, 'rollout', 'status', `deployment/${leaseName}`, '--timeout=60s']);
+  };
+
+  it('runs two operators in different regions, of which one leads', async () => {
+    const now = await leader(() => true, 20_000);
+    const found = await operators();
+    assert.equal(found.length, 2);
+    assert.equal(new Set(found.map(({ node }) => node)).size, 2, 'both on one node');
+    assert.ok(found.some(({ name }) => name === now.pod));
+  });
+
+  it('passes helm test', async () => {
+    assert.match(
+      await cluster.helm(['test', release, '--namespace', namespace, '--timeout', '90s']),
+      /Phase:\s+Succeeded/,
+    );
+  });
+
+  it('hands over at once when its leader is asked to end', async (context) => {
+    const before = await leader(() => true, 20_000);
+    await cluster.kubectl(['-n', namespace, 'delete', 'pod', before.pod, '--wait=false']);
+    const next = await leader(({ pod }) => pod !== before.pod, 30_000);
+    context.diagnostic(`handed over after ${next.afterMs} ms`);
+    assert.ok(next.term > before.term);
+    assert.ok(next.afterMs < 6_000, `took ${next.afterMs} ms: the lease was not given up`);
+    await ready();
+  });
+
+  it('is replaced when it is killed: by its own restart, or by the other', async (context) => {
+    const before = await leader(() => true, 20_000);
+    await cluster.faults.signal({ pod: `${namespace}/${before.pod}` }, 'KILL');
+    const next = await leader(({ term }) => term > before.term, 40_000);
+    context.diagnostic(`${next.pod === before.pod ? 'its own restart' : 'the other'} leads after ${next.afterMs} ms`);
+    await ready();
+  });
+
+  it('is replaced when it is frozen, and on waking learns that it no longer leads', async (context) => {
+    const before = await leader(() => true, 20_000);
+    await cluster.faults.signal({ pod: `${namespace}/${before.pod}` }, 'STOP');
+    const next = await leader(({ pod }) => pod !== before.pod, 40_000);
+    context.diagnostic(`the other leads after ${next.afterMs} ms`);
+    assert.ok(next.term > before.term);
+    assert.ok(next.afterMs > 8_000, `after ${next.afterMs} ms the frozen one might still have acted`);
+    await cluster.faults.signal({ pod: `${namespace}/${before.pod}` }, 'CONT');
+    await sleep(5_000);
+    const now = await lease();
+    assert.equal(now.pod, next.pod);
+    assert.equal(now.term, next.term);
+    const log = await cluster.kubectl(['-n', namespace, 'logs', before.pod]);
+    assert.match(log, /not leading any more/);
+  });
+});
