@@ -1,3 +1,4 @@
+/** Conditions and their transitions. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Finding, isTrue, sameStatus, setConditions, transitions } from '#kube/conditions.ts';

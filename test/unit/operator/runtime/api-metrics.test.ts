@@ -1,3 +1,4 @@
+/** Which permission a request needs. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { permissionOf } from '#operator/runtime/api-metrics.ts';
