@@ -1,8 +1,16 @@
 /**
  * Application roles on one shard: the Postgres role, the tenants it may act for, and the verifiers that routers check passwords with.
- * Passwords and verifiers are made elsewhere (`operator/passwords`).
+ * Passwords and verifiers are made in `operator/passwords`; Postgres itself gets no password, since these roles come in with the
+ * router's certificate only.
+ * Invariant: an application role has no attribute, membership or setting but those given here.
  */
 import type { ClientBase } from 'pg';
+import { applicationGroup } from '#core/roles.ts';
+import { readSettings } from './ownership/install.ts';
+import { invalidateLoginsSql } from './ownership/login-sql.ts';
+import { catalogType } from './ownership/tenant-key.ts';
+import { canonicalKey, serialOf } from './ownership/tenants.ts';
+import { identifier, inTransaction, literal } from './sql-text.ts';
 
 export type RoleTenants =
   /** One tenant: the role is fixed to it. More: it is trusted with these, pinned by the setting `meridian.tenant`. None: it may act for nobody. */
@@ -12,22 +20,159 @@ export type ApplicationRole = {
   readonly name: string;
   /** SCRAM-SHA-256 verifier as Postgres writes it. */
   readonly verifier: string;
-  /** Accepted as well, until `previousUntil` (for ever while that is absent). Same salt and iterations. */
+  /** Accepted as well, until `previousUntil` (without end while that is absent). Same salt and iterations. */
   readonly previousVerifier?: string;
   readonly previousUntil?: Date;
 } & RoleTenants;
 
-/** Connected to the keyspace's database as `meridian_operator`. Idempotent; one transaction. Sessions of a role whose tenants changed are ended. */
-export async function applyRole(_client: ClientBase, _role: ApplicationRole): Promise<void> {
-  throw new Error('not written yet');
+/** A name that isn't an application's: Meridian's own, Postgres' own, or of a role that somebody else made. */
+export class RoleNameError extends Error {
+  override name = 'RoleNameError';
 }
 
-/** Takes the role away with its privileges and sessions; safe to run twice. */
-export async function dropRole(_client: ClientBase, _name: string): Promise<void> {
-  throw new Error('not written yet');
+const rolePattern = /^(?!pg_|meridian)[a-z_][a-z0-9_]{0,40}$/;
+
+/** A client that leaves a transaction open would hold up its tenant's moves: after this long its session ends. */
+const settings = { idle_in_transaction_session_timeout: '10min' } as const;
+
+/**
+ * Connected to the keyspace's database as `meridian_operator`. Idempotent; one transaction. When the role's tenants change, sessions
+ * that are open act for the new ones from their next statement on.
+ */
+export async function applyRole(client: ClientBase, role: ApplicationRole): Promise<void> {
+  checkName(role.name);
+  const tenants = 'anyTenant' in role ? [] : await canonicalTenants(client, role.tenants);
+  await inTransaction(client, async () => {
+    await client.query('lock table meridian.login in share row exclusive mode');
+    await applyPostgresRole(client, role.name);
+    await applyLogin(client, role.name, 'anyTenant' in role, tenants);
+    await client.query(
+      `insert into meridian.login_verifier (name, verifier, previous_verifier, previous_until) values ($1, $2, $3, $4)
+       on conflict (name) do update
+       set verifier = excluded.verifier, previous_verifier = excluded.previous_verifier, previous_until = excluded.previous_until
+       where row(login_verifier.*) is distinct from row(excluded.*)`,
+      [role.name, role.verifier, role.previousVerifier ?? null, role.previousUntil ?? null],
+    );
+  });
 }
 
-/** Names of the application roles that this shard knows. */
-export async function readRoles(_client: ClientBase): Promise<readonly string[]> {
-  throw new Error('not written yet');
+/** Takes the role away with its privileges; safe to run twice. Sessions of it that are open fail at their next statement. */
+export async function dropRole(client: ClientBase, name: string): Promise<void> {
+  checkName(name);
+  await inTransaction(client, async () => {
+    await client.query('lock table meridian.login in share row exclusive mode');
+    await client.query('delete from meridian.login where name = $1', [name]);
+    await client.query(invalidateLoginsSql);
+    if (!(await exists(client, name))) return;
+    await refuseForeignRole(client, name);
+    await client.query(`drop owned by ${identifier(name)}`);
+    await client.query(`drop role ${identifier(name)}`);
+  });
+}
+
+/** Names of the application roles that this shard knows, in order. */
+export async function readRoles(client: ClientBase): Promise<readonly string[]> {
+  const { rows } = await client.query<{ name: string }>('select name from meridian.login order by name');
+  return rows.map((row) => row.name);
+}
+
+function checkName(name: string): void {
+  if (!rolePattern.test(name)) throw new RoleNameError(`"${name}" is not a name for an application role`);
+}
+
+async function canonicalTenants(client: ClientBase, keys: readonly string[]): Promise<string[]> {
+  const canonical = new Set<string>();
+  for (const key of keys) canonical.add(await canonicalKey(client, key));
+  return [...canonical].toSorted();
+}
+
+async function exists(client: ClientBase, name: string): Promise<boolean> {
+  const { rowCount } = await client.query('select from pg_catalog.pg_roles where rolname = $1', [name]);
+  return rowCount === 1;
+}
+
+async function refuseForeignRole(client: ClientBase, name: string): Promise<void> {
+  const { rowCount } = await client.query(
+    `select from pg_catalog.pg_auth_members m where m.member = $1::regrole and m.roleid = $2::regrole`,
+    [name, applicationGroup],
+  );
+  if (rowCount === 0) throw new RoleNameError(`role "${name}" exists and is not an application's`);
+}
+
+/** Roles can change their own settings (ALTER ROLE .. SET), so these are put back as well. */
+async function applyPostgresRole(client: ClientBase, name: string): Promise<void> {
+  const role = identifier(name);
+  if (await exists(client, name)) await refuseForeignRole(client, name);
+  else await client.query(`create role ${role} in role ${applicationGroup}`);
+  const { rows } = await client.query<RoleFacts>(roleFacts, [name, applicationGroup]);
+  const facts = rows[0];
+  if (facts === undefined) throw new Error(`role ${name} vanished`);
+  if (!facts.attributes_right) {
+    await client.query(
+      `alter role ${role} login inherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls password null`,
+    );
+  }
+  for (const other of facts.others) await client.query(`revoke ${identifier(other)} from ${role} cascade`);
+  if (!facts.membership_right) {
+    await client.query(`grant ${applicationGroup} to ${role} with inherit true, set false, admin false`);
+  }
+  const wanted = Object.entries(settings).map(([setting, value]) => `${setting}=${value}`);
+  if (facts.settings.join('\n') === wanted.join('\n') && facts.databases.length === 0) return;
+  for (const database of facts.databases) {
+    await client.query(`alter role ${role} in database ${identifier(database)} reset all`);
+  }
+  await client.query(`alter role ${role} reset all`);
+  for (const [setting, value] of Object.entries(settings)) {
+    await client.query(`alter role ${role} set ${identifier(setting)} = ${literal(value)}`);
+  }
+}
+
+interface RoleFacts {
+  readonly attributes_right: boolean;
+  readonly membership_right: boolean;
+  readonly others: readonly string[];
+  readonly settings: readonly string[];
+  readonly databases: readonly string[];
+}
+
+const roleFacts = `
+select
+  r.rolcanlogin and r.rolinherit and not (r.rolsuper or r.rolcreatedb or r.rolcreaterole or r.rolreplication or r.rolbypassrls)
+    and r.rolpassword is null as attributes_right,
+  exists (
+    select from pg_catalog.pg_auth_members m
+    where m.member = r.oid and m.roleid = $2::regrole and m.inherit_option and not m.set_option and not m.admin_option
+  ) as membership_right,
+  array(
+    select g.rolname::text from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
+    where m.member = r.oid and m.roleid <> $2::regrole
+  ) as others,
+  coalesce((
+    select s.setconfig from pg_catalog.pg_db_role_setting s where s.setrole = r.oid and s.setdatabase = 0
+  ), '{}') as settings,
+  array(
+    select d.datname::text from pg_catalog.pg_db_role_setting s join pg_catalog.pg_database d on d.oid = s.setdatabase
+    where s.setrole = r.oid
+  ) as databases
+from pg_catalog.pg_authid r where r.rolname = $1`;
+
+async function applyLogin(
+  client: ClientBase,
+  name: string,
+  anyTenant: boolean,
+  tenants: readonly string[],
+): Promise<void> {
+  const fixed = !anyTenant && tenants.length === 1 ? tenants[0] : undefined;
+  const serial = fixed === undefined ? null : await serialOf(client, fixed);
+  const type = catalogType((await readSettings(client)).tenantKey);
+  const { rowCount } = await client.query(
+    `insert into meridian.login (name, any_tenant, tenants, allowed, fixed_tenant, fixed_serial) values
+       ($1, $2, $3::text[], case when not $2 then $3::text[]::${type}[] end, case when $4::integer is not null then ($3::text[])[1]::${type} end, $4)
+     on conflict (name) do update
+     set any_tenant = excluded.any_tenant, tenants = excluded.tenants, allowed = excluded.allowed,
+       fixed_tenant = excluded.fixed_tenant, fixed_serial = excluded.fixed_serial
+     where (login.any_tenant, login.tenants) is distinct from (excluded.any_tenant, excluded.tenants)`,
+    [name, anyTenant, tenants, serial],
+  );
+  if (rowCount !== 0) await client.query(invalidateLoginsSql);
 }
