@@ -100,6 +100,7 @@ function assemble(snapshot: Snapshot, step: Step): ShardPlan {
     due.length === 0 && step.swap === undefined && step.change === undefined && rollout.state !== 'Rolling';
   const isCalm =
     settled &&
+    wished.every(({ view }) => statusOf(view)?.orders?.applied === true) &&
     conditions.every(({ type, status }) => type !== 'Ready' || status === 'True') &&
     everybodyFollows(snapshot);
   return {
