@@ -5,8 +5,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Catalogue, Hints, Planner, StatementPlan } from '../plan/types.ts';
 
-export interface PlannedText {
-  readonly plans: readonly StatementPlan[];
+export interface PlannedStatement {
+  readonly plan: StatementPlan;
+  /** Of the comment at the start of this very statement. */
   readonly hints: Hints;
 }
 
@@ -15,7 +16,7 @@ const planOverheadBytes = 1_024;
 
 export class PlanCache {
   readonly #planner: Planner;
-  readonly #cache: LRUCache<string, PlannedText>;
+  readonly #cache: LRUCache<string, readonly PlannedStatement[]>;
 
   constructor(planner: Planner, maxBytes = 32 * 1024 * 1024) {
     this.#planner = planner;
@@ -23,11 +24,14 @@ export class PlanCache {
   }
 
   /** @throws PlanError on a syntax error; those aren't kept. */
-  plan(sql: string, catalogue: Catalogue): PlannedText {
+  plan(sql: string, catalogue: Catalogue): readonly PlannedStatement[] {
     const key = `${catalogue.version}\0${catalogue.searchPath.join(',')}\0${sql}`;
     const known = this.#cache.get(key);
     if (known !== undefined) return known;
-    const planned = { plans: this.#planner.plan(sql, catalogue), hints: this.#planner.parseHints(sql) };
+    const planned = this.#planner.plan(sql, catalogue).map((plan, index) => ({
+      plan,
+      hints: this.#planner.parseHints(index === 0 ? sql : plan.text),
+    }));
     this.#cache.set(key, planned);
     return planned;
   }

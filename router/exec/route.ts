@@ -27,6 +27,8 @@ export interface SessionToRoute {
   /** `SET LOCAL`, `SET meridian.consistency` or the start-up option. */
   readonly level: ConsistencyLevel | undefined;
   readonly workflow: string | undefined;
+  /** An explicit transaction: all of it runs in one place. */
+  readonly isInTransaction: boolean;
   /** An explicit transaction that may write: it runs on the primary whatever its statements are. */
   readonly isWritingTransaction: boolean;
 }
@@ -51,8 +53,37 @@ export function routeStatement(map: ClusterMap, session: SessionToRoute, stateme
   const tenant = tenantOf(map, session, statement);
   if (plan.touches === 'reference' && plan.access === 'write')
     throw new RouterError('ReferenceWrite', 'reference tables can not be written through the router');
-  const primaryOnly = session.isWritingTransaction || plan.access === 'write' || (level === 'strong' && tenant !== undefined);
-  return { tenant, shard: tenant === undefined ? undefined : shardOf(map, tenant), level, primaryOnly };
+  // What touches no tenant's rows may run anywhere near, unless a transaction ties it to the rest.
+  const writes = plan.access === 'write' && !steering.has(plan.kind);
+  const isAnywhere = !writes && !session.isInTransaction && isTenantless(plan);
+  const readsStrongly = level === 'strong' && plan.touches !== 'nothing';
+  return {
+    tenant,
+    shard: tenant === undefined || isAnywhere ? undefined : shardOf(map, tenant),
+    level,
+    primaryOnly: session.isWritingTransaction || writes || readsStrongly,
+  };
+}
+
+/** Statements that change nothing but the session or the transaction. */
+const steering: ReadonlySet<string> = new Set(['set', 'reset', 'show', 'transaction']);
+
+const isTenantless = (plan: StatementPlan): boolean => plan.touches === 'nothing' || plan.touches === 'reference';
+
+/** One route for several statements that run in one transaction. @throws RouterError where there is none. */
+export function mergeRoutes(routes: readonly Route[], otherwise: Route): Route {
+  const [first, ...others] = routes;
+  if (first === undefined) return otherwise;
+  return others.reduce((merged, route) => {
+    if (merged.tenant !== undefined && route.tenant !== undefined && merged.tenant !== route.tenant)
+      throw new RouterError('OtherTenant', `statements of tenants "${merged.tenant}" and "${route.tenant}" in one transaction`);
+    return {
+      tenant: merged.tenant ?? route.tenant,
+      shard: merged.shard ?? route.shard,
+      level: consistencyLevels.indexOf(merged.level) <= consistencyLevels.indexOf(route.level) ? merged.level : route.level,
+      primaryOnly: merged.primaryOnly || route.primaryOnly,
+    };
+  }, first);
 }
 
 export function parseLevel(text: string): ConsistencyLevel {

@@ -11,8 +11,8 @@ export interface Login {
   readonly tenants: ReadonlySet<string>;
   /** The one tenant of a role that may act for one: Postgres pins it by `session_user`, so nothing has to be set. */
   readonly fixedTenant?: string | undefined;
-  /** Milliseconds since 1970; after it every password is refused. */
-  readonly validUntilMs?: number | undefined;
+  /** Milliseconds since 1970: until then the verifiers after the first (of former passwords) count, too. Undefined: no end yet. */
+  readonly formerUntilMs?: number | undefined;
 }
 
 export interface LoginRow {
@@ -20,21 +20,27 @@ export interface LoginRow {
   readonly verifiers: readonly string[];
   readonly anyTenant: boolean;
   readonly tenants: readonly string[];
-  readonly validUntil: string | null;
+  readonly formerUntil: string | null;
 }
 
 export function loginOfRow(row: LoginRow): Login {
   const verifiers = row.verifiers.map(parseVerifier).filter((verifier) => verifier !== undefined);
   const only = !row.anyTenant && row.tenants.length === 1 ? row.tenants[0] : undefined;
-  const validUntilMs = row.validUntil === null ? Number.NaN : Date.parse(row.validUntil);
+  const formerUntilMs = row.formerUntil === null ? Number.NaN : Date.parse(row.formerUntil);
   return {
     role: row.role,
     verifiers,
     anyTenant: row.anyTenant,
     tenants: new Set(row.tenants),
     ...(only === undefined ? {} : { fixedTenant: only }),
-    ...(Number.isNaN(validUntilMs) ? {} : { validUntilMs }),
+    ...(Number.isNaN(formerUntilMs) ? {} : { formerUntilMs }),
   };
+}
+
+/** The verifiers that count at this time, the present password's first. */
+export function verifiersAt(login: Login, nowMs: number): readonly ScramVerifier[] {
+  const isOver = login.formerUntilMs !== undefined && login.formerUntilMs <= nowMs;
+  return isOver ? login.verifiers.slice(0, 1) : login.verifiers;
 }
 
 export const mayActFor = (login: Login, tenant: string): boolean => login.anyTenant || login.tenants.has(tenant);

@@ -111,6 +111,11 @@ export class Backend {
     return this.#queue.length > 0;
   }
 
+  /** Bytes wait to be taken by the member. */
+  get isFull(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
   get status(): number {
     return this.#status;
   }
@@ -123,6 +128,7 @@ export class Backend {
   expect(expectation: Expectation): void {
     if (this.#isSkipping) {
       // The server ignores everything up to Sync after an error, so nothing else will be answered.
+      if (expectation.kind === 'parse') this.#notMade(expectation.name);
       if (expectation.kind !== 'sync') return;
       this.#isSkipping = false;
     }
@@ -178,10 +184,15 @@ export class Backend {
     const reason = this.#fatal === '' ? 'the connection to the member was closed' : this.#fatal;
     const receiver = this.#receiver;
     this.#receiver = undefined;
-    for (let item = this.#queue.shift(); item !== undefined; item = this.#queue.shift())
-      if (item.kind === 'own') item.done({ rows: [], error: new Map([['C', '08006'], ['M', reason]]) });
     this.#onClosed(this);
+    // First, so that the session has let go before it hears of its statements.
     receiver?.lost(reason, this.#openBytes > 0);
+    const error = new Map([
+      ['C', '08006'],
+      ['M', reason],
+    ]);
+    for (let item = this.#queue.shift(); item !== undefined; item = this.#queue.shift())
+      if (item.kind === 'own') item.done({ rows: [], error });
   }
 
   #onData(chunk: Buffer): void {
@@ -357,11 +368,15 @@ export class Backend {
   #skipToSync(): void {
     for (let item = this.#queue.first; item !== undefined; item = this.#queue.first) {
       if (item.kind === 'sync') return;
-      if (item.kind === 'parse') this.prepared.forget(item.name);
-      if (item.kind === 'parse' && item.name === '') this.unnamed = undefined;
+      if (item.kind === 'parse') this.#notMade(item.name);
       this.#queue.shift();
     }
     this.#isSkipping = true;
+  }
+
+  #notMade(name: string): void {
+    if (name === '') this.unnamed = undefined;
+    else this.prepared.forget(name);
   }
 
   #unasked(type: number, buffer: Buffer, start: number, end: number): boolean {

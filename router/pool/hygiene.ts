@@ -51,7 +51,8 @@ export function cleaningOf(backend: {
 }): Cleaning | undefined {
   if (backend.pin === undefined && !backend.isSuspect && !backend.wasCancelled) return undefined;
   const marker = randomUUID();
-  const probe = `SELECT '${marker}', pg_catalog.current_setting('meridian.tenant', true)`;
+  // Read back first, then emptied: should setting the next pin ever fail, the session is nobody's.
+  const probe = `SELECT '${marker}', pg_catalog.current_setting('meridian.tenant', true), pg_catalog.set_config('meridian.tenant', '', false)`;
   const pin = backend.pin;
   return {
     statements: backend.isSuspect ? [probe, 'DISCARD ALL'] : [probe],

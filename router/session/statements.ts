@@ -2,8 +2,8 @@
  * Prepared statements of clients, and what they are called at backends. A client's name means something in its session only;
  * at backends a statement is known by its text and parameter types, so that all clients share one.
  */
-import type { StatementPlan } from '../plan/types.ts';
-import type { Hints } from '../plan/types.ts';
+import { randomBytes } from 'node:crypto';
+import type { PlannedStatement } from '../exec/plan-cache.ts';
 
 /** One text with its parameter types, as backends know it. */
 export interface SharedStatement {
@@ -20,9 +20,8 @@ export interface ClientStatement {
   readonly sql: string;
   readonly body: Buffer;
   readonly parameterTypes: readonly number[];
-  /** Undefined where the text could not be planned; Postgres then says what is wrong with it. */
-  readonly plan: StatementPlan | undefined;
-  readonly hints: Hints;
+  /** Undefined for an empty statement. */
+  readonly planned: PlannedStatement | undefined;
   /** Undefined for the unnamed statement: those are as many as there are literals. */
   readonly shared: SharedStatement | undefined;
   /** ParseComplete has been said for it. */
@@ -42,6 +41,8 @@ export function parameterTypesOf(body: Buffer): number[] {
 export class SharedStatements {
   readonly #byKey = new Map<string, SharedStatement>();
   readonly #limit: number;
+  /** Names that no client comes upon: a statement that the client never made must not be found at a backend. */
+  readonly #prefix = `m${randomBytes(6).toString('hex')}_`;
   #sequence = 0;
 
   constructor(limit = 10_000) {
@@ -68,6 +69,6 @@ export class SharedStatements {
 
   #nextName(): string {
     this.#sequence += 1;
-    return `m${this.#sequence}`;
+    return `${this.#prefix}${this.#sequence}`;
   }
 }

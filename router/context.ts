@@ -1,0 +1,28 @@
+/** What every session of a worker shares. Made once in worker.ts. */
+import type { Logger } from 'pino';
+import type { PlanCache } from './exec/plan-cache.ts';
+import type { Directory } from './map/directory.ts';
+import type { ClusterMap } from './map/map.ts';
+import type { Metrics } from './metrics.ts';
+import type { BackendIdentity } from './pool/backend.ts';
+import type { Pools } from './pool/pools.ts';
+import type { CancelKeys } from './session/cancel-keys.ts';
+import type { SharedStatements } from './session/statements.ts';
+import type { TlsContexts } from './tls.ts';
+
+export interface RouterContext {
+  readonly region: string;
+  readonly allowPlaintext: boolean;
+  /** Undefined until the first map has come. */
+  map(): ClusterMap | undefined;
+  tls(): TlsContexts;
+  readonly directory: Directory;
+  readonly plans: PlanCache;
+  readonly pools: Pools;
+  readonly shared: SharedStatements;
+  readonly cancels: CancelKeys;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** Resolves when the member has sent the signal and closed. */
+  cancelAt(backend: BackendIdentity): Promise<void>;
+}

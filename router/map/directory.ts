@@ -1,0 +1,228 @@
+/**
+ * The router's copy of what Postgres knows: who may log in, which tables are tenant-owned, which functions are volatile.
+ * Read from any member that answers, as `meridian_router`; refreshed from time to time, when the map changes, and at once (but
+ * not often) for an unknown user. While no member answers, what was known last holds.
+ */
+import type { SecureContext } from 'node:tls';
+import type { Logger } from 'pino';
+import { routerRole } from '#core/roles.ts';
+import type { Catalogue, TableKind } from '../plan/types.ts';
+import { Backend } from '../pool/backend.ts';
+import { connectToMember } from '../pool/connect.ts';
+import { type Login, loginOfRow } from './logins.ts';
+import { type ClusterMap, distance, type MemberView } from './map.ts';
+
+export interface DirectoryOptions {
+  readonly map: () => ClusterMap | undefined;
+  readonly clientContext: () => SecureContext;
+  readonly region: string;
+  readonly refreshMs: number;
+  /** The shortest time between two refreshes that an unknown user asks for. */
+  readonly unknownUserMs: number;
+  readonly timeoutMs: number;
+  readonly log: Logger;
+}
+
+interface Contents {
+  readonly logins: ReadonlyMap<string, Login>;
+  readonly catalogue: Catalogue;
+  /** ParameterStatus values of a session there, for clients that have no backend yet. */
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+const loginsSql = `SELECT pg_catalog.row_to_json(l)::text FROM meridian.router_logins() AS l`;
+const catalogueSql = `SELECT schema_name, table_name, kind FROM meridian.router_catalogue()`;
+const functionsSql = `SELECT DISTINCT f.* FROM meridian.router_functions() AS f`;
+
+export class Directory {
+  readonly #options: DirectoryOptions;
+  #contents: Contents | undefined;
+  #version = 0;
+  #refreshing: Promise<boolean> | undefined;
+  #lastUnknownMs = Number.NEGATIVE_INFINITY;
+  #timer: NodeJS.Timeout | undefined;
+  #isStopped = false;
+  readonly #searchPaths = new Map<string, Catalogue>();
+
+  constructor(options: DirectoryOptions) {
+    this.#options = options;
+  }
+
+  get isReady(): boolean {
+    return this.#contents !== undefined;
+  }
+
+  get parameters(): ReadonlyMap<string, string> {
+    return this.#contents?.parameters ?? new Map();
+  }
+
+  /** The catalogue as a session with that search path sees it. */
+  catalogue(searchPath: readonly string[]): Catalogue {
+    const contents = this.#contents;
+    if (contents === undefined) throw new Error('the catalogue has not been read');
+    const key = searchPath.join('\0');
+    let catalogue = this.#searchPaths.get(key);
+    if (catalogue === undefined) {
+      if (this.#searchPaths.size > 1_000) this.#searchPaths.clear();
+      catalogue = { ...contents.catalogue, searchPath };
+      this.#searchPaths.set(key, catalogue);
+    }
+    return catalogue;
+  }
+
+  /** Waits for a refresh where the user is unknown and the last such refresh isn't too fresh. */
+  async login(role: string): Promise<Login | undefined> {
+    const known = this.#contents?.logins.get(role);
+    if (known !== undefined) return known;
+    const now = performance.now();
+    if (now - this.#lastUnknownMs < this.#options.unknownUserMs && this.#contents !== undefined) return undefined;
+    this.#lastUnknownMs = now;
+    await this.refresh();
+    return this.#contents?.logins.get(role);
+  }
+
+  /** The login as it is now, for sessions that exist. */
+  current(role: string): Login | undefined {
+    return this.#contents?.logins.get(role);
+  }
+
+  start(): void {
+    const again = (): void => {
+      this.#timer = setTimeout(
+        () => {
+          void this.refresh().finally(again);
+        },
+        this.isReady ? this.#options.refreshMs : 500,
+      );
+      this.#timer.unref();
+    };
+    void this.refresh().finally(() => {
+      if (!this.#isStopped) again();
+    });
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** One at a time; resolves to whether a member answered. */
+  refresh(): Promise<boolean> {
+    this.#refreshing ??= this.#read().finally(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
+  }
+
+  async #read(): Promise<boolean> {
+    const map = this.#options.map();
+    if (map === undefined) return false;
+    const members = [...map.members.values()].toSorted(
+      (a, b) =>
+        Number(b.ready) - Number(a.ready) ||
+        distance(map, this.#options.region, a.region) - distance(map, this.#options.region, b.region),
+    );
+    for (const member of members) {
+      try {
+        this.#take(map, await this.#readFrom(map, member));
+        return true;
+      } catch (error) {
+        this.#options.log.debug({ member: member.name, err: error }, 'catalogue not read');
+      }
+    }
+    this.#options.log.warn({ members: members.length }, 'no member gave the catalogue');
+    return false;
+  }
+
+  #take(map: ClusterMap, read: Omit<Contents, 'catalogue'> & { tables: Map<string, TableKind>; functions: Set<string> }): void {
+    this.#version += 1;
+    const before = this.#contents?.catalogue;
+    const isSame =
+      before !== undefined &&
+      before.tenantColumn === map.keyspace.tenantColumn &&
+      sameEntries(before.tables, read.tables) &&
+      before.volatileFunctions.size === read.functions.size &&
+      [...read.functions].every((name) => before.volatileFunctions.has(name));
+    const catalogue: Catalogue = isSame
+      ? before
+      : {
+          version: this.#version,
+          tenantColumn: map.keyspace.tenantColumn,
+          tables: read.tables,
+          searchPath: ['public'],
+          volatileFunctions: read.functions,
+        };
+    if (!isSame) this.#searchPaths.clear();
+    this.#contents = { logins: read.logins, parameters: read.parameters, catalogue };
+  }
+
+  async #readFrom(
+    map: ClusterMap,
+    member: MemberView,
+  ): Promise<Omit<Contents, 'catalogue'> & { tables: Map<string, TableKind>; functions: Set<string> }> {
+    const connection = await connectToMember({
+      member,
+      role: routerRole,
+      database: map.keyspace.database,
+      context: this.#options.clientContext(),
+      timeoutMs: this.#options.timeoutMs,
+    });
+    const backend = new Backend(
+      connection.socket,
+      {
+        member: member.name,
+        role: routerRole,
+        processId: connection.processId,
+        secret: connection.secret,
+        generation: '',
+      },
+      connection.parameters,
+      performance.now(),
+      () => undefined,
+    );
+    const timer = setTimeout(() => backend.close('too slow'), this.#options.timeoutMs);
+    try {
+      const [logins, tables, functions] = await Promise.all([
+        rowsOf(backend, loginsSql),
+        rowsOf(backend, catalogueSql),
+        rowsOf(backend, functionsSql),
+      ]);
+      return {
+        logins: new Map(logins.map((row) => loginOfJson(row[0] ?? '{}')).map((login) => [login.role, login])),
+        tables: new Map(tables.map(([schema, table, kind]) => [`${schema}.${table}`, kindOf(kind)])),
+        functions: new Set(functions.map((row) => row[1] ?? '')),
+        parameters: connection.parameters,
+      };
+    } finally {
+      clearTimeout(timer);
+      backend.close('done');
+    }
+  }
+}
+
+async function rowsOf(backend: Backend, sql: string): Promise<OwnRows> {
+  const { rows, error } = await backend.query(sql);
+  if (error !== undefined) throw new Error(`${error.get('M')} (${error.get('C')}) for: ${sql}`);
+  return rows;
+}
+
+type OwnRows = readonly (readonly (string | null)[])[];
+
+const kindOf = (text: string | null | undefined): TableKind =>
+  text === 'tenant' || text === 'reference' ? text : 'local';
+
+function loginOfJson(text: string): Login {
+  const row = JSON.parse(text) as Record<string, unknown>;
+  const list = (value: unknown): string[] => (Array.isArray(value) ? value.map(String) : []);
+  return loginOfRow({
+    role: String(row['role']),
+    verifiers: list(row['verifiers']),
+    anyTenant: row['any_tenant'] === true,
+    tenants: list(row['tenants']),
+    formerUntil: typeof row['valid_until'] === 'string' ? row['valid_until'] : null,
+  });
+}
+
+function sameEntries(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean {
+  return a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);
+}

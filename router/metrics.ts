@@ -1,0 +1,59 @@
+/**
+ * What the router counts, in shared memory, so that workers count without locks and the parent renders them all.
+ * Text as in the Prometheus exposition format.
+ */
+
+const counters = {
+  clients_total: 'Client connections accepted',
+  logins_total: 'Clients that logged in',
+  logins_refused_total: 'Clients refused while logging in',
+  statements_total: 'Statements and batches sent to members',
+  transactions_total: 'Transactions that ended',
+  local_statements_total: 'Statements answered by the router itself',
+  refusals_total: 'Statements refused by the router',
+  reads_on_followers_total: 'Statements and batches sent to followers',
+  backend_losses_total: 'Connections to members lost while in use',
+  cancels_total: 'Cancel requests received',
+  cancels_forwarded_total: 'Cancel requests forwarded to a member',
+  client_bytes_total: 'Bytes received from clients',
+  server_bytes_total: 'Bytes of answers passed on to clients',
+} as const;
+
+const gauges = { clients: 'Clients connected now' } as const;
+
+type Name = keyof typeof counters | keyof typeof gauges;
+const names = [...Object.keys(counters), ...Object.keys(gauges)] as Name[];
+const slot = new Map(names.map((name, index) => [name, index]));
+
+export class Metrics {
+  readonly memory: SharedArrayBuffer;
+  readonly #values: Float64Array;
+
+  constructor(memory = new SharedArrayBuffer(names.length * Float64Array.BYTES_PER_ELEMENT)) {
+    this.memory = memory;
+    this.#values = new Float64Array(memory);
+  }
+
+  add(name: Name, amount = 1): void {
+    const index = slot.get(name) as number;
+    this.#values[index] = (this.#values[index] as number) + amount;
+  }
+
+  get(name: Name): number {
+    return this.#values[slot.get(name) as number] as number;
+  }
+}
+
+/** Sums of several workers, and what else is known by name. */
+export function renderMetrics(workers: readonly Metrics[], more: Readonly<Record<string, number>>): string {
+  const lines: string[] = [];
+  const add = (name: string, type: string, description: string, value: number): void => {
+    lines.push(`# HELP meridian_router_${name} ${description}.`, `# TYPE meridian_router_${name} ${type}`);
+    lines.push(`meridian_router_${name} ${value}`);
+  };
+  const sum = (name: Name): number => workers.reduce((total, worker) => total + worker.get(name), 0);
+  for (const [name, description] of Object.entries(counters)) add(name, 'counter', description, sum(name as Name));
+  for (const [name, description] of Object.entries(gauges)) add(name, 'gauge', description, sum(name as Name));
+  for (const [name, value] of Object.entries(more)) add(name, 'gauge', name.replaceAll('_', ' '), value);
+  return `${lines.join('\n')}\n`;
+}

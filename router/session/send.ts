@@ -1,0 +1,106 @@
+/**
+ * Turns the operations of a batch into bytes for one backend, and notes what it will answer: client names of statements become
+ * shared ones, statements that this backend lacks are made on the way, and those it has aren't made again.
+ */
+import type { Backend } from '../pool/backend.ts';
+import {
+  expectBind,
+  expectClose,
+  expectDescribe,
+  expectExecute,
+  expectHiddenClose,
+} from '../pool/expectation.ts';
+import {
+  closeStatement,
+  describeStatement,
+  parseMessage,
+  renameBind,
+} from '../wire/client-messages.ts';
+import { closeComplete, parseComplete } from '../wire/server-messages.ts';
+import type { Operation } from './batch.ts';
+import type { ClientStatement } from './statements.ts';
+
+export function operationBytes(operations: readonly Operation[], backend: Backend): Buffer[] {
+  const bytes: Buffer[] = [];
+  for (const operation of operations) {
+    switch (operation.kind) {
+      case 'parse':
+        makeVisibly(operation.frame, operation.statement, backend, bytes);
+        break;
+      case 'bind': {
+        const { statement } = operation;
+        if (statement !== undefined) makeHidden(statement, backend, bytes);
+        bytes.push(
+          statement?.shared === undefined
+            ? operation.frame
+            : renameBind(operation.frame, operation.bind, statement.shared.name),
+        );
+        backend.expect(expectBind);
+        break;
+      }
+      case 'describe-statement': {
+        const { statement } = operation;
+        if (statement !== undefined) makeHidden(statement, backend, bytes);
+        bytes.push(statement?.shared === undefined ? operation.frame : describeStatement(statement.shared.name));
+        backend.expect(expectDescribe);
+        break;
+      }
+      case 'describe-portal':
+        bytes.push(operation.frame);
+        backend.expect(expectDescribe);
+        break;
+      case 'execute':
+        bytes.push(operation.frame);
+        backend.expect(expectExecute);
+        break;
+      case 'close-statement':
+        backend.expect({ kind: 'local', bytes: closeComplete, statement: undefined });
+        break;
+      case 'close-portal':
+        bytes.push(operation.frame);
+        backend.expect(expectClose);
+        break;
+    }
+  }
+  return bytes;
+}
+
+function makeVisibly(frame: Buffer, statement: ClientStatement, backend: Backend, bytes: Buffer[]): void {
+  const { shared } = statement;
+  if (shared === undefined) {
+    bytes.push(frame);
+    backend.unnamed = statement;
+    backend.expect({ kind: 'parse', hidden: false, name: '', statement });
+    return;
+  }
+  if (backend.prepared.use(shared.name)) {
+    backend.expect({ kind: 'local', bytes: parseComplete, statement });
+    return;
+  }
+  makeRoom(shared.name, backend, bytes);
+  bytes.push(parseMessage(shared.name, shared.body));
+  backend.expect({ kind: 'parse', hidden: false, name: shared.name, statement });
+}
+
+/** Makes a statement that the client made earlier, on another backend or before this one forgot it. */
+function makeHidden(statement: ClientStatement, backend: Backend, bytes: Buffer[]): void {
+  const { shared } = statement;
+  if (shared === undefined) {
+    if (backend.unnamed === statement) return;
+    bytes.push(parseMessage('', statement.body));
+    backend.unnamed = statement;
+    backend.expect({ kind: 'parse', hidden: true, name: '', statement: undefined });
+    return;
+  }
+  if (backend.prepared.use(shared.name)) return;
+  makeRoom(shared.name, backend, bytes);
+  bytes.push(parseMessage(shared.name, shared.body));
+  backend.expect({ kind: 'parse', hidden: true, name: shared.name, statement: undefined });
+}
+
+function makeRoom(name: string, backend: Backend, bytes: Buffer[]): void {
+  const evicted = backend.prepared.add(name);
+  if (evicted === undefined) return;
+  bytes.push(closeStatement(evicted));
+  backend.expect(expectHiddenClose);
+}

@@ -1,0 +1,125 @@
+/**
+ * The settings of a client's session, as it believes them to be: generic ones (replayed on whatever backend it gets) and
+ * Meridian's own (which the router answers itself). They follow transactions as Postgres' do: what is set in one is kept when it
+ * commits, is gone when it fails, and goes back to a savepoint with it; LOCAL lasts to the end of the transaction.
+ * State is replaced, never changed, so that a snapshot is a reference.
+ */
+import type { ConsistencyLevel } from '../map/map.ts';
+import { quoteLiteral } from '../pool/hygiene.ts';
+
+export interface MeridianSettings {
+  readonly tenant?: string | undefined;
+  readonly level?: ConsistencyLevel | undefined;
+  readonly workflow?: string | undefined;
+}
+
+interface State {
+  /** Lower-case name -> the statement that sets it. */
+  readonly generic: ReadonlyMap<string, string>;
+  readonly session: MeridianSettings;
+  readonly local: MeridianSettings;
+}
+
+export class SessionSettings {
+  /** What the start-up packet said: what RESET goes back to. */
+  readonly #initial: State;
+  #committed: State;
+  #current: State;
+  #savepoints: { readonly name: string; readonly state: State }[] = [];
+  #text: string;
+
+  constructor(startup: ReadonlyMap<string, string>, session: MeridianSettings) {
+    const generic = new Map<string, string>();
+    for (const [name, value] of startup)
+      generic.set(name, `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`);
+    this.#initial = { generic, session, local: {} };
+    this.#committed = this.#initial;
+    this.#current = this.#initial;
+    this.#text = textOf(this.#initial);
+  }
+
+  get meridian(): MeridianSettings {
+    const { session, local } = this.#current;
+    return {
+      tenant: local.tenant ?? session.tenant,
+      level: local.level ?? session.level,
+      workflow: local.workflow ?? session.workflow,
+    };
+  }
+
+  /** Statements that give a backend the settings of the last committed state; '' for none. */
+  get replayText(): string {
+    return this.#text;
+  }
+
+  /** The statement that sets a generic setting now; undefined where it has the server's own value. */
+  generic(name: string): string | undefined {
+    return this.#current.generic.get(name);
+  }
+
+  setGeneric(name: string, statement: string): void {
+    const generic = new Map(this.#current.generic);
+    // Last in order: a setting may depend on one before (SET names, then a value in them).
+    generic.delete(name);
+    generic.set(name, statement);
+    this.#current = { ...this.#current, generic };
+  }
+
+  resetGeneric(name: string): void {
+    const generic = new Map(this.#current.generic);
+    const initial = this.#initial.generic.get(name);
+    if (initial === undefined) generic.delete(name);
+    else generic.set(name, initial);
+    this.#current = { ...this.#current, generic };
+  }
+
+  set(values: MeridianSettings, isLocal: boolean): void {
+    if (isLocal) this.#current = { ...this.#current, local: { ...this.#current.local, ...values } };
+    else {
+      const local: Record<string, unknown> = { ...this.#current.local };
+      // A later SET of the session shows over an earlier SET LOCAL.
+      for (const name of Object.keys(values)) delete local[name];
+      this.#current = { ...this.#current, session: { ...this.#current.session, ...values }, local };
+    }
+  }
+
+  reset(name: keyof MeridianSettings): void {
+    this.set({ [name]: this.#initial.session[name] }, false);
+  }
+
+  resetAll(): void {
+    this.#current = { ...this.#initial };
+  }
+
+  savepoint(name: string): void {
+    this.#savepoints.push({ name, state: this.#current });
+  }
+
+  rollbackTo(name: string): void {
+    const index = this.#savepoints.findLastIndex((savepoint) => savepoint.name === name);
+    const found = this.#savepoints[index];
+    if (found === undefined) return;
+    this.#current = found.state;
+    this.#savepoints.length = index + 1;
+  }
+
+  release(name: string): void {
+    const index = this.#savepoints.findLastIndex((savepoint) => savepoint.name === name);
+    if (index !== -1) this.#savepoints.length = index;
+  }
+
+  commit(): void {
+    if (this.#current === this.#committed) return;
+    this.#current = { ...this.#current, local: {} };
+    this.#committed = this.#current;
+    this.#savepoints = [];
+    this.#text = textOf(this.#current);
+  }
+
+  rollback(): void {
+    this.#current = this.#committed;
+    this.#savepoints = [];
+  }
+}
+
+const textOf = (state: State): string => [...state.generic.values()].join(';');

@@ -1,0 +1,107 @@
+/**
+ * Which statements the router answers itself, which steer transactions, and which it can't serve in transaction pooling: pure.
+ * What no tenant may ever do is refused by the planner (`plan.refuse`); here is only what has to do with sharing backends.
+ */
+import { RouterError } from '../errors.ts';
+import type { StatementPlan } from '../plan/types.ts';
+
+/**
+ * local: about the session alone (settings of Meridian, prepared statements). transaction: BEGIN and the like, which need no
+ * backend while nothing has run. setting: SET and RESET of Postgres' settings. remote: everything else.
+ */
+export type StatementClass = 'local' | 'transaction' | 'setting' | 'remote';
+
+const isMeridian = (name: string | undefined): boolean => name?.startsWith('meridian.') ?? false;
+
+export function classOf(plan: StatementPlan): StatementClass {
+  switch (plan.kind) {
+    case 'set':
+      return isMeridian(plan.set?.name) ? 'local' : 'setting';
+    case 'show':
+      return isMeridian(plan.show?.name) ? 'local' : 'remote';
+    case 'reset':
+      return isMeridian(plan.reset?.name) ? 'local' : 'setting';
+    case 'discard':
+    case 'deallocate':
+    case 'unlisten':
+      return 'local';
+    case 'transaction':
+      return 'transaction';
+    default:
+      return 'remote';
+  }
+}
+
+/** Session-level advisory locks: they would stay on a backend that goes on to other clients. */
+const sessionLocks = new Set([
+  'pg_advisory_lock',
+  'pg_advisory_lock_shared',
+  'pg_try_advisory_lock',
+  'pg_try_advisory_lock_shared',
+  'pg_advisory_unlock',
+  'pg_advisory_unlock_shared',
+  'pg_advisory_unlock_all',
+]);
+
+/** @throws RouterError for what can't work where backends are shared between clients. */
+export function refuseUnpoolable(plan: StatementPlan): void {
+  const refuse = (what: string, hint: string): never => {
+    throw new RouterError('NotSupported', `${what} is not supported through the router`, { hint });
+  };
+  if (plan.copy?.direction === 'in')
+    throw new RouterError('CopyFrom', 'COPY FROM is not supported through the router');
+  if (plan.kind === 'listen') refuse('LISTEN', 'Poll a table, or use a queue; connections are shared between clients.');
+  if (plan.kind === 'prepare' || plan.kind === 'execute')
+    refuse('SQL-level PREPARE', 'Use prepared statements of the protocol (what drivers do); those work.');
+  if (plan.hold === true) refuse('DECLARE ... WITH HOLD', 'Use a cursor inside a transaction.');
+  if (plan.temporary === true) refuse('a temporary table', 'Use a CTE, or a real table.');
+  const lock = plan.calls.find((name) => sessionLocks.has(name));
+  if (lock !== undefined)
+    refuse(`${lock}()`, 'Use pg_advisory_xact_lock and its like: they are released with the transaction.');
+}
+
+/** Functions that change nothing in the session though they are volatile. */
+const harmless = new Set([
+  'nextval',
+  'currval',
+  'lastval',
+  'setval',
+  'random',
+  'clock_timestamp',
+  'statement_timestamp',
+  'timeofday',
+  'gen_random_uuid',
+  'pg_sleep',
+  'pg_notify',
+  'pg_is_in_recovery',
+  'txid_current',
+  'pg_current_xact_id',
+  'pg_advisory_xact_lock',
+  'pg_advisory_xact_lock_shared',
+  'pg_try_advisory_xact_lock',
+  'pg_try_advisory_xact_lock_shared',
+]);
+
+/**
+ * Whether the statement could leave something in its session that isn't tracked: then the backend is discarded before anybody
+ * else gets it. Triggers, defaults and views are the operator's own and aren't suspected.
+ */
+export function mayTaintSession(plan: StatementPlan, volatileFunctions: ReadonlySet<string>): boolean {
+  switch (plan.kind) {
+    case 'do':
+    case 'call':
+    case 'utility':
+      return true;
+    case 'select':
+    case 'insert':
+    case 'update':
+    case 'delete':
+    case 'merge':
+    case 'explain':
+    case 'declare':
+    case 'copy':
+      return plan.calls.some((name) => volatileFunctions.has(name) && !harmless.has(name));
+    default:
+      return false;
+  }
+}

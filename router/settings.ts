@@ -1,0 +1,77 @@
+/** The router's own settings, from its environment. Everything about the keyspace comes from the map instead. */
+import { z } from 'zod';
+import { ports } from '#core/names.ts';
+
+const environmentSchema = z.object({
+  POD_NAMESPACE: z.string().default('default'),
+  POD_NAME: z.string().default('router'),
+  MERIDIAN_KEYSPACE: z.string().min(1),
+  MERIDIAN_REGION: z.string().min(1),
+  MERIDIAN_TLS_DIR: z.string().default('/etc/meridian/tls'),
+  MERIDIAN_MAP_FILE: z.string().optional(),
+  MERIDIAN_ALLOW_PLAINTEXT: z.string().default(''),
+  MERIDIAN_ADDRESS: z.string().default('0.0.0.0'),
+  MERIDIAN_PORT: z.coerce.number().int().min(0).max(65535).default(ports.postgres),
+  MERIDIAN_HTTP_PORT: z.coerce.number().int().min(0).max(65535).default(ports.routerHttp),
+  MERIDIAN_DRAIN_SECONDS: z.coerce.number().min(0).default(25),
+  MERIDIAN_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+});
+
+export interface RouterSettings {
+  readonly namespace: string;
+  readonly podName: string;
+  readonly keyspace: string;
+  readonly region: string;
+  readonly tlsFolder: string;
+  /** A map from this file instead of the API server. */
+  readonly mapFile: string | undefined;
+  readonly allowPlaintext: boolean;
+  readonly address: string;
+  readonly port: number;
+  readonly httpPort: number;
+  readonly drainMs: number;
+  readonly logLevel: string;
+  readonly times: RouterTimes;
+}
+
+export interface RouterTimes {
+  /** From the first byte of a client to its log-in. */
+  readonly authenticationMs: number;
+  /** A statement waits so long for a backend. */
+  readonly waitMs: number;
+  readonly connectMs: number;
+  readonly backendIdleMs: number;
+  readonly backendLifetimeMs: number;
+  readonly catalogueRefreshMs: number;
+  readonly unknownUserMs: number;
+}
+
+export const defaultTimes: RouterTimes = {
+  authenticationMs: 10_000,
+  waitMs: 10_000,
+  connectMs: 3_000,
+  backendIdleMs: 300_000,
+  backendLifetimeMs: 3_600_000,
+  catalogueRefreshMs: 15_000,
+  unknownUserMs: 2_000,
+};
+
+/** @throws ZodError naming the variable that is wrong. */
+export function readSettings(environment: Readonly<Record<string, string | undefined>>): RouterSettings {
+  const read = environmentSchema.parse(environment);
+  return {
+    namespace: read.POD_NAMESPACE,
+    podName: read.POD_NAME,
+    keyspace: read.MERIDIAN_KEYSPACE,
+    region: read.MERIDIAN_REGION,
+    tlsFolder: read.MERIDIAN_TLS_DIR,
+    mapFile: read.MERIDIAN_MAP_FILE,
+    allowPlaintext: read.MERIDIAN_ALLOW_PLAINTEXT === '1',
+    address: read.MERIDIAN_ADDRESS,
+    port: read.MERIDIAN_PORT,
+    httpPort: read.MERIDIAN_HTTP_PORT,
+    drainMs: read.MERIDIAN_DRAIN_SECONDS * 1_000,
+    logLevel: read.MERIDIAN_LOG_LEVEL,
+    times: defaultTimes,
+  };
+}

@@ -1,0 +1,167 @@
+/**
+ * One event loop's worth of router: listens, shakes hands, keeps sessions, and shares what they need. Nothing in here is shared
+ * with another worker but the counters; several can listen on one port.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Logger } from 'pino';
+import type { RouterContext } from './context.ts';
+import { PlanCache } from './exec/plan-cache.ts';
+import { Directory } from './map/directory.ts';
+import type { ClusterMap } from './map/map.ts';
+import { mergeMaps } from './map/merge.ts';
+import type { MapSource } from './map/source.ts';
+import { Metrics } from './metrics.ts';
+import type { Planner } from './plan/types.ts';
+import { sendCancel } from './pool/connect.ts';
+import { Pools } from './pool/pools.ts';
+import { CancelKeys } from './session/cancel-keys.ts';
+import { Handshake } from './session/handshake.ts';
+import type { Session } from './session/session.ts';
+import { SharedStatements } from './session/statements.ts';
+import type { RouterSettings } from './settings.ts';
+import type { TlsFiles } from './tls.ts';
+
+export interface WorkerOptions {
+  readonly settings: RouterSettings;
+  readonly source: MapSource;
+  readonly tls: TlsFiles;
+  readonly planner: Planner;
+  readonly log: Logger;
+}
+
+export class RouterWorker {
+  readonly metrics = new Metrics();
+  readonly #options: WorkerOptions;
+  readonly #directory: Directory;
+  readonly #pools: Pools;
+  readonly #context: RouterContext;
+  readonly #server: Server;
+  readonly #sessions = new Set<Session>();
+  readonly #handshakes = new Set<Socket>();
+  readonly #aborter = new AbortController();
+  #map: ClusterMap | undefined;
+  #isDraining = false;
+
+  constructor(options: WorkerOptions) {
+    const { settings, tls, log } = options;
+    this.#options = options;
+    const map = (): ClusterMap | undefined => this.#map;
+    const clientContext = () => tls.contexts.client;
+    this.#directory = new Directory({
+      map,
+      clientContext,
+      region: settings.region,
+      refreshMs: settings.times.catalogueRefreshMs,
+      unknownUserMs: settings.times.unknownUserMs,
+      timeoutMs: settings.times.connectMs,
+      log,
+    });
+    this.#pools = new Pools({
+      map,
+      clientContext,
+      connectTimeoutMs: settings.times.connectMs,
+      limits: {
+        waitMs: settings.times.waitMs,
+        idleMs: settings.times.backendIdleMs,
+        lifetimeMs: settings.times.backendLifetimeMs,
+      },
+      now: () => performance.now(),
+      maxPools: 5_000,
+    });
+    this.#context = {
+      region: settings.region,
+      allowPlaintext: settings.allowPlaintext,
+      map,
+      tls: () => tls.contexts,
+      directory: this.#directory,
+      plans: new PlanCache(options.planner),
+      pools: this.#pools,
+      shared: new SharedStatements(),
+      cancels: new CancelKeys(),
+      metrics: this.metrics,
+      log,
+      cancelAt: async (backend) => {
+        const member = this.#map?.members.get(backend.member);
+        if (member === undefined) throw new Error(`member ${backend.member} is gone`);
+        await sendCancel(member, tls.contexts.client, backend.processId, backend.secret, settings.times.connectMs);
+      },
+    };
+    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) => this.#accept(socket));
+  }
+
+  /** Resolves with the port once the first map is there and clients can connect. */
+  async start(): Promise<number> {
+    const { settings, source, log } = this.#options;
+    await source.start((map) => this.#takeMap(map), this.#aborter.signal);
+    this.#directory.start();
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ host: settings.address, port: settings.port, backlog: 512 }, resolve);
+    });
+    const address = this.#server.address();
+    const port = typeof address === 'object' && address !== null ? address.port : settings.port;
+    log.info({ port, region: settings.region }, 'listening');
+    return port;
+  }
+
+  /** It can serve: knows the keyspace and who may log in, and isn't going. */
+  get isReady(): boolean {
+    return this.#map !== undefined && this.#directory.isReady && !this.#isDraining;
+  }
+
+  get gauges(): Record<string, number> {
+    const { pools, idle, busy, opening, waiting } = this.#pools.counts;
+    return {
+      pools,
+      backends_idle: idle,
+      backends_busy: busy,
+      backends_opening: opening,
+      statements_waiting: waiting,
+      tenants: this.#map?.tenants.size ?? 0,
+    };
+  }
+
+  /** Takes no more clients, lets transactions end for so long, then closes everything. */
+  async stop(drainMs: number): Promise<void> {
+    this.#isDraining = true;
+    this.#server.close();
+    for (const socket of this.#handshakes) socket.destroy();
+    for (const session of this.#sessions) session.drain();
+    const deadline = performance.now() + drainMs;
+    while (this.#sessions.size > 0 && performance.now() < deadline)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const session of this.#sessions) session.terminate();
+    this.#aborter.abort();
+    this.#directory.stop();
+    this.#pools.close();
+  }
+
+  #takeMap(map: ClusterMap): void {
+    const before = this.#map;
+    this.#map = mergeMaps(before, map);
+    if (before !== undefined && before.members !== this.#map.members) {
+      this.#pools.sweep();
+      void this.#directory.refresh();
+    }
+  }
+
+  #accept(socket: Socket): void {
+    this.metrics.add('clients_total');
+    if (this.#isDraining) return void socket.destroy();
+    this.#handshakes.add(socket);
+    socket.once('close', () => this.#handshakes.delete(socket));
+    new Handshake(this.#context, socket, {
+      timeoutMs: this.#options.settings.times.authenticationMs,
+      mayAdmit: () => this.#sessions.size < (this.#map?.keyspace.maxClients ?? 0),
+      onSession: (session) => {
+        this.#handshakes.delete(socket);
+        this.#sessions.add(session);
+        this.metrics.add('clients');
+        if (this.#isDraining) session.drain();
+      },
+      onSessionClosed: (session) => {
+        if (this.#sessions.delete(session)) this.metrics.add('clients', -1);
+      },
+    });
+  }
+}
