@@ -34,6 +34,8 @@ export async function installOperator(cluster: Cluster, images: Images): Promise
     '--namespace',
     systemNamespace,
     '--create-namespace',
+    // The CRDs may have come by `kubectl apply -f crds/` before.
+    '--take-ownership',
     '--set',
     `images.programs=${images.programs}`,
     '--set',

@@ -14,7 +14,7 @@ const sources = tracked.filter((path) => path.endsWith('.ts'));
 const mayUse: Readonly<Record<string, readonly string[]>> = {
   core: [],
   crds: ['core'],
-  kube: ['core'],
+  kube: ['core', 'crds'],
   operator: ['core', 'crds', 'kube'],
   agent: ['core', 'crds', 'kube'],
   router: ['core', 'crds', 'kube'],
