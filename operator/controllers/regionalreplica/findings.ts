@@ -5,7 +5,7 @@ import type { Finding } from '#kube/conditions.ts';
 import { earliestExpiry } from '../../pki/member-secret.ts';
 import { podProblem } from './members.ts';
 import type { PodCount } from './scale.ts';
-import type { Snapshot } from './snapshot.ts';
+import { isGoing, type Snapshot } from './snapshot.ts';
 
 /** False when a StatefulSet of that name belongs to somebody else. */
 export const isOurs = ({ replica, owned }: Snapshot): boolean =>
@@ -15,7 +15,7 @@ export const isOurs = ({ replica, owned }: Snapshot): boolean =>
 export function knownFindings(snapshot: Snapshot): Finding[] {
   const { replica, shard, keyspace, region } = snapshot;
   const { spec } = replica;
-  const shardGoing = shard?.metadata.deletionTimestamp !== undefined;
+  const shardGoing = shard !== undefined && isGoing(shard);
   const nameTaken = !isOurs(snapshot);
   return [
     shard !== undefined && !shardGoing

@@ -23,7 +23,7 @@ import {
 } from './findings.ts';
 import { isReady, memberStatuses } from './members.ts';
 import { countedMembers, type PodCount, podCount } from './scale.ts';
-import type { Snapshot } from './snapshot.ts';
+import { isGoing, type Snapshot } from './snapshot.ts';
 
 export type Action =
   | { readonly kind: 'EnsureAuthority'; readonly keyspace: Stored<Keyspace> }
@@ -50,7 +50,7 @@ const stableMs = 10_000;
 export function plan(snapshot: Snapshot, now: Date): ReplicaPlan {
   const { replica, shard } = snapshot;
   if (replica.metadata.deletionTimestamp !== undefined) return leave(snapshot);
-  if (shard === undefined || shard.metadata.deletionTimestamp !== undefined) return withoutShard(snapshot);
+  if (shard === undefined || isGoing(shard)) return withoutShard(snapshot);
   const { keyspace, region } = snapshot;
   if (keyspace === undefined || keyspace.metadata.deletionTimestamp !== undefined || region === undefined)
     return conclude(snapshot, [], 'Waiting');
@@ -66,10 +66,7 @@ interface Known {
 /** The object is being deleted: its pods may go once nothing counts on them, or the shard itself is going. */
 function leave(snapshot: Snapshot): ReplicaPlan {
   const { replica, shard } = snapshot;
-  const counted =
-    shard === undefined || shard.metadata.deletionTimestamp !== undefined
-      ? []
-      : countedMembers(replica.metadata.name, shard.status);
+  const counted = shard === undefined || isGoing(shard) ? [] : countedMembers(replica.metadata.name, shard.status);
   // Pods, Service and certificates go with the object, by owner references; volumes as the StatefulSet was told.
   if (counted.length === 0) return { actions: [], release: true };
   const held = podCount(replica.metadata.name, 0, shard?.status).held;

@@ -2,7 +2,9 @@
  * What is known about one RegionalReplica at the beginning of a round: the object, those it names, those it owns, and what its
  * members' agents say. Reads only.
  */
+
 import { caSecretName, memberTlsSecretName } from '#core/names.ts';
+import { isTrue } from '#kube/conditions.ts';
 import {
   type Pod,
   pods,
@@ -61,6 +63,13 @@ export interface Snapshot {
   /** Image where the Shard names none. */
   readonly defaultImage: string;
 }
+
+/**
+ * The shard is being deleted and nothing holds that any more; until then (tenants that it owns) it serves as before. Its own
+ * controller says so in a condition, and removes itself once the StatefulSets are gone.
+ */
+export const isGoing = (shard: Shard): boolean =>
+  shard.metadata.deletionTimestamp !== undefined && isTrue(shard.status?.conditions, 'DeletionAllowed');
 
 /** Phases and roles needn't be newer than this. */
 const answerAgeMs = 1_500;
