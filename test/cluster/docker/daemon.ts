@@ -64,7 +64,7 @@ export function missingPrograms(missing: readonly string[], packages: readonly s
 /** Debian keeps daemons in sbin folders, which the PATH of a plain user leaves out. */
 export function isInstalled(program: string): boolean {
   const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin'];
-  return folders.some((folder) => folder !== '' && existsSync(`${folder}/${program}`));
+  return program !== '' && folders.some((folder) => folder !== '' && existsSync(`${folder}/${program}`));
 }
 
 function daemonAnswers(): Promise<boolean> {
