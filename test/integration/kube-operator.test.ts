@@ -24,19 +24,14 @@ describe('operator, installed by its chart', () => {
 
   before(async () => {
     cluster = await ensureCluster();
-    const images = await buildImages();
-    await cluster.loadImages([images.programs]);
+    const { programs } = await buildImages({ only: 'programs' });
+    await cluster.loadImages([programs]);
     api = new KubeApi(await kubeconfigConfiguration(cluster.kubeconfigPath));
     // The kinds belong to the whole cluster: taken as they are where they are there.
     await cluster
       .kubectl(['get', 'crd', 'shards.meridian.db'])
       .catch(() => cluster.kubectl(['apply', '-f', join(root, 'crds')]));
-    const values = {
-      namespaced: true,
-      'crds.install': false,
-      'images.programs': images.programs,
-      'images.postgres': images.postgres,
-    };
+    const values = { namespaced: true, 'crds.install': false, 'images.programs': programs };
     const set = Object.entries(values).flatMap(([name, value]) => ['--set', `${name}=${value}`]);
     const where = ['--namespace', namespace, '--create-namespace', '--wait', '--timeout', '120s'];
     await cluster.helm(['install', release, join(root, 'charts', 'meridian'), ...where, ...set]);

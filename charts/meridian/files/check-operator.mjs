@@ -1,16 +1,18 @@
 // Run by `helm test`: every operator pod is ready, and exactly one of them leads.
-import { resolve4 } from 'node:dns/promises';
+import { lookup } from 'node:dns/promises';
 
 const service = process.env.OPERATOR_SERVICE;
 const deadline = Date.now() + 60_000;
 
 async function look() {
-  const addresses = await resolve4(service);
+  // Not resolve4: that leaves out the search domains of a pod.
+  const addresses = await lookup(service, { all: true });
   let leaders = 0;
-  for (const address of addresses) {
-    const ready = await fetch(`http://${address}:8080/readyz`, { signal: AbortSignal.timeout(3_000) });
+  for (const { address, family } of addresses) {
+    const host = family === 6 ? `[${address}]` : address;
+    const ready = await fetch(`http://${host}:8080/readyz`, { signal: AbortSignal.timeout(3_000) });
     if (!ready.ok) throw new Error(`${address}: ${(await ready.text()).trim()}`);
-    const metrics = await fetch(`http://${address}:8080/metrics`, { signal: AbortSignal.timeout(3_000) });
+    const metrics = await fetch(`http://${host}:8080/metrics`, { signal: AbortSignal.timeout(3_000) });
     if (/^meridian_leader 1$/m.test(await metrics.text())) leaders += 1;
   }
   if (leaders !== 1) throw new Error(`${leaders} of ${addresses.length} operators lead`);
