@@ -12,7 +12,12 @@ import { runOperator } from '#operator/runtime/program.ts';
 import { readSettings } from '#operator/runtime/settings.ts';
 
 const settings = readSettings(process.env);
-const log = pino({ level: settings.logLevel, base: { pod: settings.podName } });
+const log = pino({
+  level: settings.logLevel,
+  base: { pod: settings.podName },
+  timestamp: pino.stdTimeFunctions.isoTime,
+  formatters: { level: (level) => ({ level }) },
+});
 
 const end = new AbortController();
 for (const name of ['SIGTERM', 'SIGINT'] as const) {
