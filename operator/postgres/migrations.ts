@@ -54,6 +54,14 @@ export interface MigrationRun {
   readonly failure: MigrationFailure | undefined;
 }
 
+export interface MigrationOptions extends ProtectOptions {
+  /**
+   * Applies at most this many of the declared list, so that the shards of a keyspace can go step by step. Default: all.
+   * The whole list is compared with what is applied, whatever is given here.
+   */
+  readonly upTo?: number;
+}
+
 /**
  * Connected to the keyspace's database as `meridian_operator`, after `installOwnership`. Throws only what isn't the migrations' fault
  * (a lost connection, a missing installation); everything else is in `failure`.
@@ -61,7 +69,7 @@ export interface MigrationRun {
 export async function runMigrations(
   client: ClientBase,
   migrations: readonly Migration[],
-  options: ProtectOptions,
+  options: MigrationOptions,
 ): Promise<MigrationRun> {
   const applied: string[] = [];
   for (;;) {
@@ -75,7 +83,7 @@ export async function runMigrations(
     const broken = compareWithRecord(migrations, record);
     if (broken !== undefined) return finish(broken);
     const next = migrations[record.length];
-    if (next === undefined) return finish();
+    if (next === undefined || record.length >= (options.upTo ?? migrations.length)) return finish();
     const failure = await applyMigration(client, migrations.slice(0, record.length + 1), next, options);
     if (failure !== undefined) return finish(failure);
     applied.push(next.name);

@@ -31,14 +31,13 @@ export async function openShardSession(
     async install() {
       await installOwnership(client, { tenantKey: wish.tenantKey, shardOrdinal: ordinal });
       const { rows } = await client.query<{ applied: number }>(
-        'select count(*)::int as applied from meridian.migrations',
+        'select count(*)::int as applied from meridian.migration_text',
       );
       return rows[0]?.applied ?? 0;
     },
     async migrate(upTo) {
       migrating ??= await connectMember(member, wish.database, credentials, migrationBounds);
-      const options = { ...protection, upTo };
-      const run = await runMigrations(migrating, wish.migrations, options);
+      const run = await runMigrations(migrating, wish.migrations, { ...protection, upTo });
       return { applied: run.total, failure: run.failure };
     },
     async protect() {
