@@ -12,8 +12,7 @@ interface ParsedStatement {
 export async function statementsToRefuse(text: string): Promise<readonly string[]> {
   let statements: readonly ParsedStatement[];
   try {
-    const result: { stmts?: readonly ParsedStatement[] } = await parse(text);
-    statements = result.stmts ?? [];
+    statements = ((await parse(text)).stmts ?? []) as readonly ParsedStatement[];
   } catch {
     return [];
   }

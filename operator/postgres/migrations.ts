@@ -7,7 +7,7 @@
  * Migrations are trusted: whoever may write a Keyspace's migrations may do with its members' Postgres what its superuser may.
  */
 import { createHash } from 'node:crypto';
-import { Kysely, PostgresDialect, sql } from 'kysely';
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import type { ClientBase } from 'pg';
 import { ownerRole } from '#core/roles.ts';
@@ -213,8 +213,8 @@ function describeFailure(migration: Migration, error: unknown): MigrationFailure
   };
 }
 
-/** Kysely wants a pool; it gets the one connection that we have, and leaves it open. */
-function poolOf(client: ClientBase) {
-  const borrowed = { query: client.query.bind(client), release: () => {} };
-  return { connect: async () => borrowed, end: async () => {} };
+/** Kysely wants a pool; it gets the one connection that we have, and leaves it open. It never asks for a cursor here. */
+function poolOf(client: ClientBase): PostgresPool {
+  const borrowed = { query: client.query.bind(client), release: () => {} } as unknown as PostgresPoolClient;
+  return { connect: async () => borrowed, end: async () => {}, options: {} };
 }

@@ -2,12 +2,12 @@
  * Application roles on one shard: the Postgres role, the tenants it may act for, and the verifiers that routers check passwords with.
  * Passwords and verifiers are made in `operator/passwords`; Postgres itself gets no password, since these roles come in with the
  * router's certificate only.
- * Invariant: an application role has no attribute, membership or setting but those given here.
+ * Invariants: an application role has no attribute, membership or setting but those given here; for one Postgres role (one OID) the
+ * tenants never change, since plans hold them as constants (`ownership/login-sql.ts`): other tenants make another role of the same name.
  */
 import type { ClientBase } from 'pg';
 import { applicationGroup } from '#core/roles.ts';
 import { readSettings } from './ownership/install.ts';
-import { invalidateLoginsSql } from './ownership/login-sql.ts';
 import { catalogType } from './ownership/tenant-key.ts';
 import { canonicalKey, serialOf } from './ownership/tenants.ts';
 import { identifier, inTransaction, literal } from './sql-text.ts';
@@ -36,16 +36,19 @@ const rolePattern = /^(?!pg_|meridian)[a-z_][a-z0-9_]{0,40}$/;
 const settings = { idle_in_transaction_session_timeout: '10min' } as const;
 
 /**
- * Connected to the keyspace's database as `meridian_operator`. Idempotent; one transaction. When the role's tenants change, sessions
- * that are open act for the new ones from their next statement on.
+ * Connected to the keyspace's database as `meridian_operator`. Idempotent. When the role's tenants change, it is dropped and made
+ * anew: sessions that are open lose every privilege with their next statement, and the idle ones are ended.
  */
 export async function applyRole(client: ClientBase, role: ApplicationRole): Promise<void> {
   checkName(role.name);
+  const anyTenant = 'anyTenant' in role;
   const tenants = 'anyTenant' in role ? [] : await canonicalTenants(client, role.tenants);
-  await inTransaction(client, async () => {
+  const wasReplaced = await inTransaction(client, async () => {
     await client.query('lock table meridian.login in share row exclusive mode');
+    const replaced = await actsForOthers(client, role.name, anyTenant, tenants);
+    if (replaced) await dropWithin(client, role.name);
     await applyPostgresRole(client, role.name);
-    await applyLogin(client, role.name, 'anyTenant' in role, tenants);
+    await applyLogin(client, role.name, anyTenant, tenants);
     await client.query(
       `insert into meridian.login_verifier (name, verifier, previous_verifier, previous_until) values ($1, $2, $3, $4)
        on conflict (name) do update
@@ -53,7 +56,9 @@ export async function applyRole(client: ClientBase, role: ApplicationRole): Prom
        where row(login_verifier.*) is distinct from row(excluded.*)`,
       [role.name, role.verifier, role.previousVerifier ?? null, role.previousUntil ?? null],
     );
+    return replaced;
   });
+  if (wasReplaced) await endSessionsOfDroppedRoles(client);
 }
 
 /** Takes the role away with its privileges; safe to run twice. Sessions of it that are open fail at their next statement. */
@@ -61,19 +66,48 @@ export async function dropRole(client: ClientBase, name: string): Promise<void> 
   checkName(name);
   await inTransaction(client, async () => {
     await client.query('lock table meridian.login in share row exclusive mode');
-    await client.query('delete from meridian.login where name = $1', [name]);
-    await client.query(invalidateLoginsSql);
-    if (!(await exists(client, name))) return;
-    await refuseForeignRole(client, name);
-    await client.query(`drop owned by ${identifier(name)}`);
-    await client.query(`drop role ${identifier(name)}`);
+    await dropWithin(client, name);
   });
+  await endSessionsOfDroppedRoles(client);
 }
 
 /** Names of the application roles that this shard knows, in order. */
 export async function readRoles(client: ClientBase): Promise<readonly string[]> {
   const { rows } = await client.query<{ name: string }>('select name from meridian.login order by name');
   return rows.map((row) => row.name);
+}
+
+async function actsForOthers(
+  client: ClientBase,
+  name: string,
+  anyTenant: boolean,
+  tenants: readonly string[],
+): Promise<boolean> {
+  const { rowCount } = await client.query(
+    'select from meridian.login where name = $1 and (any_tenant, tenants) is distinct from ($2, $3::text[])',
+    [name, anyTenant, tenants],
+  );
+  return rowCount === 1;
+}
+
+async function dropWithin(client: ClientBase, name: string): Promise<void> {
+  await client.query('delete from meridian.login where name = $1', [name]);
+  if (!(await exists(client, name))) return;
+  await refuseForeignRole(client, name);
+  await client.query(`drop owned by ${identifier(name)}`);
+  await client.query(`drop role ${identifier(name)}`);
+}
+
+/**
+ * So that pools notice. Only idle sessions, which can't be waiting for their commit's acknowledgement (ending such a one would show
+ * others what is not acknowledged); what the rest try next fails anyway.
+ */
+async function endSessionsOfDroppedRoles(client: ClientBase): Promise<void> {
+  await client.query(
+    `select pg_catalog.pg_terminate_backend(a.pid) from pg_catalog.pg_stat_activity a
+     where a.datname = pg_catalog.current_database() and a.backend_type = 'client backend' and a.state like 'idle%'
+       and not exists (select from pg_catalog.pg_roles r where r.oid = a.usesysid)`,
+  );
 }
 
 function checkName(name: string): void {
@@ -165,14 +199,10 @@ async function applyLogin(
   const fixed = !anyTenant && tenants.length === 1 ? tenants[0] : undefined;
   const serial = fixed === undefined ? null : await serialOf(client, fixed);
   const type = catalogType((await readSettings(client)).tenantKey);
-  const { rowCount } = await client.query(
+  await client.query(
     `insert into meridian.login (name, any_tenant, tenants, allowed, fixed_tenant, fixed_serial) values
        ($1, $2, $3::text[], case when not $2 then $3::text[]::${type}[] end, case when $4::integer is not null then ($3::text[])[1]::${type} end, $4)
-     on conflict (name) do update
-     set any_tenant = excluded.any_tenant, tenants = excluded.tenants, allowed = excluded.allowed,
-       fixed_tenant = excluded.fixed_tenant, fixed_serial = excluded.fixed_serial
-     where (login.any_tenant, login.tenants) is distinct from (excluded.any_tenant, excluded.tenants)`,
+     on conflict (name) do nothing`,
     [name, anyTenant, tenants, serial],
   );
-  if (rowCount !== 0) await client.query(invalidateLoginsSql);
 }

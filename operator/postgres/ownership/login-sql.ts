@@ -4,10 +4,11 @@
  * Everything goes by `session_user`, which no role but a superuser can change: neither SET ROLE, nor a SECURITY DEFINER function, nor a
  * foreign key's cascade (which runs as the table's owner) changes it.
  *
- * The `login_` functions are declared IMMUTABLE although they read a table: within a session `session_user` is constant, and who changes
- * `meridian.login` invalidates every plan made with the old answer (`invalidateLogins`) in the same transaction. So the planner puts the
- * tenant into the plan as a constant: a prepared statement pays nothing for its pin, and partitions are pruned when planning.
- * It also means: never SET SESSION AUTHORIZATION in a session that goes on afterwards (only superusers could).
+ * The `login_` functions are declared IMMUTABLE although they read a table: for one session the answer never changes. `session_user`
+ * doesn't, and a role whose tenants change becomes another role (`roles.ts` drops it and makes it anew, so that sessions of the former
+ * one have no privilege left). So the planner puts the tenant into the plan as a constant: a prepared statement pays nothing for its pin,
+ * and partitions are pruned when planning. Invalidating plans instead would not do: a plan made anew in a REPEATABLE READ transaction
+ * would hold what its old snapshot shows. It also means: never SET SESSION AUTHORIZATION in a session that goes on afterwards.
  *
  * They run inside every statement's planning, so they do without SET search_path (3.6 of 20 microseconds a call); instead every name and
  * operator in them is qualified, which is as safe: nothing is left for the caller's search_path to decide. A test tries.
@@ -82,10 +83,3 @@ export const sessionTenantSql = (key: TenantKey): string => {
   const chosen = `nullif(pg_catalog.current_setting('meridian.tenant', true), '')::${catalogType(key)}`;
   return `coalesce(meridian.login_tenant(), (select coalesce(case when (${chosen} operator(pg_catalog.=) any (meridian.login_tenants())) is not false then ${chosen} end, meridian.refuse_session())))`;
 };
-
-/** Makes every plan that holds an answer of the functions above be made again, in all sessions, from this transaction's commit on. */
-export const invalidateLoginsSql = `
-alter function meridian.login_tenant() cost 100;
-alter function meridian.login_serial() cost 100;
-alter function meridian.login_tenants() cost 100;
-`;

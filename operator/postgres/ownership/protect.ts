@@ -11,7 +11,14 @@ import { readSettings } from './install.ts';
 import { createPolicySql, createTriggerSql, policies, triggers } from './pattern-sql.ts';
 import { parseTableName, qualifiedName } from './reference-tables.ts';
 import { type SequenceRange, sequenceRange } from './sequence-range.ts';
-import { type RelationFacts, readRelations, readSequences, type SequenceFacts } from './table-facts.ts';
+import {
+  type RelationFacts,
+  readRelations,
+  readSchemas,
+  readSequences,
+  type SchemaFacts,
+  type SequenceFacts,
+} from './table-facts.ts';
 import { relationProblems, sequenceProblems, type TableContext, type TableProblem } from './table-problems.ts';
 import type { TenantKey } from './tenant-key.ts';
 
@@ -44,6 +51,7 @@ export async function protectTablesWithin(
   const range = sequenceRange(shardOrdinal);
   const changes = [
     ...referenceTableChanges(context),
+    ...(await readSchemas(client)).flatMap(schemaChanges),
     ...relations.flatMap((relation) => relationChanges(relation, context, bad)),
     ...sequences.flatMap((sequence) => sequenceChanges(sequence, range, bad)),
   ];
@@ -122,6 +130,14 @@ function referenceTableChanges({ references }: TableContext): readonly Change[] 
   ];
 }
 
+function schemaChanges({ name, usable, open }: SchemaFacts): readonly Change[] {
+  return [
+    ...(usable ? [] : [change(`grant usage on schema ${identifier(name)} to ${applicationGroup}`)]),
+    // Whoever can make a function or an operator can have others call it.
+    ...(open ? [change(`revoke create on schema ${identifier(name)} from public, ${applicationGroup}`)] : []),
+  ];
+}
+
 const isReference = (relation: RelationFacts, { references }: TableContext): boolean =>
   references.has(qualifiedName(relation.schema, relation.name));
 
@@ -150,18 +166,20 @@ function protectionSql(relation: RelationFacts, key: TenantKey): readonly string
   const { schema, name } = relation;
   const table = qualified(schema, name);
   // A partition has its parent's row trigger already (Postgres clones it).
-  const wantedTriggers = triggers.filter((trigger) => !(relation.isPartition && trigger === '~meridian_claim_row'));
+  const rowTrigger = '~meridian_claim_row';
+  const wantedTriggers = triggers.filter((trigger) => !(relation.isPartition && trigger === rowTrigger));
   return [
     ...(relation.rowSecurity ? [] : [`alter table ${table} enable row level security`]),
     ...(relation.forceRowSecurity ? [] : [`alter table ${table} force row level security`]),
-    // Permissive policies of others would open the table: nobody but Meridian makes any.
-    ...Object.entries(relation.policies)
-      .filter(([, right]) => !right)
-      .map(([policy]) => `drop policy ${identifier(policy)} on ${table}`),
+    ...relation.wrongPolicies.map((policy) => `drop policy ${identifier(policy)} on ${table}`),
     ...policies
-      .filter((policy) => relation.policies[policy] !== true)
+      .filter((policy) => !relation.rightPolicies.includes(policy))
       .map((policy) => createPolicySql(policy, schema, name, key)),
-    ...relation.wrongTriggers.map((trigger) => `drop trigger ${identifier(trigger)} on ${table}`),
+    ...relation.wrongTriggers.map((trigger) =>
+      relation.isPartition && trigger === rowTrigger
+        ? `alter table ${table} enable trigger ${identifier(trigger)}`
+        : `drop trigger ${identifier(trigger)} on ${table}`,
+    ),
     ...wantedTriggers
       .filter((trigger) => !relation.rightTriggers.includes(trigger))
       .map((trigger) => createTriggerSql(trigger, schema, name)),
@@ -171,17 +189,14 @@ function protectionSql(relation: RelationFacts, key: TenantKey): readonly string
 /** A tenant table that was declared a reference table since. */
 function unprotectionSql(relation: RelationFacts): readonly string[] {
   const table = qualified(relation.schema, relation.name);
-  const ours: readonly string[] = policies;
+  const ours = [...relation.rightPolicies, ...relation.wrongPolicies];
+  if (ours.length === 0) return [];
   return [
-    ...Object.keys(relation.policies)
-      .filter((policy) => ours.includes(policy))
-      .map((policy) => `drop policy ${identifier(policy)} on ${table}`),
+    ...ours.map((policy) => `drop policy ${identifier(policy)} on ${table}`),
     ...[...relation.rightTriggers, ...relation.wrongTriggers].map(
       (trigger) => `drop trigger ${identifier(trigger)} on ${table}`,
     ),
-    ...(relation.rowSecurity && Object.keys(relation.policies).every((policy) => ours.includes(policy))
-      ? [`alter table ${table} disable row level security, no force row level security`]
-      : []),
+    `alter table ${table} disable row level security, no force row level security`,
   ];
 }
 
@@ -200,23 +215,14 @@ function sequenceChanges(sequence: SequenceFacts, range: SequenceRange, bad: Rea
   if (bad.has(qualifiedName(sequence.schema, sequence.name))) return [];
   const name = qualified(sequence.schema, sequence.name);
   const { minimum, maximum } = range;
-  const isRight =
-    BigInt(sequence.minimum) === minimum &&
-    BigInt(sequence.maximum) === maximum &&
-    BigInt(sequence.start) >= minimum &&
-    sequence.cache === '1' &&
-    !sequence.cycle;
-  const start =
-    BigInt(sequence.start) > minimum && BigInt(sequence.start) <= maximum ? BigInt(sequence.start) : minimum;
+  const isInRange = BigInt(sequence.minimum) === minimum && BigInt(sequence.maximum) === maximum;
   return [
-    // RESTART is safe: no value of another range was ever given out here, since the range is set in the migration that makes the sequence.
-    ...(isRight
+    // Set in the migration that makes the sequence, before any other shard's rows can be here; later on never restarted.
+    ...(isInRange
       ? []
-      : [
-          change(
-            `alter sequence ${name} minvalue ${minimum} maxvalue ${maximum} start with ${start} restart with ${start} cache 1 no cycle`,
-          ),
-        ]),
+      : [change(`alter sequence ${name} minvalue ${minimum} maxvalue ${maximum} start with ${minimum} restart`)]),
+    // A cache would be each session's own, and a cycle would give numbers out twice.
+    ...(sequence.cache === '1' && !sequence.cycle ? [] : [change(`alter sequence ${name} cache 1 no cycle`)]),
     ...(sequence.granted.includes('USAGE') ? [] : [change(`grant usage on sequence ${name} to ${applicationGroup}`)]),
   ];
 }

@@ -4,7 +4,8 @@
  * Source: PostgreSQL documentation, "System Catalogs".
  */
 import type { ClientBase } from 'pg';
-import { patternTable, triggers } from './pattern-sql.ts';
+import { applicationGroup } from '#core/roles.ts';
+import { patternTable, policies, triggers } from './pattern-sql.ts';
 import type { TenantKey } from './tenant-key.ts';
 
 export interface ColumnFacts {
@@ -61,8 +62,12 @@ export interface RelationFacts {
   readonly laterTriggers: readonly string[];
   readonly rowSecurity: boolean;
   readonly forceRowSecurity: boolean;
-  /** Policies by name, with `right` if they are as on the pattern table. */
-  readonly policies: Readonly<Record<string, boolean>>;
+  /** Our policies that are there and as on the pattern table. */
+  readonly rightPolicies: readonly string[];
+  /** Ours that are there but otherwise. */
+  readonly wrongPolicies: readonly string[];
+  /** Of others, each of which opens the table further (restrictive ones only narrow it). */
+  readonly permissivePolicies: readonly string[];
   /** Our triggers that are there, enabled and as on the pattern table. */
   readonly rightTriggers: readonly string[];
   /** Ours that are there but otherwise. */
@@ -90,13 +95,31 @@ export interface SequenceFacts {
   readonly granted: readonly string[];
 }
 
+export interface SchemaFacts {
+  readonly name: string;
+  readonly usable: boolean;
+  readonly open: boolean;
+}
+
 export async function readRelations(client: ClientBase, key: TenantKey): Promise<readonly RelationFacts[]> {
   const { rows } = await client.query<{ facts: RelationFacts }>(relationsSql, [
     key.column,
     `${patternTable.schema}.${patternTable.name}`,
     triggers,
+    policies,
   ]);
   return rows.map((row) => row.facts);
+}
+
+/** Schemas of the keyspace in which `meridian_application` may not look, or in which it or PUBLIC may make something. */
+export async function readSchemas(client: ClientBase): Promise<readonly SchemaFacts[]> {
+  const { rows } = await client.query<SchemaFacts>(`
+    select n.nspname as name,
+      has_schema_privilege('${applicationGroup}', n.oid, 'USAGE') as usable,
+      has_schema_privilege('${applicationGroup}', n.oid, 'CREATE') as open
+    from pg_namespace n
+    where n.nspname not in ('pg_catalog', 'information_schema', 'meridian') and n.nspname not like 'pg\\_%'`);
+  return rows;
 }
 
 export async function readSequences(client: ClientBase): Promise<readonly SequenceFacts[]> {
@@ -117,12 +140,14 @@ const privileges = (grantee: string): string => `coalesce((
       from aclexplode(c.relacl) a where a.grantee = ${grantee}
     ), '[]')`;
 
-/** $1 tenant column, $2 pattern table, $3 our triggers. */
+const policyForm = `jsonb_build_array(
+      p.polcmd, p.polpermissive, p.polroles::text, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))`;
+
+/** $1 tenant column, $2 pattern table, $3 our triggers, $4 our policies. */
 const relationsSql = `
 with pattern as (
   select
-    (select jsonb_object_agg(p.polname, jsonb_build_array(
-        p.polcmd, p.polpermissive, p.polroles::text, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)))
+    (select jsonb_object_agg(p.polname, ${policyForm})
       from pg_policy p where p.polrelid = $2::regclass) as policies,
     (select jsonb_object_agg(t.tgname, jsonb_build_array(t.tgfoid, t.tgtype, t.tgqual::text, t.tgenabled))
       from pg_trigger t where t.tgrelid = $2::regclass) as triggers
@@ -201,11 +226,16 @@ select jsonb_build_object(
   ), '[]'),
   'rowSecurity', c.relrowsecurity,
   'forceRowSecurity', c.relforcerowsecurity,
-  'policies', coalesce((
-    select jsonb_object_agg(p.polname, coalesce(pattern.policies -> p.polname::text = jsonb_build_array(
-        p.polcmd, p.polpermissive, p.polroles::text, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)), false))
-    from pg_policy p where p.polrelid = c.oid
-  ), '{}'),
+  'rightPolicies', coalesce((
+    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname = any ($4::name[]) and pattern.policies -> p.polname::text = ${policyForm}
+  ), '[]'),
+  'wrongPolicies', coalesce((
+    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname = any ($4::name[])
+      and pattern.policies -> p.polname::text is distinct from ${policyForm}
+  ), '[]'),
+  'permissivePolicies', coalesce((
+    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname <> all ($4::name[]) and p.polpermissive
+  ), '[]'),
   'rightTriggers', coalesce((
     select jsonb_agg(t.tgname) from pg_trigger t
     where t.tgrelid = c.oid and t.tgname = any ($3::name[])
@@ -216,7 +246,7 @@ select jsonb_build_object(
     where t.tgrelid = c.oid and t.tgname = any ($3::name[])
       and pattern.triggers -> t.tgname::text is distinct from jsonb_build_array(t.tgfoid, t.tgtype, t.tgqual::text, t.tgenabled)
   ), '[]'),
-  'granted', ${privileges("'meridian_application'::regrole")},
+  'granted', ${privileges(`'${applicationGroup}'::regrole`)},
   'public', ${privileges('0')}
 ) as facts
 from pg_class c join pg_namespace n on n.oid = c.relnamespace cross join pattern
@@ -237,7 +267,7 @@ select jsonb_build_object(
   'unlogged', c.relpersistence <> 'p',
   'ownerTable', o.owner_table,
   'ownerColumnType', o.column_type,
-  'granted', ${privileges("'meridian_application'::regrole")}
+  'granted', ${privileges(`'${applicationGroup}'::regrole`)}
 ) as facts
 from pg_sequence s join pg_class c on c.oid = s.seqrelid join pg_namespace n on n.oid = c.relnamespace
 left join lateral (

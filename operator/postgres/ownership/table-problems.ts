@@ -190,6 +190,14 @@ const laterTriggers: Rule = (relation) =>
     'give it a name that sorts before "~"',
   );
 
+const permissivePolicies: Rule = (relation) =>
+  when(
+    relation.permissivePolicies.length > 0,
+    'PermissivePolicy',
+    `policy ${relation.permissivePolicies.map((name) => `"${name}"`).join(', ')} would show rows of other tenants`,
+    'make it AS RESTRICTIVE, which can only narrow what is seen',
+  );
+
 const referenceForeignKeys: Rule = (relation, { references }) =>
   relation.foreignKeys.flatMap((foreignKey) => {
     const target = qualifiedName(foreignKey.targetSchema, foreignKey.targetTable);
@@ -219,6 +227,7 @@ const tenantRules: readonly Rule[] = [
   foreignKeys,
   largeObjects,
   laterTriggers,
+  permissivePolicies,
 ];
 const referenceRules: readonly Rule[] = [owner, logged, largeObjects, referenceForeignKeys, referenceSequences];
 
