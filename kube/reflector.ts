@@ -10,7 +10,7 @@ import { type BackoffLimits, backoffMs } from './backoff.ts';
 import type { KubeApi, ResourceClient } from './client.ts';
 import { ApiError } from './errors.ts';
 import type { ResourceType } from './kinds.ts';
-import { type KubeObject, keyOf } from './objects.ts';
+import { type KubeObject, keyOf, type Stored } from './objects.ts';
 import { type IndexValues, Store } from './store.ts';
 
 export interface ReflectorOptions<T extends KubeObject> {
@@ -89,7 +89,7 @@ export class Reflector<T extends KubeObject> {
       ...(pageSize === undefined ? {} : { pageSize }),
     });
     this.#contact();
-    this.store.replace(listed.items);
+    this.store.replace(listed.items.map(withoutManagedFields));
     if (!this.#hasSynced) {
       this.#hasSynced = true;
       this.#synced.resolve();
@@ -123,7 +123,7 @@ export class Reflector<T extends KubeObject> {
         }
         ({ resourceVersion } = event.object.metadata);
         if (event.type === 'DELETED') this.store.remove(keyOf(event.object));
-        else this.store.put(event.object);
+        else this.store.put(withoutManagedFields(event.object));
       }
     } catch (error) {
       if (idle.signal.aborted && !signal.aborted)
@@ -153,4 +153,15 @@ export class Reflector<T extends KubeObject> {
     const pauseMs = Math.max(asked, backoffMs(this.#failures, this.#options.backoff ?? { baseMs: 250, maxMs: 15_000 }));
     await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
   }
+}
+
+/**
+ * Who owns which field is about half of an object's bytes and read by nobody here. An object written back without it keeps it.
+ * Source: Kubernetes documentation, "Server-Side Apply", "Clearing managedFields".
+ */
+function withoutManagedFields<T extends KubeObject>(object: Stored<T>): Stored<T> {
+  const { managedFields: _unused, ...metadata } = object.metadata as Stored<T>['metadata'] & {
+    managedFields?: unknown;
+  };
+  return { ...object, metadata };
 }

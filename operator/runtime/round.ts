@@ -205,6 +205,11 @@ class Round {
     }
     this.#assertLeading();
     const written = await this.#deps.kube.of(this.#controller.type).updateStatus({ ...present, status });
+    if (!sameStatus(written.status, status))
+      this.#deps.log.warn(
+        { planned: status, stored: written.status },
+        'the status was stored otherwise: are the CRDs older than this operator?',
+      );
     this.#deps.announce(present, written, announcement);
     return written;
   }

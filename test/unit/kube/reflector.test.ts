@@ -127,4 +127,13 @@ describe('reflector', () => {
     assert.equal(reflector.store.size, 4);
     assert.equal(pages, 4);
   });
+
+  it('keeps objects without the bookkeeping of field owners', async () => {
+    const metadata = { name: 'one', managedFields: [{ manager: 'kubectl' }] };
+    server.storage.create('v1/configmaps', 'a', { apiVersion: 'v1', kind: 'ConfigMap', metadata });
+    start();
+    await reflector.synced;
+    assert.deepEqual(Object.keys(reflector.store.get('a/one')?.metadata ?? {}).includes('managedFields'), false);
+    assert.equal(reflector.store.get('a/one')?.metadata.name, 'one');
+  });
 });
