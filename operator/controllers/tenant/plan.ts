@@ -8,7 +8,7 @@
  */
 import { type PlacementWish, placeTenant, residencyObstacle } from '#core/placement/placement.ts';
 import { databaseOf, type TenantAuthority } from '#crds/index.ts';
-import { type Finding, isTrue } from '#kube/conditions.ts';
+import { type Finding, findCondition, isTrue } from '#kube/conditions.ts';
 import type { Tenant } from '#kube/meridian.ts';
 import type { MemberTarget } from '#operator/postgres/connect.ts';
 import type { TenantChangeResult } from '#operator/postgres/ownership/tenants.ts';
@@ -165,8 +165,8 @@ function planOwnership(snapshot: TenantSnapshot, authority: TenantAuthority): Te
   };
   const always = [
     good('Placed', 'Placed', `on shard ${authority.shard} since epoch ${authority.epoch}`),
-    moveNeeded(tenant, authority),
-    residencyHeld(tenant, home),
+    ...moveNeeded(tenant, authority),
+    ...residencyHeld(tenant, home),
   ];
   const judgement = judgeOwnership(snapshot, authority);
   if (judgement.kind === 'keep') {
@@ -295,26 +295,29 @@ function accessOf({ keyspace, home }: TenantSnapshot): ShardAccess | undefined {
   return { shard: home.shard, member: home.primary.target, database: databaseOf(keyspace) };
 }
 
-function moveNeeded(tenant: TenantSnapshot['tenant'], authority: TenantAuthority): Finding {
+/** Said where there is something to say, or was: tenants are many, and each condition is kept for each of them. */
+const spare = (tenant: TenantSnapshot['tenant'], finding: Finding, isWorthSaying: boolean): readonly Finding[] =>
+  isWorthSaying || findCondition(tenant.status?.conditions, finding.type) !== undefined ? [finding] : [];
+
+function moveNeeded(tenant: TenantSnapshot['tenant'], authority: TenantAuthority): readonly Finding[] {
+  const type = 'MoveNeeded';
   const wanted = tenant.spec.shard;
-  return wanted !== undefined && wanted !== authority.shard
-    ? good(
-        'MoveNeeded',
-        'OtherShardWanted',
-        `it is on shard ${authority.shard} and spec.shard wants ${wanted}: moves come with TenantMove; nothing changes by itself`,
-      )
-    : bad('MoveNeeded', 'InPlace', 'it is where the spec wants it');
+  if (wanted === undefined || wanted === authority.shard)
+    return spare(tenant, bad(type, 'InPlace', 'it is where the spec wants it'), false);
+  const message = `it is on shard ${authority.shard} and spec.shard wants ${wanted}: moves come with TenantMove; nothing changes by itself`;
+  return [good(type, 'OtherShardWanted', message)];
 }
 
-function residencyHeld(tenant: TenantSnapshot['tenant'], home: Home | undefined): Finding {
+function residencyHeld(tenant: TenantSnapshot['tenant'], home: Home | undefined): readonly Finding[] {
   const type = 'ResidencyHeld';
-  if (tenant.spec.allowedRegions === undefined) return good(type, 'Unrestricted', 'every region is allowed');
+  const { allowedRegions } = tenant.spec;
+  if (allowedRegions === undefined) return spare(tenant, good(type, 'Unrestricted', 'every region is allowed'), false);
   if (home === undefined || home.state === 'absent')
-    return { type, status: 'Unknown', reason: 'ShardNotFound', message: 'its shard is gone, so nothing is known' };
-  const obstacle = residencyObstacle({ ...home, name: home.shard }, tenant.spec.allowedRegions);
+    return [{ type, status: 'Unknown', reason: 'ShardNotFound', message: 'its shard is gone, so nothing is known' }];
+  const obstacle = residencyObstacle({ ...home, name: home.shard }, allowedRegions);
   return obstacle?.reason === 'ResidencyForbids'
-    ? bad(type, obstacle.reason, `${obstacle.message}: take the RegionalReplica away, or move the tenant`, true)
-    : good(type, 'Held', `every region of shard ${home.shard} is allowed`);
+    ? [bad(type, obstacle.reason, `${obstacle.message}: take the RegionalReplica away, or move the tenant`, true)]
+    : [good(type, 'Held', `every region of shard ${home.shard} is allowed`)];
 }
 
 /**

@@ -237,8 +237,8 @@ const cases: readonly {
     message: /on shard a and spec.shard wants b: moves come with TenantMove/,
   },
   {
-    behaviour: 'the shard it is on needs no move',
-    seen: placed({}, { shard: 'a' }),
+    behaviour: 'a move that is no longer wanted is unsaid',
+    seen: placed({ tenant: tenant({ shard: 'a' }, { authority, conditions: [{ ...owned, type: 'MoveNeeded' }] }) }),
     actions: [],
     phase: 'Ready',
     type: 'MoveNeeded',
@@ -285,7 +285,7 @@ describe('the plan of a tenant', () => {
     assert.equal(plan.status?.phase, 'Ready');
     assert.deepEqual(
       plan.conditions?.map(({ type }) => type),
-      ['Placed', 'MoveNeeded', 'ResidencyHeld'],
+      ['Placed'],
     );
   });
 });
