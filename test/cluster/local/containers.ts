@@ -31,6 +31,8 @@ export function readBoundingSet(procStatus: string): string {
 export const LABEL = 'meridian.test/cluster=meridian';
 /** Which cache folder a container was made from. */
 export const CACHE_LABEL = 'meridian.test/cache';
+/** The key of the sources that a container was made by. */
+export const SOURCE_LABEL = 'meridian.test/source';
 
 export const kubeconfigPath = (): string => cachePath('cluster', 'kubeconfig');
 export const nodeFolder = (node: NodeLayout): string => cachePath('cluster', 'nodes', node.name);
@@ -54,6 +56,7 @@ export function createCommand(
   image: string,
   programs: Programs,
   granted: readonly string[],
+  sourceKey: string,
 ): string[] {
   const isControlPlane = node.name === layout.controlPlane.name;
   const mounts = [
@@ -70,7 +73,7 @@ export function createCommand(
   ];
   return [
     ['docker', 'create', '--name', node.name, '--hostname', node.name],
-    ['--label', LABEL, '--label', `${CACHE_LABEL}=${cacheFolder()}`],
+    ['--label', LABEL, '--label', `${CACHE_LABEL}=${cacheFolder()}`, '--label', `${SOURCE_LABEL}=${sourceKey}`],
     ['--network', NETWORK, '--ip', node.address],
     ['--cap-drop', 'ALL', ...granted.flatMap((capability) => ['--cap-add', capability])],
     ['--security-opt', 'seccomp=unconfined', '--security-opt', 'apparmor=unconfined'],

@@ -6,6 +6,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { cacheFolder, cachePath, withLock } from '../cache.ts';
 import type { ClusterNode, Provider, ProviderStatus } from '../cluster.ts';
+import { keyOf, keyOfFolder } from '../content-key.ts';
 import { BASE_IMAGE, ensureBaseImage } from '../docker/base-image.ts';
 import { ensureDocker, ensurePrograms } from '../docker/daemon.ts';
 import { buildImage } from '../docker/image.ts';
@@ -28,6 +29,7 @@ import {
   nodeFolder,
   type Programs,
   readBoundingSet,
+  SOURCE_LABEL,
   volumesFolder,
 } from './containers.ts';
 import { nodeFiles } from './files.ts';
@@ -60,6 +62,7 @@ export function localClusterExists(): boolean {
 async function up(): Promise<void> {
   await ensureDocker();
   await refuseForeignCluster();
+  await noteOtherSources();
   const states = await containerStates();
   if (existsSync(prefixPath())) {
     const layout = await currentLayout();
@@ -110,10 +113,11 @@ async function create(): Promise<void> {
   await step('start the nodes', async () => {
     await writeFiles(layout, pauseTag);
     await run(networkCommand(layout));
+    const source = await sourceKey();
     const granted = capabilities(readBoundingSet(await readFile('/proc/self/status', 'utf8')));
     await Promise.all(
       layout.nodes.map(async (node) => {
-        await run(createCommand(layout, node, image, programs, granted));
+        await run(createCommand(layout, node, image, programs, granted, source));
         await run(['docker', 'start', node.name]);
       }),
     );
@@ -180,9 +184,7 @@ async function down(): Promise<void> {
 
 /** The names of containers are fixed, so one machine holds one cluster: one made from another cache is left alone. */
 async function refuseForeignCluster(): Promise<void> {
-  const format = `{{.Label "${CACHE_LABEL}"}}`;
-  const folders = (await run(['docker', 'ps', '-a', '--filter', `label=${LABEL}`, '--format', format])).split('\n');
-  const foreign = folders.find((folder) => folder !== '' && folder !== cacheFolder());
+  const foreign = (await labelsOfNodes(CACHE_LABEL)).find((folder) => folder !== cacheFolder());
   if (foreign !== undefined) {
     throw new Error(
       `a cluster of another cache runs here; to remove it: MERIDIAN_CACHE=${foreign} npm run cluster -- down`,
@@ -224,6 +226,24 @@ async function removeClusterFolder(): Promise<void> {
     ]);
   }
   await rm(folder, { recursive: true, force: true });
+}
+
+/** A cluster that works is never replaced behind somebody's back: others may be using it. */
+async function noteOtherSources(): Promise<void> {
+  const key = await sourceKey();
+  if ((await labelsOfNodes(SOURCE_LABEL)).some((other) => other !== key)) {
+    note('the cluster that runs was made by another version of test/cluster; `down` and `up` make it anew');
+  }
+}
+
+async function sourceKey(): Promise<string> {
+  return keyOf([await keyOfFolder(import.meta.dirname), await keyOfFolder(join(import.meta.dirname, '../go'))]);
+}
+
+async function labelsOfNodes(label: string): Promise<string[]> {
+  const format = `{{.Label "${label}"}}`;
+  const output = await run(['docker', 'ps', '-a', '--filter', `label=${LABEL}`, '--format', format]);
+  return output.split('\n').filter((value) => value !== '');
 }
 
 async function containerStates(): Promise<Map<string, string>> {

@@ -22,7 +22,7 @@ test('a node gets every right this machine has and Docker knows by name', () => 
 });
 
 test('a node is created with its address, its rights one by one, and everything mounted from the cache', () => {
-  const command = createCommand(layout, eu, 'meridian/node:1', programs, ['CHOWN', 'SYS_ADMIN']).join(' ');
+  const command = createCommand(layout, eu, 'meridian/node:1', programs, ['CHOWN', 'SYS_ADMIN'], 'key').join(' ');
   assert.match(command, /^docker create --name meridian-eu --hostname meridian-eu --label /);
   assert.match(command, / --network meridian --ip 172\.30\.77\.11 --cap-drop ALL --cap-add CHOWN --cap-add SYS_ADMIN /);
   assert.match(command, / --cgroupns host /);
@@ -35,7 +35,7 @@ test('a node is created with its address, its rights one by one, and everything 
 });
 
 test("only the control plane sees etcd's folder and every node's volumes", () => {
-  const mounts = (node: NodeLayout): string => createCommand(layout, node, 'i', programs, []).join(' ');
+  const mounts = (node: NodeLayout): string => createCommand(layout, node, 'i', programs, [], 'key').join(' ');
   assert.match(mounts(layout.controlPlane), /:\/var\/lib\/etcd .*\/volumes:\/var\/lib\/meridian\/all-volumes /);
   assert.doesNotMatch(mounts(eu), /etcd|all-volumes/);
 });
