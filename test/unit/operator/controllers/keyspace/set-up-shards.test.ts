@@ -200,6 +200,19 @@ describe('setting up the shards of a keyspace', () => {
     assert.deepEqual(seen, [3, 3]);
   });
 
+  test('while what one shard has applied is not what is declared, none runs anything', async () => {
+    shards = { a: { applied: 2 }, b: { applied: 1 } };
+    const openSession = async ({ name }: ShardTarget): Promise<ShardSession> => {
+      const session = await open(name);
+      if (name !== 'a') return session;
+      const failure = { name: 'm2', reason: 'Changed', message: 'other text' };
+      return { ...session, migrate: () => Promise.resolve({ applied: 2, failure }) };
+    };
+    const outcome = await setUpShards(action(), deps({ openSession }));
+    assert.equal(outcome.shards[0]?.failedMigration?.reason, 'Changed');
+    assert.deepEqual([shards['a']?.applied, shards['b']?.applied], [2, 1]);
+  });
+
   test('where the end of the list cannot be read, a shard that is further on is left alone', async () => {
     shards = { a: { applied: 3 }, b: { applied: 3 } };
     const short = wish({ migrations: [{ name: 'm1', sql: 'sql 1' }], hasAllMigrations: false });
