@@ -28,9 +28,12 @@ export function announce(
   }
   for (const change of transitions(before.status?.conditions ?? [], after.status?.conditions ?? [])) {
     const { type, status, reason, message } = change.after;
-    // That a new object is reconciled without trouble is no news.
-    if (type === 'Reconciled' && status === 'True' && change.before === undefined) continue;
     const isWarning = findings.find((finding) => finding.type === type)?.warning === true;
+    // A first finding is no transition: of a new object only what is wrong is news, and whether it is ready.
+    if (change.before === undefined && !isWarning && type !== 'Ready') {
+      log.debug({ condition: type, status, reason }, message);
+      continue;
+    }
     log[isWarning ? 'warn' : 'info']({ condition: type, status, reason, was: change.before?.reason }, message);
     recorder.record(after, {
       type: isWarning ? 'Warning' : 'Normal',
