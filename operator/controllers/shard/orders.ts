@@ -33,8 +33,11 @@ export interface WishedOrders {
 
 export const digestOfWish = (wish: OrdersWish): string => digestOfOrders({ ...wish, leaderTerm: 0, sequence: 0 });
 
+/** The primary's first: it lets in only followers that its own orders name. */
 export function wishedOrders(input: OrdersInput): WishedOrders[] {
-  return input.views.flatMap((view) => {
+  const primary = input.record.authority.member;
+  const primaryFirst = input.views.toSorted((a, b) => Number(b.name === primary) - Number(a.name === primary));
+  return primaryFirst.flatMap((view) => {
     const orders = ordersFor(view, input);
     return orders === undefined ? [] : [{ view, orders, digest: digestOfWish(orders) }];
   });
