@@ -94,7 +94,7 @@ export const migrationsApplied: Judge = (snapshot, { setUp }) => {
     return bad(
       type,
       failed.reason,
-      `${failed.migration} on shard ${failed.shard}: ${failed.message}; nothing after it runs until it is corrected`,
+      `${failed.message} (on shard ${failed.shard}); nothing after it runs until it is corrected`,
       true,
     );
   const missing = snapshot.migrations.find((migration) => migration.kind === 'missing');

@@ -96,7 +96,11 @@ const cases: readonly {
         {
           name: 'a',
           applied: 1,
-          failedMigration: { name: '0002-b', reason: 'SqlError', message: 'relation "x" does not exist' },
+          failedMigration: {
+            name: '0002-b',
+            reason: 'SqlError',
+            message: 'migration "0002-b": relation "x" does not exist',
+          },
         },
         { name: 'b', applied: 1 },
       ],
@@ -105,7 +109,7 @@ const cases: readonly {
     type: 'MigrationsApplied',
     status: 'False',
     reason: 'SqlError',
-    message: /0002-b on shard a: relation "x" does not exist; nothing after it runs/,
+    message: /^migration "0002-b": relation "x" does not exist \(on shard a\); nothing after it runs/,
   },
   {
     behaviour: 'new migrations that wait say for whom',
