@@ -20,9 +20,18 @@ export interface Catalogue {
 export type TenantSource =
   | { readonly from: 'none' }
   | { readonly from: 'constant'; readonly values: readonly string[] }
-  /** `indexes` are parameters from 1; `values` are the constants that stand beside them. */
-  | { readonly from: 'parameters'; readonly indexes: readonly number[]; readonly values: readonly string[] }
-  | { readonly from: 'unrestricted'; readonly why: string };
+  /**
+   * `indexes` are parameters from 1; `values` are the constants that stand beside them. With `mustAgree` the tables are
+   * restricted by different ones of these: only if all come to one tenant is the statement restricted at all.
+   */
+  | {
+      readonly from: 'parameters';
+      readonly indexes: readonly number[];
+      readonly values: readonly string[];
+      readonly mustAgree?: boolean;
+    }
+  /** `names`: constants that restrict some table all the same. A session of another tenant should not run it. */
+  | { readonly from: 'unrestricted'; readonly why: string; readonly names?: readonly string[] };
 
 export type StatementKind =
   | 'select'
@@ -102,7 +111,13 @@ export interface StatementPlan {
   /** CREATE TEMP, SELECT INTO TEMP. */
   readonly temporary?: boolean;
   /** What the statement gate forbids, with what to tell the client. */
-  readonly refuse?: { readonly sqlstate: string; readonly message: string; readonly hint?: string };
+  readonly refuse?: Refusal;
+}
+
+export interface Refusal {
+  readonly sqlstate: string;
+  readonly message: string;
+  readonly hint?: string;
 }
 
 export interface Hints {

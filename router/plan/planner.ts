@@ -1,0 +1,148 @@
+/**
+ * From SQL text to plans, one per statement: parsed with the real grammar, classified, gated, and restricted to tenants.
+ * Pure but for the parser's memory; every text gives the same plans again, so that they can be cached.
+ */
+import type { Node, RangeVar } from '@pgsql/types';
+import { refusalOf } from './gate.ts';
+import { parseHints } from './hints.ts';
+import { calledNames, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
+import { Parser } from './parser.ts';
+import { relationOf } from './restriction/analysis.ts';
+import { tenantSourceOf } from './restriction/tenant-source.ts';
+import { type Described, describe } from './statement.ts';
+import {
+  type Catalogue,
+  PlanError,
+  type Planner,
+  type StatementKind,
+  type StatementPlan,
+  type TenantSource,
+} from './types.ts';
+
+/** Loads the grammar; takes some tens of milliseconds, once per thread. */
+export async function createPlanner(): Promise<Planner> {
+  const parser = await Parser.create();
+  return {
+    parseHints,
+    plan(sql, catalogue) {
+      try {
+        return plansOf(sql, parser, catalogue);
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        throw new PlanError('54001', 'the statement is nested too deeply to be planned');
+      }
+    },
+  };
+}
+
+function plansOf(sql: string, parser: Parser, catalogue: Catalogue): StatementPlan[] {
+  const { stmts = [] } = parser.parse(sql);
+  const slice = slicer(sql);
+  let previousEnd = 0;
+  return stmts.flatMap(({ stmt, stmt_location = 0, stmt_len }) => {
+    if (stmt === undefined) return [];
+    const end = stmt_len === undefined ? slice.length : stmt_location + stmt_len;
+    // From the end of the statement before, so that a comment ahead of the statement (a hint) belongs to it.
+    const text = slice(previousEnd, end);
+    const start = previousEnd;
+    previousEnd = end + 1;
+    return [planOf(stmt, text, start, end, catalogue)];
+  });
+}
+
+/** Cuts by byte offsets of the UTF-8 text, as the grammar counts. */
+function slicer(sql: string): ((start: number, end: number) => string) & { readonly length: number } {
+  const length = Buffer.byteLength(sql);
+  const isAscii = length === sql.length;
+  const bytes = isAscii ? undefined : Buffer.from(sql);
+  const cut = (start: number, end: number): string =>
+    bytes === undefined ? sql.slice(start, end) : bytes.toString('utf8', start, end);
+  return Object.defineProperty(cut, 'length', { value: length }) as typeof cut & { readonly length: number };
+}
+
+function planOf(statement: Node, text: string, start: number, end: number, catalogue: Catalogue): StatementPlan {
+  const described = describe(statement);
+  const inventory = takeInventory(statement);
+  const restricted = restrictionOf(described, inventory, catalogue);
+  const refuse = refusalOf(statement, inventory.calls);
+  return {
+    text,
+    start,
+    end,
+    kind: described.kind,
+    access: accessOf(described, inventory, catalogue),
+    ...restricted,
+    calls: calledNames(inventory),
+    ...described.details,
+    ...(refuse !== undefined && { refuse }),
+  };
+}
+
+type Restricted = Pick<StatementPlan, 'touches' | 'tenant' | 'tables'>;
+
+/** Kinds that run what isn't in their text. */
+const runsUnseen: ReadonlySet<StatementKind> = new Set(['execute', 'call', 'do']);
+
+function restrictionOf(described: Described, inventory: Inventory, catalogue: Catalogue): Restricted {
+  const { kind, query, details } = described;
+  const inQuery = query === undefined ? new Set<RangeVar>() : takeInventory(query).mentions;
+  const found = query === undefined ? undefined : tenantSourceOf(query, inQuery, catalogue);
+  // A new temporary table is nobody's; what it is filled from is in the query.
+  const outside = details.temporary === true ? [] : [...inventory.mentions].filter((mention) => !inQuery.has(mention));
+  const relations = [...(found?.relations ?? []), ...outside].map((mention) => relationOf(catalogue, mention));
+  const foreign = foreignCall(inventory);
+  const isUnseen = runsUnseen.has(kind) || (kind === 'explain' && query === undefined);
+
+  const kinds = new Set(relations.map((relation) => relation.kind));
+  const isUnknown = kinds.has('undeclared') || kinds.has('local') || foreign !== undefined || isUnseen;
+  const touches = kinds.has('tenant')
+    ? 'tenant'
+    : isUnknown
+      ? 'unknown'
+      : kinds.has('reference')
+        ? 'reference'
+        : 'nothing';
+  const tables = [
+    ...new Set(
+      relations.flatMap((relation) => ('name' in relation && relation.kind !== 'undeclared' ? [relation.name] : [])),
+    ),
+  ];
+  return { touches, tables, tenant: tenantOf(kind, touches, found?.tenant, foreign) };
+}
+
+function tenantOf(
+  kind: StatementKind,
+  touches: StatementPlan['touches'],
+  found: TenantSource | undefined,
+  foreign: string | undefined,
+): TenantSource {
+  if (found === undefined || found.from === 'none') {
+    if (touches === 'tenant') return { from: 'unrestricted', why: 'it is about whole tables' };
+    if (touches !== 'unknown') return { from: 'none' };
+    const why = foreign === undefined ? 'what it touches is not known' : readsUnseen(foreign);
+    return { from: 'unrestricted', why };
+  }
+  if (found.from === 'unrestricted') return found;
+  if (foreign !== undefined) return { from: 'unrestricted', why: readsUnseen(foreign), names: found.values };
+  if (kind === 'prepare' && found.from === 'parameters')
+    return { from: 'unrestricted', why: 'the parameters of PREPARE have no values yet', names: found.values };
+  return found;
+}
+
+const readsUnseen = (name: string): string => `it calls ${name}(), which may read any tenant's rows`;
+
+const reads: ReadonlySet<StatementKind> = new Set([
+  ...(['transaction', 'set', 'show', 'reset', 'discard', 'deallocate', 'fetch', 'close'] as const),
+]);
+const readsIfQueryDoes: ReadonlySet<StatementKind> = new Set(['select', 'explain', 'declare', 'prepare', 'copy']);
+
+function accessOf(
+  { kind, query, details }: Described,
+  inventory: Inventory,
+  catalogue: Catalogue,
+): StatementPlan['access'] {
+  if (reads.has(kind)) return 'read';
+  if (!readsIfQueryDoes.has(kind) || details.copy?.direction === 'in') return 'write';
+  if (query === undefined && kind !== 'copy') return 'write';
+  return isRead(inventory, catalogue.volatileFunctions) ? 'read' : 'write';
+}

@@ -1,0 +1,115 @@
+/**
+ * What is known about a tenant key column: equalities between key columns and sets of constants or parameters.
+ * Invariant: a link is only ever made from an equality that every row which can matter must satisfy (`query.ts` says why
+ * at each place); so following links can only miss a restriction, never invent one.
+ */
+
+/** A finite set of keys: constants, and parameters by their number from 1. Both sorted, each once. */
+export interface KeySet {
+  readonly indexes: readonly number[];
+  readonly values: readonly string[];
+}
+
+/** The tenant key column of one occurrence of one table. Compared by identity. */
+export class KeyColumn {
+  readonly table: string;
+  constructor(table: string) {
+    this.table = table;
+  }
+}
+
+export type Term =
+  | { readonly kind: 'column'; readonly column: KeyColumn }
+  | { readonly kind: 'set'; readonly keys: KeySet };
+
+/** The column equals the other column, or one of the keys. */
+export interface Link {
+  readonly column: KeyColumn;
+  readonly to: Term;
+}
+
+export function keySet(indexes: readonly number[], values: readonly string[]): KeySet {
+  return {
+    indexes: [...new Set(indexes)].toSorted((a, b) => a - b),
+    values: [...new Set(values)].toSorted(),
+  };
+}
+
+export const unionOfKeys = (sets: readonly KeySet[]): KeySet =>
+  keySet(
+    sets.flatMap(({ indexes }) => indexes),
+    sets.flatMap(({ values }) => values),
+  );
+
+export const sizeOf = ({ indexes, values }: KeySet): number => indexes.length + values.length;
+
+export const isSubset = (inner: KeySet, outer: KeySet): boolean =>
+  inner.indexes.every((index) => outer.indexes.includes(index)) &&
+  inner.values.every((value) => outer.values.includes(value));
+
+export const identityOf = ({ indexes, values }: KeySet): string => JSON.stringify([indexes, values]);
+
+/** The links that hold at one place of a statement: its own and those of the places around it. */
+export class Facts {
+  readonly #links: readonly Link[];
+  readonly #outer: Facts | undefined;
+  #keys: ReadonlyMap<KeyColumn, KeySet> | undefined;
+
+  constructor(links: readonly Link[], outer?: Facts) {
+    this.#links = links;
+    this.#outer = outer;
+  }
+
+  with(links: readonly Link[]): Facts {
+    return links.length === 0 ? this : new Facts(links, this);
+  }
+
+  /** The keys to which the column is restricted; undefined where it isn't. */
+  keysOf(column: KeyColumn): KeySet | undefined {
+    this.#keys ??= this.#solve();
+    return this.#keys.get(column);
+  }
+
+  /** Columns that equal each other share the smallest set that any of them is restricted to. */
+  #solve(): ReadonlyMap<KeyColumn, KeySet> {
+    const parent = new Map<KeyColumn, KeyColumn>();
+    const find = (column: KeyColumn): KeyColumn => {
+      let root = column;
+      for (let next = parent.get(root); next !== undefined && next !== root; next = parent.get(root)) root = next;
+      for (let at = column; at !== root; ) {
+        const next = parent.get(at) ?? root;
+        parent.set(at, root);
+        at = next;
+      }
+      return root;
+    };
+    const restrictions: { column: KeyColumn; keys: KeySet }[] = [];
+    const columns = new Set<KeyColumn>();
+    for (let facts: Facts | undefined = this; facts !== undefined; facts = facts.#outer) {
+      for (const { column, to } of facts.#links) {
+        columns.add(column);
+        if (to.kind === 'set') restrictions.push({ column, keys: to.keys });
+        else {
+          columns.add(to.column);
+          parent.set(find(column), find(to.column));
+        }
+      }
+    }
+    const best = new Map<KeyColumn, KeySet>();
+    for (const { column, keys } of restrictions) {
+      const root = find(column);
+      const known = best.get(root);
+      if (known === undefined || isBetter(keys, known)) best.set(root, keys);
+    }
+    const solved = new Map<KeyColumn, KeySet>();
+    for (const column of columns) {
+      const keys = best.get(find(column));
+      if (keys !== undefined) solved.set(column, keys);
+    }
+    return solved;
+  }
+}
+
+/** Fewer keys, then constants rather than parameters: known when the statement is parsed. */
+const isBetter = (one: KeySet, other: KeySet): boolean =>
+  sizeOf(one) !== sizeOf(other) ? sizeOf(one) < sizeOf(other) : one.indexes.length < other.indexes.length;
