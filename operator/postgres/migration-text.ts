@@ -2,36 +2,32 @@
  * Looks through a migration's text for statements that would end its transaction or leave its role, with Postgres' own grammar.
  * A text with a syntax error passes: Postgres says what is wrong with it, and where.
  */
-import { parse } from 'libpg-query';
+import { type ParseResult, parse } from 'libpg-query';
 
-interface ParsedStatement {
-  readonly stmt?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-}
-
-/** What to name in the refusal, `COMMIT` or `SET ROLE`; empty when there is nothing to refuse. */
+/** What to name in the refusal, `COMMIT` or `SET role`; empty when there is nothing to refuse. */
 export async function statementsToRefuse(text: string): Promise<readonly string[]> {
-  let statements: readonly ParsedStatement[];
+  let parsed: ParseResult;
   try {
-    statements = ((await parse(text)).stmts ?? []) as readonly ParsedStatement[];
+    parsed = await parse(text);
   } catch {
     return [];
   }
-  const refused = statements.map(refusal).filter((name) => name !== undefined);
+  const refused = (parsed.stmts ?? []).map(({ stmt }) => refusal(stmt)).filter((name) => name !== undefined);
   return [...new Set(refused)];
 }
 
-function refusal({ stmt }: ParsedStatement): string | undefined {
-  if (stmt === undefined) return undefined;
-  if (stmt['TransactionStmt'] !== undefined) {
-    return textOf(stmt['TransactionStmt']['kind']).replace('TRANS_STMT_', '').replaceAll('_', ' ');
-  }
-  const set = stmt['VariableSetStmt'];
-  if (set === undefined) return undefined;
-  const name = textOf(set['name']);
-  if (set['kind'] === 'VAR_RESET_ALL') return 'RESET ALL';
-  return name === 'role' || name === 'session_authorization' || name === 'session_replication_role'
-    ? `SET ${name}`
-    : undefined;
-}
+type Statement = NonNullable<ParseResult['stmts']>[number]['stmt'];
 
-const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+/** Settings that decide whose rights a migration has, and whether triggers see it. */
+const ownSettings: readonly string[] = ['role', 'session_authorization', 'session_replication_role'];
+
+function refusal(statement: Statement): string | undefined {
+  if (statement === undefined) return undefined;
+  if ('TransactionStmt' in statement) {
+    return (statement.TransactionStmt.kind ?? 'transaction control').replace('TRANS_STMT_', '').replaceAll('_', ' ');
+  }
+  if (!('VariableSetStmt' in statement)) return undefined;
+  const { kind, name = '' } = statement.VariableSetStmt;
+  if (kind === 'VAR_RESET_ALL') return 'RESET ALL';
+  return ownSettings.includes(name) ? `SET ${name}` : undefined;
+}
