@@ -66,8 +66,11 @@ interface TenantTable {
 
 async function tenantTables(client: Client): Promise<readonly TenantTable[]> {
   const { rows } = await client.query<TenantTable>(
-    `select schema_name, table_name, tenant_column from meridian.router_catalogue()
-     where kind = 'tenant' order by schema_name, table_name`,
+    // The catalogue has views as well, and partitions are covered by their parent.
+    `select schema_name, table_name, tenant_column
+     from meridian.router_catalogue() join pg_class c on c.oid = format('%I.%I', schema_name, table_name)::regclass
+     where kind = 'tenant' and c.relkind in ('r', 'p') and not c.relispartition
+     order by schema_name, table_name`,
   );
   return rows;
 }
