@@ -132,7 +132,14 @@ function tenantOf(
 const readsUnseen = (name: string): string => `it calls ${name}(), which may read any tenant's rows`;
 
 const reads: ReadonlySet<StatementKind> = new Set([
-  ...(['transaction', 'set', 'show', 'reset', 'discard', 'deallocate', 'fetch', 'close'] as const),
+  'transaction',
+  'set',
+  'show',
+  'reset',
+  'discard',
+  'deallocate',
+  'fetch',
+  'close',
 ]);
 const readsIfQueryDoes: ReadonlySet<StatementKind> = new Set(['select', 'explain', 'declare', 'prepare', 'copy']);
 

@@ -113,14 +113,8 @@ const isTrue = (node: Node): boolean => 'A_Const' in node && (node.A_Const.ival?
 
 function setting({ VariableSetStmt: statement }: Extract<Node, { VariableSetStmt: unknown }>): Described {
   const name = statement.name?.toLowerCase() ?? '';
-  switch (statement.kind) {
-    case 'VAR_RESET_ALL':
-      return { kind: 'reset', details: { reset: { name: 'all' } } };
-    case 'VAR_RESET':
-      return { kind: 'reset', details: { reset: { name } } };
-    default:
-      break;
-  }
+  if (statement.kind === 'VAR_RESET_ALL') return { kind: 'reset', details: { reset: { name: 'all' } } };
+  if (statement.kind === 'VAR_RESET') return { kind: 'reset', details: { reset: { name } } };
   const args = statement.args ?? [];
   const value = args.length === 1 ? constantText(args[0]) : undefined;
   return {

@@ -36,16 +36,10 @@ export function linksOf(node: Node | undefined, scope: Scope): Link[] {
   }
   if (!('A_Expr' in node) || !isEquals(node.A_Expr)) return [];
   const { kind, lexpr, rexpr } = node.A_Expr;
-  switch (kind) {
-    case 'AEXPR_OP':
-      return equality(lexpr, rexpr, scope);
-    case 'AEXPR_IN':
-      return membership(lexpr, rexpr !== undefined && 'List' in rexpr ? (rexpr.List.items ?? []) : [], scope);
-    case 'AEXPR_OP_ANY':
-      return restriction(lexpr, constantArray(rexpr), scope);
-    default:
-      return [];
-  }
+  if (kind === 'AEXPR_OP') return equality(lexpr, rexpr, scope);
+  if (kind === 'AEXPR_OP_ANY') return restriction(lexpr, constantArray(rexpr), scope);
+  if (kind !== 'AEXPR_IN' || rexpr === undefined || !('List' in rexpr)) return [];
+  return membership(lexpr, rexpr.List.items ?? [], scope);
 }
 
 /** `=`, as pg_catalog has it. (NOT IN carries `<>`.) */

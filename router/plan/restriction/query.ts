@@ -21,7 +21,7 @@ import { bindWith, type Ctes } from './with.ts';
 
 /** Something that takes the facts that hold where it stands. */
 export interface Bound {
-  restrict(facts: Facts): void;
+  readonly restrict: (facts: Facts) => void;
 }
 
 export interface BoundQuery extends Bound {

@@ -70,6 +70,12 @@ export class Facts {
     return this.#keys.get(column);
   }
 
+  #all(): (readonly Link[])[] {
+    const all: (readonly Link[])[] = [this.#links];
+    for (let facts = this.#outer; facts !== undefined; facts = facts.#outer) all.push(facts.#links);
+    return all;
+  }
+
   /** Columns that equal each other share the smallest set that any of them is restricted to. */
   #solve(): ReadonlyMap<KeyColumn, KeySet> {
     const parent = new Map<KeyColumn, KeyColumn>();
@@ -85,8 +91,8 @@ export class Facts {
     };
     const restrictions: { column: KeyColumn; keys: KeySet }[] = [];
     const columns = new Set<KeyColumn>();
-    for (let facts: Facts | undefined = this; facts !== undefined; facts = facts.#outer) {
-      for (const { column, to } of facts.#links) {
+    for (const links of this.#all()) {
+      for (const { column, to } of links) {
         columns.add(column);
         if (to.kind === 'set') restrictions.push({ column, keys: to.keys });
         else {
