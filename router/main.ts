@@ -1,9 +1,12 @@
 /**
  * The router's program: reads the environment, starts the worker, serves probes, and drains on SIGTERM. Wiring only.
  */
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
+import { KubeApi } from '#kube/client.ts';
+import { loadConfiguration } from '#kube/load-configuration.ts';
 import { serveHttp } from './http.ts';
 import { FileMapSource } from './map/file-source.ts';
+import { KubeMapSource } from './map/kube-source.ts';
 import type { MapSource } from './map/source.ts';
 import { renderMetrics } from './metrics.ts';
 import { createPlanner } from './plan/planner.ts';
@@ -11,9 +14,10 @@ import { type RouterSettings, readSettings } from './settings.ts';
 import { TlsFiles } from './tls.ts';
 import { RouterWorker } from './worker.ts';
 
-function mapSource(settings: RouterSettings): MapSource {
+async function mapSource(settings: RouterSettings, log: Logger): Promise<MapSource> {
   if (settings.mapFile !== undefined) return new FileMapSource(settings.mapFile);
-  throw new Error('MERIDIAN_MAP_FILE is not set');
+  const { namespace, keyspace } = settings;
+  return new KubeMapSource({ api: new KubeApi(await loadConfiguration()), namespace, keyspace, log });
 }
 
 const settings = readSettings(process.env);
@@ -24,7 +28,7 @@ await tls.start((error) => {
   if (error === undefined) log.info('certificates reloaded');
   else log.warn({ err: error }, 'certificates not reloaded');
 }, stopped.signal);
-const worker = new RouterWorker({ settings, source: mapSource(settings), tls, planner: await createPlanner(), log });
+const worker = new RouterWorker({ settings, source: await mapSource(settings, log), tls, planner: await createPlanner(), log });
 const http = await serveHttp(settings.address, settings.httpPort, {
   isReady: () => worker.isReady,
   metrics: () => renderMetrics([worker.metrics], worker.gauges),

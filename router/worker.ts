@@ -93,6 +93,7 @@ export class RouterWorker {
   async start(): Promise<number> {
     const { settings, source, log } = this.#options;
     await source.start((map) => this.#takeMap(map), this.#aborter.signal);
+    if (this.#isDraining) return 0;
     this.#directory.start();
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);

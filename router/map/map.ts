@@ -40,6 +40,8 @@ export interface MemberView {
 
 export interface ShardView {
   readonly name: string;
+  /** Of the object: a shard made anew under an old name has nothing to do with the former. */
+  readonly uid?: string | undefined;
   /** 0 where no authority is known yet. */
   readonly epoch: number;
   /** The member with the authority; absent while there is none, or it isn't open. */
@@ -48,6 +50,7 @@ export interface ShardView {
 
 export interface TenantView {
   readonly key: string;
+  readonly uid?: string | undefined;
   readonly shard: string;
   readonly epoch: number;
   readonly state: string;

@@ -4,8 +4,8 @@
  */
 import type { ClusterMap, ShardView, TenantView } from './map.ts';
 
-function newer<T extends { readonly epoch: number }>(before: T | undefined, after: T): T {
-  return before !== undefined && before.epoch > after.epoch ? before : after;
+function newer<T extends { readonly epoch: number; readonly uid?: string | undefined }>(before: T | undefined, after: T): T {
+  return before !== undefined && before.uid === after.uid && before.epoch > after.epoch ? before : after;
 }
 
 /** What is gone from `after` is gone: a name that comes back later starts without a memory of its old epoch. */

@@ -245,6 +245,7 @@ export class Backend {
         position = end;
         this.#finishReady();
         if (this.#closed) return;
+        this.#sayLocals();
         continue;
       }
       const isForClient = this.#handle(type, buffer, position, end);

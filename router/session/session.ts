@@ -200,7 +200,7 @@ export class Session implements BackendReceiver {
       try {
         this.#take(frame);
       } catch (error) {
-        if (error instanceof RouterError) this.#refuse(error, frame[0] !== frontend.query && frame[0] !== frontend.functionCall);
+        if (error instanceof RouterError) this.#refuseFrame(error, frame[0]);
         else this.#endWith(error);
       }
     }
@@ -1040,6 +1040,12 @@ export class Session implements BackendReceiver {
 
   // ---- refusing and ending
 
+  #refuseFrame(error: RouterError, type: number | undefined): void {
+    this.#refuse(error, type !== frontend.query && type !== frontend.functionCall);
+    // The Sync that the batch ended with is taken already, and everything up to it has been ignored.
+    if (type === frontend.sync) this.#sync();
+  }
+
   /** The client's statement is refused: nothing of it was sent. In a transaction, that has failed with it. */
   #refuse(error: RouterError, isExtended: boolean): void {
     this.#context.metrics.add('refusals_total');
@@ -1069,11 +1075,7 @@ export class Session implements BackendReceiver {
     const synced = isExtended && this.#request?.ends === true;
     this.#stage = 'ready';
     this.#refuse(error, isExtended);
-    if (synced) {
-      this.#isSkipping = false;
-      this.#settleImplicit();
-      this.#say(readyForQuery(this.#status));
-    }
+    if (synced) this.#sync();
     this.#pump();
     this.#flush();
   }

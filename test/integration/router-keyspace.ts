@@ -1,0 +1,309 @@
+/**
+ * A keyspace for the router's tests: two shards, one of them with a follower, on plain Postgres in containers, with certificates
+ * made by the operator's own code and schema, roles and tenants put in by it; and a router in this process in front.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { pino } from 'pino';
+import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
+import { buildImage } from '#cluster/docker/image.ts';
+import type { PeerIdentity } from '#core/identity.ts';
+import { bootstrapRolesSql } from '#core/roles.ts';
+import { makeVerifier } from '#operator/passwords/verifier.ts';
+import { type KeyspaceCa, makeCa } from '#operator/pki/authority.ts';
+import type { KeyPairPem } from '#operator/pki/key-pair.ts';
+import { issueCertificate } from '#operator/pki/leaf.ts';
+import { withMember } from '#operator/postgres/connect.ts';
+import { ensureDatabase } from '#operator/postgres/database.ts';
+import { runMigrations } from '#operator/postgres/migrations.ts';
+import { installOwnership } from '#operator/postgres/ownership/install.ts';
+import { setTenant } from '#operator/postgres/ownership/tenants.ts';
+import { applyRole, type RoleTenants } from '#operator/postgres/roles.ts';
+import { FileMapSource, type MapFile } from '#router/map/file-source.ts';
+import { createPlanner } from '#router/plan/planner.ts';
+import { defaultTimes, type RouterSettings } from '#router/settings.ts';
+import { TlsFiles } from '#router/tls.ts';
+import { RouterWorker } from '#router/worker.ts';
+
+process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
+
+const owner = { namespace: 'test', keyspace: 'shop' };
+export const database = 'shop';
+export const password = 'correct horse';
+
+const bootstrapLines = bootstrapRolesSql.trim();
+
+/** Application roles and what they may act for. */
+export const roles: Readonly<Record<string, RoleTenants>> = {
+  acme_app: { tenants: ['acme'] },
+  bolt_app: { tenants: ['bolt'] },
+  pair_app: { tenants: ['acme', 'bolt'] },
+  any_app: { anyTenant: true },
+};
+
+/** acme and cord live on one shard, bolt on the other. */
+export const tenants: Readonly<Record<string, string>> = { acme: 'one', bolt: 'two', cord: 'one' };
+
+const schema = `
+create table accounts (
+  tenant_id text not null, id bigint not null, owner text not null default '', balance bigint not null default 0,
+  primary key (tenant_id, id)
+);
+create table notes (
+  tenant_id text not null, id bigint generated always as identity, body text not null, primary key (tenant_id, id)
+);
+create table currencies (code text primary key, name text not null);
+insert into currencies values ('EUR', 'Euro'), ('USD', 'Dollar');
+grant select, insert, update, delete on accounts, notes to meridian_application;
+grant select on currencies to meridian_application;
+grant usage on all sequences in schema public to meridian_application;
+create function fail(message text) returns void language plpgsql as $$
+begin raise exception using message = message, errcode = 'P0042', detail = 'the detail', hint = 'the hint', table = 'accounts'; end $$;
+create function leave_setting() returns void language plpgsql as $$
+begin perform set_config('app.left', 'behind', false); end $$;
+`;
+
+interface TestMember {
+  readonly name: string;
+  readonly shard: string;
+  readonly region: string;
+  readonly container: StartedTestContainer;
+  readonly address: string;
+}
+
+export class RouterKeyspace {
+  readonly ca: KeyspaceCa;
+  readonly folder: string;
+  readonly operator: KeyPairPem;
+  readonly members: readonly TestMember[];
+  readonly #routers: RouterWorker[] = [];
+  readonly #aborter = new AbortController();
+
+  private constructor(ca: KeyspaceCa, folder: string, operator: KeyPairPem, members: readonly TestMember[]) {
+    this.ca = ca;
+    this.folder = folder;
+    this.operator = operator;
+    this.members = members;
+  }
+
+  static async start(): Promise<RouterKeyspace> {
+    const context = join(import.meta.dirname, 'router-postgres');
+    const image = await buildImage({
+      repository: 'meridian/router-test-postgres',
+      dockerfile: join(context, 'Dockerfile'),
+      context,
+    });
+    const ca = await makeCa(owner, new Date());
+    const folder = await mkdtemp(join(tmpdir(), 'meridian-router-'));
+    const operator = await certificate(ca, { kind: 'operator', ...owner });
+    const router = await certificate(ca, { kind: 'router', ...owner }, ['localhost'], ['127.0.0.1']);
+    await writeFile(join(folder, 'tls.crt'), router.certificate);
+    await writeFile(join(folder, 'tls.key'), router.privateKey);
+    await writeFile(join(folder, 'ca.crt'), ca.bundle);
+    const [one, two] = await Promise.all([
+      startMember(image, ca, { name: 'one-eu-0', shard: 'one', region: 'eu' }),
+      startMember(image, ca, { name: 'two-us-0', shard: 'two', region: 'us' }),
+    ]);
+    const follower = await startMember(image, ca, { name: 'one-ap-0', shard: 'one', region: 'ap' }, one.address);
+    const keyspace = new RouterKeyspace(ca, folder, operator, [one, two, follower]);
+    await Promise.all([keyspace.#setUp('one', 0), keyspace.#setUp('two', 1)]);
+    await keyspace.writeMap();
+    await keyspace.caughtUp();
+    return keyspace;
+  }
+
+  /** As the operator, at a shard's primary or another member. */
+  async asOperator<T>(member: string, use: (client: pg.Client) => Promise<T>, at: string = database): Promise<T> {
+    const found = this.member(member);
+    return withMember(
+      { ...owner, member: found.name, address: found.address },
+      at,
+      { ca: this.ca.bundle, ...this.operator },
+      use,
+    );
+  }
+
+  member(name: string): TestMember {
+    const found = this.members.find((member) => member.name === name);
+    if (found === undefined) throw new Error(`no member ${name}`);
+    return found;
+  }
+
+  get mapPath(): string {
+    return join(this.folder, 'map.json');
+  }
+
+  map(change: Partial<MapFile['keyspace']> = {}): MapFile {
+    return {
+      keyspace: { name: owner.keyspace, database, poolSize: 5, maxClients: 200, ...change },
+      shards: [
+        { name: 'one', epoch: 1, primary: 'one-eu-0' },
+        { name: 'two', epoch: 1, primary: 'two-us-0' },
+      ],
+      members: this.members.map(({ name, shard, region, address }) => ({ name, shard, region, address })),
+      tenants: Object.entries(tenants).map(([key, shard]) => ({ key, shard })),
+      proximity: { eu: ['us', 'ap'], us: ['eu', 'ap'], ap: ['us', 'eu'] },
+    };
+  }
+
+  async writeMap(map: MapFile = this.map()): Promise<void> {
+    await writeFile(this.mapPath, JSON.stringify(map));
+  }
+
+  /** A router in this process; stopped with the keyspace. */
+  async router(region = 'eu', change: Partial<RouterSettings> = {}): Promise<TestRouter> {
+    const tls = new TlsFiles(this.folder, 200);
+    await tls.start(() => undefined, this.#aborter.signal);
+    const settings: RouterSettings = {
+      namespace: owner.namespace,
+      podName: `router-${region}`,
+      keyspace: owner.keyspace,
+      region,
+      tlsFolder: this.folder,
+      mapFile: this.mapPath,
+      allowPlaintext: false,
+      address: '127.0.0.1',
+      port: 0,
+      httpPort: 0,
+      drainMs: 0,
+      logLevel: process.env['ROUTER_LOG'] ?? 'silent',
+      times: { ...defaultTimes, connectMs: 1_500 },
+      ...change,
+    };
+    const worker = new RouterWorker({
+      settings,
+      source: new FileMapSource(this.mapPath, 100),
+      tls,
+      planner: await createPlanner(),
+      log: pino({ level: settings.logLevel }),
+    });
+    this.#routers.push(worker);
+    const port = await worker.start();
+    while (!worker.isReady) await sleep(20);
+    return new TestRouter(worker, port, this.ca.bundle);
+  }
+
+  /** Waits until the follower has replayed what its primary has written. */
+  async caughtUp(): Promise<void> {
+    const lsn = await this.asOperator('one-eu-0', async (client) => {
+      const { rows } = await client.query<{ lsn: string }>('select pg_current_wal_lsn() as lsn');
+      return rows[0]?.lsn;
+    });
+    await this.asOperator(
+      'one-ap-0',
+      async (client) => {
+        for (;;) {
+          const { rows } = await client.query<{ done: boolean }>(
+            'select pg_last_wal_replay_lsn() >= $1::pg_lsn as done',
+            [lsn],
+          );
+          if (rows[0]?.done === true) return;
+          await sleep(20);
+        }
+      },
+      'postgres',
+    );
+  }
+
+  /** Connections of application roles at a member, as Postgres counts them. */
+  async backends(member: string, where = 'true'): Promise<number> {
+    return this.asOperator(member, async (client) => {
+      const { rows } = await client.query<{ count: string }>(
+        `select count(*) from pg_stat_activity where datname = $1 and usename like '%\\_app' and ${where}`,
+        [database],
+      );
+      return Number(rows[0]?.count);
+    });
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#routers.map((router) => router.stop(0)));
+    this.#aborter.abort();
+    await Promise.all(this.members.map((member) => member.container.stop({ timeout: 0 })));
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  async #setUp(shard: string, shardOrdinal: number): Promise<void> {
+    const primary = this.members.find((member) => member.shard === shard)?.name ?? '';
+    await this.asOperator(primary, (client) => ensureDatabase(client, database), 'postgres');
+    await this.asOperator(primary, async (client) => {
+      await installOwnership(client, { tenantKey: { column: 'tenant_id', type: 'text' }, shardOrdinal });
+      const run = await runMigrations(client, [{ name: '0001-schema', sql: schema }], {
+        referenceTables: ['currencies'],
+      });
+      if (run.failure !== undefined) throw new Error(JSON.stringify(run.failure));
+      const verifier = await makeVerifier(password, { salt: Buffer.alloc(16, 7), iterations: 4096 });
+      for (const [name, allowed] of Object.entries(roles)) await applyRole(client, { name, verifier, ...allowed });
+      for (const [key, home] of Object.entries(tenants))
+        if (home === shard) await setTenant(client, { key, epoch: 1, state: 'active', attempt: 0 });
+    });
+  }
+}
+
+export class TestRouter {
+  readonly worker: RouterWorker;
+  readonly port: number;
+  readonly #ca: string;
+
+  constructor(worker: RouterWorker, port: number, ca: string) {
+    this.worker = worker;
+    this.port = port;
+    this.#ca = ca;
+  }
+
+  config(user: string, more: pg.ClientConfig = {}): pg.ClientConfig {
+    return { host: 'localhost', port: this.port, user, password, database, ssl: { ca: this.#ca }, ...more };
+  }
+
+  async connect(user: string, more: pg.ClientConfig = {}): Promise<pg.Client> {
+    const client = new pg.Client(this.config(user, more));
+    client.on('error', () => undefined);
+    await client.connect();
+    return client;
+  }
+
+  /** Runs `use` on a connection of its own. */
+  async with<T>(user: string, use: (client: pg.Client) => Promise<T>, more: pg.ClientConfig = {}): Promise<T> {
+    const client = await this.connect(user, more);
+    try {
+      return await use(client);
+    } finally {
+      await client.end();
+    }
+  }
+}
+
+function certificate(
+  ca: KeyspaceCa,
+  identity: PeerIdentity,
+  dnsNames: readonly string[] = [],
+  ipAddresses: readonly string[] = [],
+): Promise<KeyPairPem> {
+  return issueCertificate(ca, { identity, dnsNames, ipAddresses }, new Date());
+}
+
+async function startMember(
+  image: string,
+  ca: KeyspaceCa,
+  member: { readonly name: string; readonly shard: string; readonly region: string },
+  primary?: string,
+): Promise<TestMember> {
+  const own = await certificate(ca, { kind: 'member', ...owner, member: member.name });
+  const file = (name: string, content: string) => ({ target: `/etc/meridian/tls/${name}`, content, mode: 0o644 });
+  const container = await new GenericContainer(image)
+    .withCopyContentToContainer([
+      file('tls.crt', own.certificate),
+      file('tls.key', own.privateKey),
+      file('ca.crt', ca.bundle),
+      file('bootstrap.sql', `${bootstrapLines}\n`),
+    ])
+    .withEnvironment(primary === undefined ? {} : { PRIMARY: primary })
+    .withExposedPorts(5432)
+    .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept (read-only )?connections/))
+    .withStartupTimeout(60_000)
+    .start();
+  return { ...member, container, address: container.getIpAddress('bridge') };
+}

@@ -1,0 +1,501 @@
+/** The router in front of two shards: routing by tenant and level, what clients may and may not do, and that nothing leaks. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+
+let keyspace: RouterKeyspace;
+let router: TestRouter;
+let ap: TestRouter;
+
+before(async () => {
+  keyspace = await RouterKeyspace.start();
+  router = await keyspace.router('eu');
+  ap = await keyspace.router('ap');
+  await router.with('any_app', async (client) => {
+    for (const tenant of ['acme', 'bolt', 'cord'])
+      await client.query(
+        `insert into accounts (tenant_id, id, owner, balance) values ($1, 1, 'Ann', 10), ($1, 2, 'Bob', 20)`,
+        [tenant],
+      );
+  });
+  await keyspace.caughtUp();
+});
+after(() => keyspace?.stop());
+
+/** The value of the only column of the only row. */
+async function one(client: pg.Client, sql: string, values: unknown[] = []): Promise<unknown> {
+  const { rows } = await client.query({ text: sql, values, rowMode: 'array' });
+  return (rows[0] as unknown[] | undefined)?.[0];
+}
+
+const refused = (sqlstate: string) => (error: unknown) => {
+  assert.equal((error as { code?: string }).code, sqlstate, String(error));
+  return true;
+};
+
+/** What a fresh connection is refused with. */
+async function refusal(user: string, more: pg.ClientConfig = {}): Promise<string> {
+  try {
+    await router.with(user, (client) => client.query('select 1'), more);
+  } catch (error) {
+    return (error as { code?: string }).code ?? String(error);
+  }
+  return 'admitted';
+}
+
+describe('the tenant of a statement', () => {
+  test('a role fixed to a tenant sees that tenant only, wherever it lives', async () => {
+    for (const [role, tenant, shard] of [
+      ['acme_app', 'acme', 'one'],
+      ['bolt_app', 'bolt', 'two'],
+    ] as const)
+      await router.with(role, async (client) => {
+        assert.equal(await one(client, 'select string_agg(distinct tenant_id, $$,$$) from accounts'), tenant);
+        assert.match(String(await one(client, 'show meridian.served_by')), new RegExp(`shard=${shard} .*role=primary`));
+        assert.equal(await one(client, 'show meridian.tenant'), tenant);
+      });
+  });
+
+  test('comes from the statement, a bound parameter, a comment, SET, or the start-up option', async () => {
+    await router.with('any_app', async (client) => {
+      const found = [
+        await one(client, "select min(tenant_id) from accounts where tenant_id = 'acme'"),
+        await one(client, 'select min(tenant_id) from accounts where tenant_id = $1', ['bolt']),
+        await one(client, "/* tenant='cord' */ select min(tenant_id) from accounts"),
+      ];
+      await client.query("set meridian.tenant = 'bolt'");
+      found.push(await one(client, 'select min(tenant_id) from accounts'));
+      assert.deepEqual(found, ['acme', 'bolt', 'cord', 'bolt']);
+    });
+    await router.with(
+      'any_app',
+      async (client) => assert.equal(await one(client, 'select min(tenant_id) from accounts'), 'cord'),
+      { options: '-c meridian.tenant=cord' },
+    );
+  });
+
+  test('without one a statement over tenant tables is refused, and one over none just works', async () => {
+    await router.with('any_app', async (client) => {
+      await assert.rejects(client.query('select * from accounts'), refused('MD003'));
+      assert.equal(await one(client, 'select 1'), 1);
+      assert.equal(await one(client, 'select count(*)::int from currencies'), 2);
+      assert.ok(Number(await one(client, 'select count(*) from pg_class')) > 0);
+    });
+  });
+
+  test('that does not exist, is not the role’s, or is not the session’s is refused', async () => {
+    await router.with('any_app', async (client) => {
+      await assert.rejects(client.query("select * from accounts where tenant_id = 'nobody'"), refused('MD002'));
+      await assert.rejects(client.query("set meridian.tenant = 'nobody'"), refused('MD002'));
+      await client.query("set meridian.tenant = 'acme'");
+      await assert.rejects(client.query("select * from accounts where tenant_id = 'bolt'"), refused('MD004'));
+    });
+    await router.with('pair_app', async (client) => {
+      await assert.rejects(client.query("select * from accounts where tenant_id = 'cord'"), refused('42501'));
+      await assert.rejects(client.query("/* tenant='cord' */ select * from accounts"), refused('42501'));
+      await assert.rejects(client.query("set meridian.tenant = 'cord'"), refused('42501'));
+    });
+    await router.with('acme_app', async (client) => {
+      await assert.rejects(client.query("set meridian.tenant = 'bolt'"), refused('42501'));
+      await assert.rejects(client.query("select * from accounts where tenant_id = 'bolt'"), refused('MD004'));
+    });
+  });
+
+  test('another in the same transaction aborts it, and nothing of it is kept', async () => {
+    await router.with('any_app', async (client) => {
+      await client.query('begin');
+      await client.query("insert into accounts (tenant_id, id) values ('acme', 900)");
+      await assert.rejects(client.query("select * from accounts where tenant_id = 'bolt'"), refused('MD004'));
+      await assert.rejects(client.query('select 1'), refused('25P02'));
+      assert.equal((await client.query('commit')).command, 'ROLLBACK');
+      assert.equal(await one(client, "select count(*)::int from accounts where tenant_id = 'acme' and id = 900"), 0);
+    });
+  });
+
+  test('is left alone by a refused statement that goes back to a savepoint', async () => {
+    await router.with('any_app', async (client) => {
+      await client.query('begin');
+      await client.query("insert into accounts (tenant_id, id) values ('acme', 901)");
+      await client.query('savepoint here');
+      await assert.rejects(client.query("select * from accounts where tenant_id = 'bolt'"), refused('MD004'));
+      await client.query('rollback to savepoint here');
+      await client.query("update accounts set balance = 5 where tenant_id = 'acme' and id = 901");
+      await client.query('commit');
+      assert.equal(await one(client, "select balance::int from accounts where tenant_id = 'acme' and id = 901"), 5);
+      await client.query("delete from accounts where tenant_id = 'acme' and id = 901");
+    });
+  });
+});
+
+describe('consistency', () => {
+  test('eventual reads go to the nearest follower, strong ones and writes to the primary', async () => {
+    await ap.with('acme_app', async (client) => {
+      const servedBy = async (): Promise<string> => String(await one(client, 'show meridian.served_by'));
+      await client.query('select * from accounts');
+      assert.match(await servedBy(), /member=one-eu-0 .*role=primary/);
+      await client.query("set meridian.consistency = 'eventual'");
+      await client.query('select * from accounts');
+      assert.match(await servedBy(), /member=one-ap-0 shard=one region=ap role=follower/);
+      await client.query('update accounts set balance = balance where id = 1');
+      assert.match(await servedBy(), /role=primary/);
+      await client.query("/* consistency='strong' */ select * from accounts");
+      assert.match(await servedBy(), /role=primary/);
+      await client.query('select * from accounts for update');
+      assert.match(await servedBy(), /role=primary/);
+    });
+  });
+
+  test('a shard without followers answers eventual reads from its primary', async () => {
+    await ap.with('bolt_app', async (client) => {
+      await client.query("set meridian.consistency = 'eventual'");
+      assert.equal(await one(client, 'select count(*)::int from accounts'), 2);
+      assert.match(String(await one(client, 'show meridian.served_by')), /member=two-us-0 .*role=primary/);
+    });
+  });
+
+  test('a read-only transaction goes where its level says, another to the primary, and writes there are refused', async () => {
+    await ap.with('acme_app', async (client) => {
+      await client.query("set meridian.consistency = 'eventual'");
+      await client.query('begin');
+      await client.query('select * from accounts');
+      assert.match(String(await one(client, 'show meridian.served_by')), /role=primary/);
+      await client.query('commit');
+      await client.query('begin read only');
+      await client.query('select * from accounts');
+      assert.match(String(await one(client, 'show meridian.served_by')), /role=follower/);
+      await assert.rejects(client.query('delete from accounts'), refused('25006'));
+      await client.query('rollback');
+    });
+  });
+
+  test('SET LOCAL and a rolled-back SET last no longer than their transaction', async () => {
+    await router.with('acme_app', async (client) => {
+      await client.query('begin');
+      await client.query("set local meridian.consistency = 'eventual'");
+      assert.equal(await one(client, 'show meridian.consistency'), 'eventual');
+      await client.query('commit');
+      assert.equal(await one(client, 'show meridian.consistency'), 'strong');
+      await client.query('begin');
+      await client.query("set meridian.consistency = 'eventual'");
+      await client.query('rollback');
+      assert.equal(await one(client, 'show meridian.consistency'), 'strong');
+    });
+  });
+
+  test('levels that are still to come say so', async () => {
+    await router.with('acme_app', async (client) => {
+      for (const level of ['causal', 'bounded'])
+        await assert.rejects(client.query(`set meridian.consistency = '${level}'`), refused('0A000'));
+      await assert.rejects(client.query("/* consistency='causal' */ select * from accounts"), refused('0A000'));
+      await assert.rejects(client.query("set meridian.consistency = 'sometimes'"), refused('22023'));
+    });
+  });
+});
+
+describe('logging in', () => {
+  test('a wrong password, an unknown role and an unknown database are refused alike or by name', async () => {
+    assert.equal(await refusal('acme_app', { password: 'wrong' }), '28P01');
+    assert.equal(await refusal('nobody'), '28P01');
+    assert.equal(await refusal('meridian_operator'), '28P01');
+    assert.equal(await refusal('acme_app', { database: 'postgres' }), '3D000');
+    assert.equal(await refusal('acme_app', { ssl: false }), '28000');
+  });
+
+  test('start-up options can not widen what the login allows', async () => {
+    assert.equal(await refusal('acme_app', { options: '-c meridian.tenant=bolt' }), '42501');
+    assert.equal(await refusal('pair_app', { options: '-c meridian.tenant=cord' }), '42501');
+    assert.equal(await refusal('acme_app', { options: '-c role=meridian_owner' }), '42501');
+    assert.equal(await refusal('acme_app', { options: '-c synchronous_commit=off' }), '42501');
+    assert.equal(await refusal('acme_app', { options: '-c meridian.nonsense=1' }), '42704');
+  });
+
+  test('a client beyond the bound is refused', async () => {
+    const { writeMap, map } = { writeMap: keyspace.writeMap.bind(keyspace), map: keyspace.map.bind(keyspace) };
+    const own = await keyspace.router('eu');
+    const kept = await own.connect('acme_app');
+    await writeMap(map({ maxClients: 1 }));
+    await sleep(400);
+    await assert.rejects(own.connect('acme_app'), refused('53300'));
+    await kept.end();
+    await writeMap();
+    await sleep(400);
+  });
+});
+
+describe('sharing backends', () => {
+  test('two clients of different tenants never see each other’s rows, however their statements interleave', async () => {
+    const work = async (role: string, tenant: string): Promise<void> => {
+      await router.with(role, async (client) => {
+        if (!role.startsWith(tenant)) await client.query(`set meridian.tenant = '${tenant}'`);
+        for (let round = 0; round < 60; round++) {
+          const { rows } = await client.query<{ tenant_id: string }>('select tenant_id from accounts');
+          assert.deepEqual([...new Set(rows.map((row) => row.tenant_id))], [tenant]);
+          if (round % 7 === 0) await client.query('select 1/0').catch(() => undefined);
+          if (round % 5 === 0) {
+            await client.query('begin');
+            assert.equal(await one(client, 'select min(tenant_id) from accounts'), tenant);
+            await client.query(round % 2 === 0 ? 'rollback' : 'commit');
+          }
+        }
+      });
+    };
+    await Promise.all([
+      ...['acme', 'bolt', 'cord', 'acme', 'cord', 'bolt', 'acme', 'cord'].map((tenant) => work('any_app', tenant)),
+      ...['acme', 'bolt'].map((tenant) => work('pair_app', tenant)),
+      work('acme_app', 'acme'),
+      work('bolt_app', 'bolt'),
+    ]);
+  });
+
+  test('a failing statement does not undo the pin for the client after it', async () => {
+    const clients = await Promise.all(
+      ['acme', 'cord'].map(async (tenant) => {
+        const client = await router.connect('any_app');
+        await client.query(`set meridian.tenant = '${tenant}'`);
+        return { client, tenant };
+      }),
+    );
+    for (let round = 0; round < 30; round++)
+      for (const { client, tenant } of clients) {
+        await client.query('select 1/0 from accounts').catch(() => undefined);
+        assert.equal(await one(client, 'select min(tenant_id) from accounts'), tenant);
+      }
+    for (const { client } of clients) await client.end();
+  });
+
+  test('settings stay with their session and are there on every backend it gets', async () => {
+    const first = await router.connect('acme_app');
+    const second = await router.connect('acme_app');
+    await first.query("set statement_timeout = '12s'");
+    await first.query("set app.theme = 'dark'");
+    for (let round = 0; round < 10; round++) {
+      assert.equal(await one(second, 'show statement_timeout'), '0');
+      assert.equal(await one(first, 'show statement_timeout'), '12s');
+      assert.ok(['', null].includes((await one(second, "select current_setting('app.theme', true)")) as string | null));
+      assert.equal(await one(first, "select current_setting('app.theme', true)"), 'dark');
+    }
+    await first.query('begin');
+    await first.query("set statement_timeout = '99s'");
+    assert.equal(await one(first, 'show statement_timeout'), '99s');
+    await first.query('rollback');
+    assert.equal(await one(first, 'show statement_timeout'), '12s');
+    await first.query('reset statement_timeout');
+    assert.equal(await one(first, 'show statement_timeout'), '0');
+    await first.query('discard all');
+    assert.ok(['', null].includes((await one(first, "select current_setting('app.theme', true)")) as string | null));
+    await first.end();
+    await second.end();
+  });
+
+  test('what a function leaves in its session is gone before the next client', async () => {
+    const first = await router.connect('acme_app');
+    const second = await router.connect('acme_app');
+    for (let round = 0; round < 5; round++) {
+      await first.query('select leave_setting()');
+      for (let look = 0; look < 5; look++)
+        assert.ok(
+          ['', null].includes((await one(second, "select current_setting('app.left', true)")) as string | null),
+        );
+    }
+    await first.end();
+    await second.end();
+  });
+
+  test('what can not be shared is refused with a hint', async () => {
+    await router.with('acme_app', async (client) => {
+      for (const sql of [
+        'listen channel',
+        'create temp table t (a int)',
+        'select pg_advisory_lock(1)',
+        'prepare p as select 1',
+        'copy accounts from stdin',
+        'declare c cursor with hold for select 1',
+      ])
+        await assert.rejects(client.query(sql), refused('0A000'), sql);
+      assert.equal(await one(client, 'select 1'), 1);
+    });
+  });
+
+  test('more clients than backends wait for their turn, and one that waits too long is told', async () => {
+    await Promise.all(
+      Array.from({ length: 25 }, () =>
+        router.with('acme_app', async (client) => {
+          for (let round = 0; round < 4; round++) await client.query('select pg_sleep(0.01)');
+        }),
+      ),
+    );
+    assert.ok((await keyspace.backends('one-eu-0', "usename = 'acme_app'")) <= 10);
+  });
+});
+
+describe('prepared statements', () => {
+  test('work on whatever backend the session gets, in transactions and out of them', async () => {
+    const clients = await Promise.all(Array.from({ length: 12 }, () => router.connect('acme_app')));
+    await Promise.all(
+      clients.map(async (client, index) => {
+        for (let round = 0; round < 20; round++) {
+          const { rows } = await client.query<{ sum: string }>({
+            name: `by-owner-${index % 3}`,
+            text: `select ${index % 3} + sum(balance) as sum from accounts where id < $1`,
+            values: [3],
+          });
+          assert.equal(Number(rows[0]?.sum), 30 + (index % 3));
+        }
+      }),
+    );
+    await Promise.all(clients.map((client) => client.end()));
+  });
+
+  test('a tenant in a parameter decides for each execution anew', async () => {
+    await router.with('any_app', async (client) => {
+      for (const tenant of ['acme', 'bolt', 'acme', 'cord', 'bolt']) {
+        const { rows } = await client.query<{ tenant_id: string }>({
+          name: 'by-tenant',
+          text: 'select tenant_id from accounts where tenant_id = $1',
+          values: [tenant],
+        });
+        assert.deepEqual([...new Set(rows.map((row) => row.tenant_id))], [tenant]);
+      }
+    });
+  });
+
+  test('one that failed to be made is not there, and can be made rightly afterwards', async () => {
+    await router.with('acme_app', async (client) => {
+      await assert.rejects(
+        client.query({ name: 'late', text: 'select no_such_column from accounts' }),
+        refused('42703'),
+      );
+      const { rows } = await client.query({ name: 'late', text: 'select 7 as seven' });
+      assert.deepEqual(rows, [{ seven: 7 }]);
+    });
+  });
+
+  test('a changed table does not leave a session with a plan that can never work again', async () => {
+    await router.with('acme_app', async (client) => {
+      const query = { name: 'all-notes', text: 'select * from notes where id < 0' };
+      await client.query(query);
+      await keyspace.asOperator('one-eu-0', (operator) =>
+        operator.query('alter table notes add column if not exists extra text'),
+      );
+      await client.query(query).catch(() => undefined);
+      await client.query('deallocate "all-notes"').catch(() => undefined);
+    });
+    await router.with('acme_app', async (client) => {
+      for (let round = 0; round < 8; round++) {
+        const { fields } = await client.query({ name: 'all-notes', text: 'select * from notes where id < 0' });
+        assert.equal(fields.length, 4);
+      }
+    });
+  });
+});
+
+describe('errors and big answers', () => {
+  test('an error of Postgres arrives with all its fields', async () => {
+    await router.with('acme_app', async (client) => {
+      await assert.rejects(client.query("select fail('it broke')"), (error: unknown) => {
+        const { code, message, detail, hint, table, severity, where } = error as Record<string, string>;
+        assert.deepEqual(
+          { code, message, detail, hint, table, severity },
+          {
+            code: 'P0042',
+            message: 'it broke',
+            detail: 'the detail',
+            hint: 'the hint',
+            table: 'accounts',
+            severity: 'ERROR',
+          },
+        );
+        assert.match(String(where), /fail\(text\)/);
+        return true;
+      });
+      await assert.rejects(client.query('select 1 frm x y'), (error: unknown) => {
+        assert.equal((error as { code: string }).code, '42601');
+        assert.ok(Number((error as { position: string }).position) > 1);
+        return true;
+      });
+    });
+  });
+
+  test('a 40 MB row comes through whole', async () => {
+    await router.with('acme_app', async (client) => {
+      const value = await one(client, "select repeat('x', 40000000)");
+      assert.equal(String(value).length, 40_000_000);
+    });
+  });
+
+  test('a query of several statements is one transaction, and its settings follow it', async () => {
+    await router.with('acme_app', async (client) => {
+      await assert.rejects(
+        client.query("insert into accounts (tenant_id, id) values ('acme', 700); select 1/0"),
+        refused('22012'),
+      );
+      assert.equal(await one(client, 'select count(*)::int from accounts where id = 700'), 0);
+      const results = (await client.query(
+        "set meridian.consistency = 'eventual'; select 1 as a; select 2 as b; show meridian.served_by",
+      )) as unknown as pg.QueryResult[];
+      assert.deepEqual(
+        results.map((result) => result.command),
+        ['SET', 'SELECT', 'SELECT', 'SHOW'],
+      );
+      await client.query("begin; insert into accounts (tenant_id, id) values ('acme', 701); rollback");
+      assert.equal(await one(client, 'select count(*)::int from accounts where id = 701'), 0);
+    });
+  });
+});
+
+describe('leaving', () => {
+  test('a client that goes in the middle of a query leaves no connection that still works for it', async () => {
+    const own = await keyspace.router('eu');
+    const clients = await Promise.all(Array.from({ length: 3 }, () => own.connect('acme_app')));
+    // Nothing but reads, so that it may be cancelled; it would run for minutes.
+    const sql = 'select count(*) from generate_series(1, 1e10) /* hang up */';
+    for (const client of clients) client.query(sql).catch(() => undefined);
+    await waitFor(
+      async () => (await keyspace.backends('one-eu-0', "state = 'active' and query like '%hang up%'")) === 3,
+    );
+    for (const client of clients)
+      (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+    await waitFor(async () => (await keyspace.backends('one-eu-0', "query like '%hang up%'")) === 0);
+    assert.equal(own.worker.metrics.get('clients'), 0);
+  });
+
+  test('a client that goes within a transaction leaves nothing of it', async () => {
+    const client = await router.connect('acme_app');
+    await client.query('begin');
+    await client.query("insert into accounts (tenant_id, id) values ('acme', 800)");
+    (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+    await waitFor(async () => (await keyspace.backends('one-eu-0', "state like 'idle in transaction%'")) === 0);
+    await router.with('acme_app', async (other) =>
+      assert.equal(await one(other, 'select count(*)::int from accounts where id = 800'), 0),
+    );
+  });
+
+  test('SIGTERM lets a transaction end and refuses what comes after', async () => {
+    const own = await keyspace.router('eu');
+    const busy = await own.connect('acme_app');
+    const idle = await own.connect('acme_app');
+    const idleErrors: unknown[] = [];
+    idle.on('error', (error) => idleErrors.push((error as { code?: string }).code));
+    await busy.query('begin');
+    await busy.query("insert into accounts (tenant_id, id) values ('acme', 810)");
+    const stopped = own.worker.stop(5_000);
+    await waitFor(async () => idleErrors.includes('57P01'));
+    await assert.rejects(own.connect('acme_app'));
+    await busy.query('commit');
+    await stopped;
+    await router.with('acme_app', async (client) => {
+      assert.equal(await one(client, 'select count(*)::int from accounts where id = 810'), 1);
+      await client.query('delete from accounts where id = 810');
+    });
+  });
+});
+
+async function waitFor(condition: () => Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    assert.ok(performance.now() < deadline, `not so within ${timeoutMs} ms: ${condition}`);
+    await sleep(50);
+  }
+}
