@@ -85,7 +85,7 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
   const probes = new ProbesServer({
     isReady: () => theMember.isReady,
     phase: () => theMember.phase,
-    metrics: async () => ({ contentType: metrics.contentType, text: await metrics.metrics() }),
+    metrics: async () => ({ contentType: metrics.contentType, text: await metrics.render() }),
   });
   credentials.onChange(async (renewed) => {
     logger.info({ notAfter: renewed.notAfter }, 'certificate renewed');

@@ -18,7 +18,12 @@ export interface MetricSources {
   };
 }
 
-export function createMetrics(sources: MetricSources): Registry {
+export interface MemberMetrics {
+  readonly contentType: string;
+  readonly render: () => Promise<string>;
+}
+
+export function createMetrics(sources: MetricSources): MemberMetrics {
   const registry = new Registry();
   registry.setDefaultLabels({ ...sources.labels });
   collectDefaultMetrics({ register: registry, prefix: 'meridian_agent_' });
@@ -68,15 +73,12 @@ export function createMetrics(sources: MetricSources): Registry {
     retained.reset();
     for (const slot of status.slots) retained.set({ slot: slot.name }, slot.retainedBytes);
   };
-  new Gauge({
-    name: 'meridian_member_info',
-    help: 'Always 1; its labels say which member this is.',
-    registers: [registry],
-    async collect() {
-      // prom-client runs every metric's collect before it renders: this one fills all of them from one status.
+  return {
+    contentType: registry.contentType,
+    async render() {
+      // All from one status, before the registry reads any of them.
       await collect();
-      this.set(1);
+      return registry.metrics();
     },
-  });
-  return registry;
+  };
 }

@@ -40,6 +40,7 @@ import {
 import { type MemberView, nextStep, type ServerView, type Step } from './plan.ts';
 import { statusOf } from './status.ts';
 import { compareLists, type SynchronousList } from './synchronous-list.ts';
+import { isAnotherWork } from './work.ts';
 
 export interface MemberOptions {
   readonly configuration: AgentConfiguration;
@@ -614,10 +615,3 @@ export class Member {
 }
 
 export const postgresSocketPath = (folder: string, port: number): string => join(folder, `.s.PGSQL.${port}`);
-
-/** Whether what the agent is in the middle of serves the new orders as well. */
-export function isAnotherWork(before: Orders | undefined, after: Orders): boolean {
-  const essence = (orders: Orders | undefined): string =>
-    JSON.stringify([orders?.role === 'Initialise' ? 'Primary' : orders?.role, orders?.epoch, orders?.source]);
-  return essence(before) !== essence(after);
-}

@@ -51,6 +51,9 @@ export type Step =
 
 export function nextStep(view: MemberView): Step {
   const { orders, server } = view;
+  if (server.state === 'running' && view.data === 'absent') {
+    return { kind: 'stop', phase: 'Failed', why: 'its data directory is gone' };
+  }
   if (orders === undefined) {
     return server.state === 'running'
       ? { kind: 'stop', phase: 'Waiting', why: 'there are no orders' }
@@ -101,7 +104,8 @@ function nextAsPrimary(view: MemberView, orders: Orders): Step {
 
 function nextAsFollower(view: MemberView, orders: Orders): Step {
   const { data, server } = view;
-  if (server.state === 'running' && server.as !== 'standby') {
+  // The signal file goes when somebody promotes it by hand.
+  if (server.state === 'running' && (server.as !== 'standby' || data !== 'standby')) {
     return { kind: 'stop', phase: 'Starting', why: 'it runs as a primary' };
   }
   if (data === 'absent') return delayed(view, 'Cloning') ?? { kind: 'clone', phase: 'Cloning' };

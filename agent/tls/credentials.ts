@@ -67,6 +67,7 @@ export class CredentialsWatch {
   readonly #onProblem: (problem: string) => void;
   #current: Credentials;
   #timer: NodeJS.Timeout | undefined;
+  #isStopped = false;
   #lastProblem = '';
 
   private constructor(folder: string, podName: string, first: Credentials, onProblem: (problem: string) => void) {
@@ -91,12 +92,14 @@ export class CredentialsWatch {
   start(pollMs = POLL_MS): void {
     const poll = async (): Promise<void> => {
       await this.#poll();
+      if (this.#isStopped) return;
       this.#timer = setTimeout(() => void poll(), pollMs);
     };
     this.#timer = setTimeout(() => void poll(), pollMs);
   }
 
   stop(): void {
+    this.#isStopped = true;
     clearTimeout(this.#timer);
   }
 

@@ -1,0 +1,183 @@
+/** Who may ask the agent what, over real TLS; the member behind it is a stand-in that records. */
+import assert from 'node:assert/strict';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { after, before, describe, it } from 'node:test';
+import { Agent } from 'undici';
+import { createMetrics } from '#agent/api/metrics.ts';
+import { ProbesServer } from '#agent/api/probes.ts';
+import { ApiServer } from '#agent/api/server.ts';
+import { createLogger } from '#agent/log.ts';
+import { statusOf } from '#agent/member/status.ts';
+import { checkCredentials } from '#agent/tls/credentials.ts';
+import type { PeerIdentity } from '#core/identity.ts';
+import type { Orders, OrdersRefusal } from '#core/protocol/orders.ts';
+import { type KeyspaceCa, makeCa } from '#operator/pki/authority.ts';
+import { issueCertificate } from '#operator/pki/leaf.ts';
+import { ordersWith, promiseWith, self } from '../orders/orders-fixture.ts';
+
+const place = { namespace: 'test', keyspace: 'shop' };
+const status = statusOf({
+  member: self,
+  region: 'eu',
+  phase: 'Waiting',
+  problem: '',
+  hasData: false,
+  promise: promiseWith({ epoch: 5 }),
+  orders: undefined,
+  isApplied: false,
+  server: { state: 'stopped' },
+  seen: undefined,
+  clone: undefined,
+  certificateNotAfter: new Date(0),
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+describe('the API', () => {
+  let ca: KeyspaceCa;
+  let port: number;
+  let api: ApiServer;
+  let taken: Orders[];
+  let refusal: OrdersRefusal | undefined;
+  const agents: Agent[] = [];
+
+  const as = async (identity: PeerIdentity, signer = ca): Promise<Agent> => {
+    const pair = await issueCertificate(signer, { identity, dnsNames: [], ipAddresses: [] }, new Date());
+    const agent = new Agent({
+      connect: { cert: pair.certificate, key: pair.privateKey, ca: ca.bundle, checkServerIdentity: () => undefined },
+    });
+    agents.push(agent);
+    return agent;
+  };
+  const ask = async (agent: Agent, method: 'GET' | 'PUT' | 'POST', path: string, body?: string) => {
+    const answer = await agent.request({
+      origin: `https://127.0.0.1:${port}`,
+      method,
+      path,
+      ...(body === undefined ? {} : { body }),
+    });
+    return { status: answer.statusCode, body: (await answer.body.json()) as Record<string, unknown> };
+  };
+
+  before(async () => {
+    ca = await makeCa(place, new Date());
+    const identity = { kind: 'member' as const, member: self.name, ...place };
+    const pair = await issueCertificate(ca, { identity, dnsNames: [], ipAddresses: [] }, new Date());
+    port = await freePort();
+    taken = [];
+    api = new ApiServer({
+      place,
+      credentials: checkCredentials(ca.bundle, pair.certificate, pair.privateKey, self.name),
+      status: () => Promise.resolve(status),
+      takeOrders: (orders) => {
+        taken.push(orders);
+        return Promise.resolve(refusal);
+      },
+      log: createLogger('silent', self.name),
+    });
+    await api.listen(port);
+  });
+  after(async () => {
+    await Promise.all(agents.map((agent) => agent.destroy()));
+    await api.stop();
+  });
+
+  const everybody: readonly PeerIdentity[] = [
+    { kind: 'operator', ...place },
+    { kind: 'router', ...place },
+    { kind: 'member', member: 'b-0', ...place },
+  ];
+  for (const identity of everybody) {
+    it(`shows the status to a ${identity.kind}`, async () => {
+      const answer = await ask(await as(identity), 'GET', '/v1/status');
+      assert.equal(answer.status, 200);
+      assert.equal(answer.body['phase'], 'Waiting');
+    });
+  }
+
+  it('takes orders from the operator alone', async () => {
+    const orders = ordersWith({});
+    assert.equal(
+      (await ask(await as({ kind: 'operator', ...place }), 'PUT', '/v1/orders', JSON.stringify(orders))).status,
+      200,
+    );
+    assert.deepEqual(taken, [orders]);
+    for (const identity of everybody.slice(1)) {
+      assert.equal((await ask(await as(identity), 'PUT', '/v1/orders', JSON.stringify(orders))).status, 403);
+    }
+    assert.equal(taken.length, 1);
+  });
+
+  it('passes a refusal on with its code', async () => {
+    const operator = await as({ kind: 'operator', ...place });
+    refusal = { code: 'StaleEpoch', message: 'too old' };
+    const answer = await ask(operator, 'PUT', '/v1/orders', JSON.stringify(ordersWith({})));
+    assert.deepEqual([answer.status, answer.body], [409, refusal]);
+    refusal = undefined;
+  });
+
+  it('says what is wrong with orders that are none', async () => {
+    const operator = await as({ kind: 'operator', ...place });
+    const answer = await ask(operator, 'PUT', '/v1/orders', JSON.stringify({ ...ordersWith({}), epoch: 0 }));
+    assert.equal(answer.status, 400);
+    assert.match(String(answer.body['message']), /epoch/);
+    assert.equal((await ask(operator, 'PUT', '/v1/orders', 'no JSON')).status, 400);
+    assert.equal((await ask(operator, 'PUT', '/v1/orders', 'x'.repeat(300_000))).status, 413);
+    assert.equal((await ask(operator, 'POST', '/v1/orders', '{}')).status, 404);
+  });
+
+  it('knows nobody of another keyspace or authority', async () => {
+    const elsewhere = await as({ kind: 'operator', namespace: 'test', keyspace: 'other' });
+    assert.equal((await ask(elsewhere, 'GET', '/v1/status')).status, 403);
+    const foreign = await makeCa(place, new Date());
+    await assert.rejects(as({ kind: 'operator', ...place }, foreign).then((agent) => ask(agent, 'GET', '/v1/status')));
+    const nobody = new Agent({ connect: { ca: ca.bundle, checkServerIdentity: () => undefined } });
+    agents.push(nobody);
+    await assert.rejects(ask(nobody, 'GET', '/v1/status'));
+  });
+});
+
+describe('the probes', () => {
+  it("answer for the agent's life, the member's readiness, and its numbers", async () => {
+    let isReady = false;
+    const metrics = createMetrics({
+      labels: { member: self.name },
+      status: () => Promise.resolve(status),
+      isReady: () => isReady,
+      restarts: () => 2,
+      tunnels: () => ({ open: 1, sentBytes: 10, receivedBytes: 20 }),
+    });
+    const probes = new ProbesServer({
+      isReady: () => isReady,
+      phase: () => 'Cloning',
+      metrics: async () => ({ contentType: metrics.contentType, text: await metrics.render() }),
+    });
+    const port = await freePort();
+    await probes.listen(port);
+    const get = async (path: string) => {
+      const answer = await fetch(`http://127.0.0.1:${port}${path}`);
+      return { status: answer.status, text: await answer.text() };
+    };
+    try {
+      assert.equal((await get('/livez')).status, 200);
+      assert.deepEqual(await get('/readyz'), { status: 503, text: 'Cloning\n' });
+      isReady = true;
+      assert.equal((await get('/readyz')).status, 200);
+      const { text } = await get('/metrics');
+      assert.match(text, /meridian_member_promised_epoch\{member="a-0"\} 5/);
+      assert.match(text, /meridian_member_phase\{phase="Waiting",member="a-0"\} 1/);
+      assert.match(text, /meridian_member_tunnel_bytes\{direction="received",member="a-0"\} 20/);
+      assert.match(text, /meridian_member_ready\{member="a-0"\} 1/);
+      assert.equal((await get('/elsewhere')).status, 404);
+    } finally {
+      await probes.stop();
+    }
+  });
+});
