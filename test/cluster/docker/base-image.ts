@@ -16,7 +16,7 @@ export async function ensureBaseImage(): Promise<void> {
   if (await exists()) return;
   await withLock('base-image', async () => {
     if (await exists()) return;
-    const pulled = await step(`pull ${BASE_IMAGE}`, () =>
+    const pulled = await step(`try to pull ${BASE_IMAGE}`, () =>
       succeeds(run, ['docker', 'pull', '-q', BASE_IMAGE], { timeoutMs: PULL_TIMEOUT_MS }),
     );
     if (pulled) return;

@@ -41,6 +41,9 @@ export async function ensureDocker(): Promise<void> {
   });
 }
 
+/** Debian 13 packs Docker's client apart from the daemon; in Debian 12 there is no such package. */
+const LATER_PACKAGES: Partial<Record<NeededProgram, string>> = { docker: 'docker-cli' };
+
 /** Installs what is missing where that can be done (root, apt-get); otherwise says what to install. */
 export async function ensurePrograms(programs: readonly NeededProgram[]): Promise<void> {
   const missing = programs.filter((program) => !isInstalled(program));
@@ -53,7 +56,11 @@ export async function ensurePrograms(programs: readonly NeededProgram[]): Promis
     const logFile = cachePath('logs', 'apt.log');
     const env = { DEBIAN_FRONTEND: 'noninteractive' };
     await run(['apt-get', 'update', '-q'], { logFile, env });
-    await run(['apt-get', 'install', '-q', '-y', '--no-install-recommends', ...packages], { logFile, env });
+    const install = (names: readonly string[]): Promise<string> =>
+      run(['apt-get', 'install', '-q', '-y', '--no-install-recommends', ...names], { logFile, env });
+    await install(packages);
+    const later = missing.filter((program) => !isInstalled(program)).map((program) => LATER_PACKAGES[program]);
+    await install(later.filter((name) => name !== undefined));
   });
 }
 
@@ -74,24 +81,34 @@ function daemonAnswers(): Promise<boolean> {
 async function startDaemon(): Promise<void> {
   const logPath = cachePath('logs', 'dockerd.log');
   mkdirSync(cachePath('logs'), { recursive: true });
+  const giveUpAt = Date.now() + DAEMON_START_TIMEOUT_MS;
+  let daemon = spawnDaemon(logPath);
+  while (!(await daemonAnswers())) {
+    const ending = daemon.ending();
+    const tail = lastLines(await readFile(logPath, 'utf8').catch(() => ''), 20);
+    const isLate = Date.now() > giveUpAt;
+    // A daemon that was told to stop a moment ago takes its time, and the next one won't start before.
+    const predecessorLives = ending !== undefined && tail.endsWith('is still running');
+    if (isLate || (ending !== undefined && !predecessorLives)) {
+      const what = ending === undefined ? 'did not answer in time' : `ended (${ending})`;
+      throw new Error(`dockerd ${what} (log: ${logPath})\n${tail}`);
+    }
+    await sleep(predecessorLives ? 1000 : 250);
+    if (predecessorLives) daemon = spawnDaemon(logPath);
+  }
+}
+
+function spawnDaemon(logPath: string): { ending(): string | undefined } {
   const log = openSync(logPath, 'a');
   const daemon = spawn('dockerd', [], { detached: true, stdio: ['ignore', log, log] });
   closeSync(log);
-  let exit: number | string | null | undefined;
+  let ending: string | undefined;
   daemon.on('exit', (code, signal) => {
-    exit = code ?? signal;
+    ending = String(code ?? signal);
   });
   daemon.on('error', (error) => {
-    exit = error.message;
+    ending = error.message;
   });
   daemon.unref();
-  const giveUpAt = Date.now() + DAEMON_START_TIMEOUT_MS;
-  while (!(await daemonAnswers())) {
-    if (exit !== undefined || Date.now() > giveUpAt) {
-      const tail = lastLines(await readFile(logPath, 'utf8').catch(() => ''), 20);
-      const what = exit === undefined ? 'did not answer in time' : `ended (${exit})`;
-      throw new Error(`dockerd ${what} (log: ${logPath})\n${tail}`);
-    }
-    await sleep(250);
-  }
+  return { ending: () => ending };
 }

@@ -177,7 +177,9 @@ async function layHostRoutes(layout: Layout): Promise<void> {
 }
 
 async function down(): Promise<void> {
-  if (!(await succeeds(run, ['docker', 'version']))) return;
+  if (!(await succeeds(run, ['docker', 'version']))) {
+    throw new Error('no Docker daemon answers: what is left of the cluster can be removed once one runs');
+  }
   await refuseForeignCluster();
   await remove();
 }
