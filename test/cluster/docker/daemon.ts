@@ -22,6 +22,9 @@ export const NEEDED_PROGRAMS = {
 
 export type NeededProgram = keyof typeof NEEDED_PROGRAMS;
 
+/** Debian 13 packs Docker's client apart from the daemon; in Debian 12 there is no such package. */
+const LATER_PACKAGES: Partial<Record<NeededProgram, string>> = { docker: 'docker-cli' };
+
 export async function ensureDocker(): Promise<void> {
   if (await daemonAnswers()) return;
   await withLock('docker', async () => {
@@ -40,9 +43,6 @@ export async function ensureDocker(): Promise<void> {
     await step('start dockerd', startDaemon);
   });
 }
-
-/** Debian 13 packs Docker's client apart from the daemon; in Debian 12 there is no such package. */
-const LATER_PACKAGES: Partial<Record<NeededProgram, string>> = { docker: 'docker-cli' };
 
 /** Installs what is missing where that can be done (root, apt-get); otherwise says what to install. */
 export async function ensurePrograms(programs: readonly NeededProgram[]): Promise<void> {
