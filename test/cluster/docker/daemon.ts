@@ -9,6 +9,7 @@ import { cachePath, withLock } from '../cache.ts';
 import { lastLines, run, succeeds } from '../process.ts';
 import { step } from '../progress.ts';
 
+const DAEMON = 'dockerd';
 const DAEMON_START_TIMEOUT_MS = 30_000;
 
 /** Debian packages this project's cluster needs on the machine itself, by the program that shows they are there. */
@@ -100,7 +101,7 @@ async function startDaemon(): Promise<void> {
 
 function spawnDaemon(logPath: string): { ending(): string | undefined } {
   const log = openSync(logPath, 'a');
-  const daemon = spawn('dockerd', [], { detached: true, stdio: ['ignore', log, log] });
+  const daemon = spawn(DAEMON, [], { detached: true, stdio: ['ignore', log, log] });
   closeSync(log);
   let ending: string | undefined;
   daemon.on('exit', (code, signal) => {
