@@ -1,0 +1,276 @@
+/**
+ * The shard's controller against a world in which operators die between any two lines, act on what they saw long ago, and
+ * members are wiped, silent or slow. The world asserts safety after every action; here it is also asked to get somewhere.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { Operator, World } from './world.ts';
+
+const names = ['a-eu-0', 'a-us-0', 'a-ap-0'] as const;
+
+function started(spec: ConstructorParameters<typeof World>[0] = {}, members: readonly string[] = names): World {
+  const world = new World(spec);
+  for (const name of members) world.addMember(name);
+  return world;
+}
+
+function settle(world: World, operator: Operator, rounds = 40): void {
+  for (let round = 0; round < rounds; round += 1) {
+    world.tick();
+    operator.round();
+  }
+}
+
+const durability = (acknowledgements: number, onLoss: 'Block' | 'ShrinkMembership' = 'Block') => ({
+  durability: { acknowledgements, scope: 'AnyMember' as const, onLoss },
+});
+
+const listed = (world: World): string[] => (world.record?.membership.members ?? []).map(({ name }) => name).toSorted();
+
+test('an empty shard becomes ready, with everybody in the membership, and stays as it is', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  assert.equal(world.record?.authority.member, 'a-eu-0');
+  assert.equal(world.record?.authority.state, 'Active');
+  assert.deepEqual(listed(world), names.toSorted());
+  assert.equal(world.shard.status?.phase, 'Ready');
+  const version = world.shard.metadata.resourceVersion;
+  settle(world, operator);
+  assert.equal(world.shard.metadata.resourceVersion, version, 'nothing more is recorded');
+});
+
+test('acknowledgements rise and fall, each in its order', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  world.change(durability(2));
+  settle(world, operator, 10);
+  assert.equal(world.record?.membership.acknowledgements, 2);
+  world.change(durability(0));
+  settle(world, operator, 10);
+  assert.equal(world.record?.membership.acknowledgements, 0);
+  world.change(durability(1));
+  settle(world, operator, 10);
+  assert.equal(world.record?.membership.acknowledgements, 1);
+});
+
+test('acknowledgements that cannot be had do not begin: commits go on with what there is', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  world.change(durability(3));
+  settle(world, operator, 10);
+  assert.equal(world.record?.membership.acknowledgements, 1);
+  assert.equal(world.member('a-eu-0').inForce.acknowledgements, 1);
+});
+
+test('a member is not removed while it alone has what was acknowledged', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  world.member('a-ap-0').stalled = true;
+  world.tick();
+  assert.ok(world.acknowledged > world.member('a-ap-0').flushed, 'only a-us-0 has the last commits');
+  world.member('a-us-0').declared = false;
+  settle(world, operator, 10);
+  assert.deepEqual(listed(world), names.toSorted());
+  assert.equal(world.member('a-eu-0').inForce.members.length, 1, 'Postgres counts it no more, the record does');
+  world.member('a-ap-0').stalled = false;
+  settle(world, operator, 10);
+  assert.deepEqual(listed(world), ['a-ap-0', 'a-eu-0']);
+});
+
+test('orders that were taken, and are not in force yet, let nothing be recorded', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  const generation = world.record?.membership.generation;
+  world.change(durability(2));
+  for (let round = 0; round < 5; round += 1) operator.round();
+  assert.equal(world.record?.membership.generation, generation);
+  settle(world, operator, 5);
+  assert.equal(world.record?.membership.acknowledgements, 2);
+});
+
+test('a wiped follower leaves the record as who it was, and joins as who it is', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  world.wipe('a-us-0');
+  settle(world, operator);
+  assert.deepEqual(listed(world), names.toSorted());
+  const { incarnation } = world.member('a-us-0');
+  assert.ok(world.record?.membership.members.some((member) => member.incarnation === incarnation));
+});
+
+test('a wiped follower of two is added before the old one goes', () => {
+  const world = started({}, ['a-eu-0', 'a-us-0']);
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  world.wipe('a-us-0');
+  let most = 0;
+  for (let round = 0; round < 20; round += 1) {
+    world.tick();
+    operator.round();
+    most = Math.max(most, listed(world).length);
+    assert.ok(listed(world).length >= 2);
+  }
+  assert.equal(most, 3, 'both lives stand in the record for a while');
+  assert.equal(listed(world).length, 2);
+});
+
+test('the first primary that loses its volume before it is open is named anew, at a higher epoch', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  operator.round();
+  assert.equal(world.record?.authority.state, 'Initialising');
+  world.wipe('a-eu-0');
+  settle(world, operator);
+  assert.equal(world.record?.authority.epoch, 2);
+  assert.equal(world.shard.status?.phase, 'Ready');
+});
+
+test('the volume of an established primary is never made anew', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  world.wipe('a-eu-0');
+  settle(world, operator);
+  assert.equal(world.initialised, 1);
+  assert.equal(world.member('a-eu-0').data, 'absent');
+  assert.equal(world.shard.status?.phase, 'Unavailable');
+});
+
+test('a parameter that needs a restart restarts followers one at a time, and not the primary', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  const before = world.member('a-eu-0').restartNonce;
+  world.change({ postgres: { version: '17', parameters: { max_connections: '300' } } });
+  for (let round = 0; round < 20; round += 1) {
+    operator.round();
+    const restarting = names.filter((name) => {
+      const { orders, restartNonce } = world.member(name);
+      return orders !== undefined && orders.restartNonce !== restartNonce;
+    });
+    assert.ok(restarting.length <= 1, `${restarting.join(', ')} restart at once`);
+    world.tick();
+  }
+  for (const name of ['a-us-0', 'a-ap-0']) assert.equal(world.member(name).pendingRestart, false, name);
+  assert.equal(world.member('a-eu-0').pendingRestart, true);
+  assert.equal(world.member('a-eu-0').restartNonce, before);
+  assert.equal(world.shard.status?.phase, 'Rolling');
+});
+
+test('a new image replaces one follower at a time, while all others stream, and never the primary', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  for (const name of names) world.member(name).outdated = true;
+  const order: string[] = [];
+  for (let round = 0; round < 12; round += 1) {
+    const before = names.filter((name) => !world.member(name).outdated).length;
+    operator.round();
+    const after = names.filter((name) => !world.member(name).outdated);
+    assert.ok(after.length - before <= 1, 'one at a time');
+    order.splice(0, order.length, ...after);
+    world.tick();
+  }
+  assert.deepEqual(order.toSorted(), ['a-ap-0', 'a-us-0']);
+});
+
+/** What may happen between two rounds, and how a round ends. */
+const step = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('round' as const), by: fc.nat({ max: 1 }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('die' as const), by: fc.nat({ max: 1 }), after: fc.nat({ max: 6 }) }),
+  },
+  { weight: 5, arbitrary: fc.constant({ kind: 'tick' as const }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('look' as const), by: fc.nat({ max: 1 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('actLate' as const), by: fc.nat({ max: 1 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('silence' as const), who: fc.nat({ max: 3 }) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('hear' as const), who: fc.nat({ max: 3 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('stall' as const), who: fc.nat({ max: 3 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('declare' as const), who: fc.nat({ max: 3 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('wish' as const), k: fc.nat({ max: 3 }) }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'wipeFollower' as const }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'hours' as const }) },
+);
+
+test('interrupted, outdated and raced in any way, the record stays sound, and the shard gets ready afterwards', () => {
+  const four = [...names, 'a-us-1'];
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 120 }), fc.constantFrom(0, 1, 2), (steps, k) => {
+      const world = started(durability(k, 'ShrinkMembership'), four);
+      // Two processes, of which each believes at times that it leads; the second has the higher term.
+      let operators = [new Operator(world, 1), new Operator(world, 2)];
+      const seen: (ReturnType<Operator['observe']> | undefined)[] = [undefined, undefined];
+      let wiped = false;
+      for (const event of steps) {
+        switch (event.kind) {
+          case 'round':
+            operators[event.by]?.round();
+            break;
+          case 'die':
+            operators[event.by]?.round(undefined, event.after);
+            operators = operators.map((operator, index) =>
+              index === event.by ? new Operator(world, index + 1) : operator,
+            );
+            break;
+          case 'tick':
+            world.tick();
+            break;
+          case 'hours':
+            world.tick(3_600_000);
+            break;
+          case 'look':
+            seen[event.by] = operators[event.by]?.observe();
+            break;
+          case 'actLate':
+            operators[event.by]?.round(seen[event.by] ?? operators[event.by]?.observe());
+            break;
+          case 'silence':
+            world.member(four[event.who] ?? '').reachable = false;
+            break;
+          case 'hear':
+            world.member(four[event.who] ?? '').reachable = true;
+            break;
+          case 'stall': {
+            const member = world.member(four[event.who] ?? '');
+            member.stalled = !member.stalled;
+            break;
+          }
+          case 'declare': {
+            const member = world.member(four[event.who] ?? '');
+            if (event.who > 0) member.declared = !member.declared;
+            break;
+          }
+          case 'wish':
+            world.change(durability(event.k, 'ShrinkMembership'));
+            break;
+          case 'wipeFollower':
+            // One failure, of a member that isn't the primary: more than that k = 1 doesn't promise to survive.
+            if (!wiped && world.record?.authority.member !== 'a-ap-0') {
+              wiped = true;
+              world.wipe('a-ap-0');
+            }
+            break;
+          default:
+            event satisfies never;
+        }
+      }
+      for (const name of four) Object.assign(world.member(name), { reachable: true, declared: true, stalled: false });
+      world.change(durability(1));
+      settle(world, new Operator(world, 3), 60);
+      assert.deepEqual(listed(world), four.toSorted());
+      assert.equal(world.record?.membership.acknowledgements, 1);
+      assert.equal(world.shard.status?.phase, 'Ready');
+      assert.equal(world.record?.history.length, 1);
+      assert.equal(world.initialised, 1);
+    }),
+    { numRuns: 200 },
+  );
+});
