@@ -40,7 +40,9 @@ after(() => postgres.stop());
 /** Everything that a session is told: rows, notices, errors. */
 async function listen(client: Client, sql: readonly string[]): Promise<{ heard: string; code: string }> {
   const heard: string[] = [];
-  client.on('notice', (notice) => heard.push(JSON.stringify({ ...notice, message: notice.message })));
+  client.on('notice', (notice) =>
+    heard.push(JSON.stringify([notice.message, notice.detail, notice.hint, notice.where])),
+  );
   let code = '00000';
   for (const text of sql) {
     code = '00000';

@@ -342,12 +342,12 @@ test('a prepared transaction keeps its tenant from being frozen', async () => {
 });
 
 test('no row appears while a tenant is frozen, and a stream of writers does not starve the freeze', async () => {
-  let stop = false;
+  const end = new AbortController();
   const count = async () => (await shop.operator.query(`select count(*)::int as n, max(id) from notes`)).rows;
   const write = async (user: string, options: string): Promise<number> => {
     const session = await shop.connect(user, options);
     let accepted = 0;
-    while (!stop) {
+    while (!end.signal.aborted) {
       await session.query('begin');
       const code = await codeOf(session.query(insert));
       assert.ok(code === undefined || code === 'MD001', code);
@@ -381,6 +381,6 @@ test('no row appears while a tenant is frozen, and a stream of writers does not 
     await setTenant(mover, { key: 'acme', ...from, from: frozen });
   }
   await sleep(50);
-  stop = true;
+  end.abort();
   for (const accepted of await Promise.all(writers)) assert.ok(accepted > 0);
 });
