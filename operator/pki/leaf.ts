@@ -103,15 +103,23 @@ function keyBelongs(certificate: NodeCertificate, privateKey: string): boolean {
 }
 
 function namesIn(certificate: NodeCertificate): string {
-  return [certificate.subject, ...(certificate.subjectAltName ?? '').split(', ').toSorted()].join('\n');
+  const names = (certificate.subjectAltName ?? '').split(', ').map((name) => {
+    const address = /^IP Address:(.*)$/.exec(name)?.[1];
+    return address === undefined ? name : `IP Address:${canonicalAddress(address)}`;
+  });
+  return [certificate.subject, ...names.toSorted()].join('\n');
 }
+
+/** One spelling for each address: Node prints IPv6 addresses in full and in capitals. */
+const canonicalAddress = (address: string): string =>
+  address.includes(':') ? new URL(`http://[${address}]`).hostname.slice(1, -1) : address;
 
 /** In the form in which Node prints a certificate's names (`URI:`, `DNS:`, `IP Address:`). */
 function namesWished(wish: CertificateWish): string {
   const names = [
     `URI:${identityUri(wish.identity)}`,
     ...wish.dnsNames.map((name) => `DNS:${name}`),
-    ...wish.ipAddresses.map((address) => `IP Address:${address}`),
+    ...wish.ipAddresses.map((address) => `IP Address:${canonicalAddress(address)}`),
   ];
   return [`CN=${certificateNames[wish.identity.kind]}`, ...names.toSorted()].join('\n');
 }
