@@ -4,6 +4,7 @@
  * Source: Kubernetes documentation, "Kubernetes API Concepts", "Server-Side Apply".
  */
 
+import { fieldManager } from '#core/names.ts';
 import type { Configuration } from './configuration.ts';
 import { ApiError, isNotFound } from './errors.ts';
 import { apiVersionOf, type ResourceType } from './kinds.ts';
@@ -268,7 +269,7 @@ export class KubeApi {
   constructor(configuration: Configuration, options: KubeApiOptions = {}) {
     this.configuration = configuration;
     this.transport = new Transport(configuration, options);
-    this.#fieldManager = options.fieldManager ?? 'meridian-operator';
+    this.#fieldManager = options.fieldManager ?? fieldManager;
   }
 
   of<T extends KubeObject>(type: ResourceType<T>): ResourceClient<T> {
