@@ -68,17 +68,18 @@ function bindPlain(select: SelectStmt, around: Surroundings): BoundQuery {
   const items = (select.fromClause ?? []).map((node) => bindFrom(node, scope, around));
   scope.items = items.flatMap((item) => item.items);
   const own = [...linksOf(select.whereClause, scope), ...items.flatMap(({ holds }) => holds)];
-  // A query that may aggregate without GROUP BY has a row even where WHERE has none: nothing of WHERE holds for that.
-  const resultFacts = mayBeOneAggregate(select) ? around.facts : around.facts.with(own);
+  const ownFacts = around.facts.with(own);
+  // A query that may aggregate without GROUP BY has a row even where WHERE has none: of that, nothing of WHERE holds.
+  const resultFacts = mayBeOneAggregate(select) ? around.facts : ownFacts;
   const reachesThrough = isTransparent(select);
   const outward = (term: Term | undefined): Term | undefined => {
     if (term === undefined || term.kind === 'set' || reachesThrough) return term;
     const keys = resultFacts.keysOf(term.column);
     return keys === undefined ? undefined : { kind: 'set', keys };
   };
-  const filter = bindExpressions([select.whereClause], scope, { ...around, facts: around.facts.with(own) });
-  const result = bindExpressions(
+  const expressions = bindExpressions(
     [
+      select.whereClause,
       select.targetList,
       select.groupClause,
       select.havingClause,
@@ -89,7 +90,7 @@ function bindPlain(select: SelectStmt, around: Surroundings): BoundQuery {
       select.limitCount,
     ],
     scope,
-    { ...around, facts: resultFacts },
+    { ...around, facts: ownFacts },
   );
   return {
     ...outputsOf(select.targetList ?? [], scope, items, outward),
@@ -97,8 +98,8 @@ function bindPlain(select: SelectStmt, around: Surroundings): BoundQuery {
     restrict(facts) {
       const inside = facts.with(own);
       for (const item of items) item.restrict(inside);
-      filter.restrict(inside);
-      result.restrict(mayBeOneAggregate(select) ? facts : inside);
+      // Also where the query is one aggregate: an outer column in its target list is restricted where it comes from.
+      expressions.restrict(inside);
     },
   };
 }
