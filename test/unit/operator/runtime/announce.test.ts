@@ -34,7 +34,7 @@ function told(
     record: (_about: Stored<KubeObject>, note: EventNote) =>
       void notes.push(`${note.type} ${note.reason}: ${note.message}`),
   } as unknown as EventRecorder;
-  const stream = { write: (line: string) => void levels.push(String((JSON.parse(line) as { level: string }).level)) };
+  const stream = { write: (line: string) => void levels.push((JSON.parse(line) as { level: string }).level) };
   const log = pino({ formatters: { level: (level) => ({ level }) } }, stream);
   announce(before, after, { findings, events }, log, recorder);
   return { events: notes, levels };
