@@ -1,9 +1,9 @@
 /**
  * A plain Postgres 17 in a container of our own image (without the agent), with Meridian's fixed roles, for tests of what the operator
- * does inside Postgres. Data lies in memory and nobody is asked for a password: who connects as a role is that role's `session_user`.
+ * does inside Postgres. Data lies in memory (unless asked otherwise) and nobody is asked for a password: who connects as a role is that role's `session_user`.
  */
 import { Client } from 'pg';
-import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
+import { GenericContainer, type StartedNetwork, type StartedTestContainer, Wait } from 'testcontainers';
 import { agentRole, bootstrapRolesSql, operatorRole } from '#core/roles.ts';
 import { ensureDatabase } from '#operator/postgres/database.ts';
 import { type Migration, type MigrationRun, runMigrations } from '#operator/postgres/migrations.ts';
@@ -18,10 +18,38 @@ process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
 
 const port = 5432;
 const userId = '10001:10001';
+/** In the image, owned by its user. */
+const dataFolder = '/var/lib/meridian';
+const pgdata = `${dataFolder}/pgdata`;
+
+function startScript({ parameters, follows, onDisk }: PostgresOptions): string {
+  const all = { ...(onDisk === true ? {} : inMemory), wal_level: 'logical', ...parameters };
+  const flags = Object.entries(all).map(([name, value]) => `-c ${name}='${value}'`);
+  const initialise =
+    follows === undefined
+      ? [
+          `initdb -D ${pgdata} -U ${agentRole} --auth=trust --no-sync >/dev/null`,
+          `echo 'host all,replication all all trust' >>${pgdata}/pg_hba.conf`,
+        ]
+      : [`pg_basebackup -D ${pgdata} -R -c fast -d 'host=${follows} user=${agentRole} application_name=follower'`];
+  return [
+    ...initialise,
+    `chmod 0700 ${pgdata}`,
+    `exec postgres -D ${pgdata} -c listen_addresses='*' -c unix_socket_directories=/tmp ${flags.join(' ')}`,
+  ].join(' && ');
+}
 
 export interface PostgresOptions {
   readonly parameters?: Readonly<Record<string, string>>;
+  /** Where others reach it as `alias`; with a port of the machine's own as well. */
+  readonly network?: { readonly started: StartedNetwork; readonly alias: string };
+  /** Makes it a follower of that alias in the same network. */
+  readonly follows?: string;
+  /** Data on the disk of Docker's volumes and flushed to it; otherwise in memory and never flushed. */
+  readonly onDisk?: boolean;
 }
+
+const inMemory = { fsync: 'off' } as const;
 
 export class PostgresFixture {
   readonly container: StartedTestContainer;
@@ -33,23 +61,19 @@ export class PostgresFixture {
 
   static async start(options: PostgresOptions = {}): Promise<PostgresFixture> {
     const { postgres } = await buildImages({ only: 'postgres' });
-    const parameters = { fsync: 'off', wal_level: 'logical', ...options.parameters };
-    const flags = Object.entries(parameters).map(([name, value]) => `-c ${name}='${value}'`);
-    const script = [
-      `initdb -D /data/pgdata -U ${agentRole} --auth=trust --no-sync >/dev/null`,
-      `echo 'host all all all trust' >>/data/pgdata/pg_hba.conf`,
-      `exec postgres -D /data/pgdata -c listen_addresses='*' -c unix_socket_directories=/tmp ${flags.join(' ')}`,
-    ].join(' && ');
-    const container = await new GenericContainer(postgres)
-      .withEntrypoint(['sh', '-c', script])
+    let image = new GenericContainer(postgres)
+      .withEntrypoint(['sh', '-c', startScript(options)])
       .withUser(userId)
-      .withTmpFs({ '/data': 'rw,mode=1777', '/tmp': 'rw,mode=1777' })
+      .withSharedMemorySize(256 * 1024 * 1024)
       .withExposedPorts(port)
-      .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept connections/))
-      .start();
-    const fixture = new PostgresFixture(container);
-    const bootstrap = await fixture.connect(agentRole, 'postgres');
-    await bootstrap.query(bootstrapRolesSql);
+      .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept (read-only )?connections/));
+    image = options.onDisk === true ? image : image.withTmpFs({ [dataFolder]: 'rw,uid=10001,gid=10001,mode=0700' });
+    const { network } = options;
+    image = network === undefined ? image : image.withNetwork(network.started).withNetworkAliases(network.alias);
+    const fixture = new PostgresFixture(await image.start());
+    if (options.follows === undefined) {
+      await (await fixture.connect(agentRole, 'postgres')).query(bootstrapRolesSql);
+    }
     return fixture;
   }
 
