@@ -69,6 +69,7 @@ export const errorKinds = {
   UnknownPortal: { sqlstate: '34000' },
   ActiveTransaction: { sqlstate: '25001' },
   NoTransaction: { sqlstate: '25P01' },
+  Cancelled: { sqlstate: '57014' },
   Syntax: { sqlstate: '42601' },
   Internal: { sqlstate: 'XX000' },
 } as const satisfies Record<string, ErrorKind>;

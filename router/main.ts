@@ -28,7 +28,13 @@ await tls.start((error) => {
   if (error === undefined) log.info('certificates reloaded');
   else log.warn({ err: error }, 'certificates not reloaded');
 }, stopped.signal);
-const worker = new RouterWorker({ settings, source: await mapSource(settings, log), tls, planner: await createPlanner(), log });
+const worker = new RouterWorker({
+  settings,
+  source: await mapSource(settings, log),
+  tls,
+  planner: await createPlanner(),
+  log,
+});
 const http = await serveHttp(settings.address, settings.httpPort, {
   isReady: () => worker.isReady,
   metrics: () => renderMetrics([worker.metrics], worker.gauges),

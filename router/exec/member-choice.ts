@@ -24,7 +24,10 @@ export interface ChosenMember {
 }
 
 /** @throws RouterError NoMember when none can serve. */
-export function chooseMembers(route: Pick<Route, 'shard' | 'primaryOnly' | 'level'>, input: ChoiceInput): ChosenMember[] {
+export function chooseMembers(
+  route: Pick<Route, 'shard' | 'primaryOnly' | 'level'>,
+  input: ChoiceInput,
+): ChosenMember[] {
   const { map } = input;
   const shards = route.shard === undefined ? [...map.shards.keys()] : [route.shard];
   const candidates: ChosenMember[] = [];
@@ -37,7 +40,10 @@ export function chooseMembers(route: Pick<Route, 'shard' | 'primaryOnly' | 'leve
   }
   if (candidates.length === 0) {
     const whose = route.shard === undefined ? 'the keyspace' : `shard "${route.shard}"`;
-    throw new RouterError('NoMember', `${whose} has no ${route.primaryOnly ? 'primary' : 'member'} that can serve this now`);
+    throw new RouterError(
+      'NoMember',
+      `${whose} has no ${route.primaryOnly ? 'primary' : 'member'} that can serve this now`,
+    );
   }
   const rank = ({ member, isPrimary }: ChosenMember): readonly number[] => [
     input.isReachable(member.name) ? 0 : 1,

@@ -20,7 +20,10 @@ export class PlanCache {
 
   constructor(planner: Planner, maxBytes = 32 * 1024 * 1024) {
     this.#planner = planner;
-    this.#cache = new LRUCache({ maxSize: maxBytes, sizeCalculation: (_planned, key) => key.length * 4 + planOverheadBytes });
+    this.#cache = new LRUCache({
+      maxSize: maxBytes,
+      sizeCalculation: (_planned, key) => key.length * 4 + planOverheadBytes,
+    });
   }
 
   /** @throws PlanError on a syntax error; those aren't kept. */

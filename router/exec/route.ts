@@ -41,6 +41,9 @@ export interface Route {
   readonly primaryOnly: boolean;
 }
 
+/** Of what touches nothing: any member will do. */
+export const anyRoute: Route = { tenant: undefined, shard: undefined, level: 'strong', primaryOnly: false };
+
 /** @throws RouterError saying why it can't be routed. */
 export function routeStatement(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): Route {
   const { plan } = statement;
@@ -76,11 +79,15 @@ export function mergeRoutes(routes: readonly Route[], otherwise: Route): Route {
   if (first === undefined) return otherwise;
   return others.reduce((merged, route) => {
     if (merged.tenant !== undefined && route.tenant !== undefined && merged.tenant !== route.tenant)
-      throw new RouterError('OtherTenant', `statements of tenants "${merged.tenant}" and "${route.tenant}" in one transaction`);
+      throw new RouterError(
+        'OtherTenant',
+        `statements of tenants "${merged.tenant}" and "${route.tenant}" in one transaction`,
+      );
     return {
       tenant: merged.tenant ?? route.tenant,
       shard: merged.shard ?? route.shard,
-      level: consistencyLevels.indexOf(merged.level) <= consistencyLevels.indexOf(route.level) ? merged.level : route.level,
+      level:
+        consistencyLevels.indexOf(merged.level) <= consistencyLevels.indexOf(route.level) ? merged.level : route.level,
       primaryOnly: merged.primaryOnly || route.primaryOnly,
     };
   }, first);
@@ -122,16 +129,22 @@ export function tenantOf(map: ClusterMap, session: SessionToRoute, statement: St
   const hinted = statement.hints.tenant === undefined ? undefined : checkedKey(map, statement.hints.tenant);
   const pinned = login.fixedTenant ?? session.tenant;
   if (pinned !== undefined) {
-    for (const other of [hinted, ...(named.kind === 'tenants' ? named.keys : [])])
+    for (const other of [hinted, ...(named.kind === 'none' ? [] : named.keys)])
       if (other !== undefined && other !== pinned)
-        throw new RouterError('OtherTenant', `the statement names tenant "${other}", but the session is tenant "${pinned}"'s`);
+        throw new RouterError(
+          'OtherTenant',
+          `the statement names tenant "${other}", but the session is tenant "${pinned}"'s`,
+        );
     return pinned;
   }
   if (hinted !== undefined) {
-    if (named.kind === 'tenants')
+    if (named.kind !== 'none')
       for (const other of named.keys)
         if (other !== hinted)
-          throw new RouterError('OtherTenant', `the statement names tenant "${other}", but its comment says "${hinted}"`);
+          throw new RouterError(
+            'OtherTenant',
+            `the statement names tenant "${other}", but its comment says "${hinted}"`,
+          );
     return permitted(login, hinted);
   }
   if (named.kind === 'tenants') {
@@ -143,7 +156,10 @@ export function tenantOf(map: ClusterMap, session: SessionToRoute, statement: St
     if (first !== undefined) return permitted(login, first);
   }
   if (statement.plan.touches === 'tenant')
-    throw new RouterError('NoTenant', `no tenant is known for this statement: ${named.kind === 'unknown' ? named.why : 'nothing restricts it to one'}`);
+    throw new RouterError(
+      'NoTenant',
+      `no tenant is known for this statement: ${named.kind === 'unknown' ? named.why : 'nothing restricts it to one'}`,
+    );
   if (statement.plan.touches === 'unknown')
     throw new RouterError('NoTenant', 'no tenant is known, and the statement may touch tenant-owned tables');
   return undefined;
@@ -152,7 +168,8 @@ export function tenantOf(map: ClusterMap, session: SessionToRoute, statement: St
 type Named =
   | { readonly kind: 'none' }
   | { readonly kind: 'tenants'; readonly keys: readonly string[] }
-  | { readonly kind: 'unknown'; readonly why: string };
+  /** `keys`: what it compares tenant keys with, though that doesn't restrict it. */
+  | { readonly kind: 'unknown'; readonly why: string; readonly keys: readonly string[] };
 
 function tenantInStatement(map: ClusterMap, { plan, parameters, parameterTypes }: StatementToRoute): Named {
   const type = map.keyspace.tenantType;
@@ -161,17 +178,20 @@ function tenantInStatement(map: ClusterMap, { plan, parameters, parameterTypes }
     case 'none':
       return { kind: 'none' };
     case 'unrestricted':
-      return { kind: 'unknown', why: source.why };
+      return { kind: 'unknown', why: source.why, keys: (source.names ?? []).map((name) => checkedKey(map, name)) };
     case 'constant':
       return { kind: 'tenants', keys: source.values.map((value) => checkedKey(map, value)) };
     case 'parameters': {
-      if (parameters === undefined) return { kind: 'unknown', why: 'its tenant is a parameter that has no value yet' };
+      if (parameters === undefined)
+        return { kind: 'unknown', why: 'its tenant is a parameter that has no value yet', keys: [] };
       const keys = source.values.map((value) => checkedKey(map, value));
       for (const index of source.indexes) {
         const key = keyOfParameter(parameters(index), parameterTypes?.[index - 1] ?? 0, type);
-        if (key === undefined) return { kind: 'unknown', why: `parameter $${index} is no ${type} tenant key` };
+        if (key === undefined) return { kind: 'unknown', why: `parameter $${index} is no ${type} tenant key`, keys };
         keys.push(key);
       }
+      if (source.mustAgree === true && new Set(keys).size > 1)
+        return { kind: 'unknown', why: 'its relations are restricted to different tenants', keys };
       return { kind: 'tenants', keys };
     }
   }
@@ -179,7 +199,8 @@ function tenantInStatement(map: ClusterMap, { plan, parameters, parameterTypes }
 
 function checkedKey(map: ClusterMap, text: string): string {
   const key = canonicalKey(text, map.keyspace.tenantType);
-  if (key === undefined) throw new RouterError('UnknownTenant', `"${text}" is no ${map.keyspace.tenantType} tenant key`);
+  if (key === undefined)
+    throw new RouterError('UnknownTenant', `"${text}" is no ${map.keyspace.tenantType} tenant key`);
   return key;
 }
 

@@ -19,6 +19,8 @@ export function canonicalKey(text: string, type: TenantKeyType): string | undefi
   }
 }
 
+/** Types whose text is the same in a message as in Postgres: unknown, text, varchar. */
+const textOids = new Set([0, 25, 705, 1043]);
 const integerOids = new Set([20, 21, 23]);
 const uuidOid = 2950;
 
@@ -33,6 +35,7 @@ export function keyOfParameter(
 ): string | undefined {
   const value = parameter?.value;
   if (parameter === undefined || value === undefined || value === null) return undefined;
+  if (type === 'text' && !textOids.has(declaredType)) return undefined;
   if (parameter.format === 0) return canonicalKey(value.toString('utf8'), type);
   if (integerOids.has(declaredType) || (declaredType === 0 && (type === 'bigint' || type === 'integer'))) {
     if (value.length === 2) return value.readInt16BE().toString();

@@ -134,7 +134,10 @@ export class Directory {
     return false;
   }
 
-  #take(map: ClusterMap, read: Omit<Contents, 'catalogue'> & { tables: Map<string, TableKind>; functions: Set<string> }): void {
+  #take(
+    map: ClusterMap,
+    read: Omit<Contents, 'catalogue'> & { tables: Map<string, TableKind>; functions: Set<string> },
+  ): void {
     this.#version += 1;
     const before = this.#contents?.catalogue;
     const isSame =

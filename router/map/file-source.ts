@@ -1,8 +1,9 @@
 /**
  * A map from a JSON file, read again when it changes: for tests and for trying the router without a cluster.
  */
+
+import { unwatchFile, watchFile } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { watchFile, unwatchFile } from 'node:fs';
 import { z } from 'zod';
 import { type ClusterMap, consistencyLevels } from './map.ts';
 import type { MapSource } from './source.ts';

@@ -4,7 +4,10 @@
  */
 import type { ClusterMap, ShardView, TenantView } from './map.ts';
 
-function newer<T extends { readonly epoch: number; readonly uid?: string | undefined }>(before: T | undefined, after: T): T {
+function newer<T extends { readonly epoch: number; readonly uid?: string | undefined }>(
+  before: T | undefined,
+  after: T,
+): T {
   return before !== undefined && before.uid === after.uid && before.epoch > after.epoch ? before : after;
 }
 

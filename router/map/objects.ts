@@ -2,8 +2,9 @@
  * The map from the API server's objects: pure. Objects may arrive in any order and name what isn't there yet; such parts are left
  * out until it is. Undefined while the keyspace itself isn't there.
  */
-import { databaseOf } from '#crds/keyspace.ts';
+
 import { ports } from '#core/names.ts';
+import { databaseOf } from '#crds/keyspace.ts';
 import type { Keyspace, Region, RegionalReplica, Shard, Tenant } from '#kube/meridian.ts';
 import type { ClusterMap, KeyspaceView, MemberView, ShardView, TenantView } from './map.ts';
 

@@ -4,10 +4,11 @@
  * Leaves to others: who uses it (pool, session), how it was opened (connect.ts).
  * Invariant: `isClean` only if every message sent has been answered, nothing is held, and the last status was idle.
  */
-import type { TLSSocket } from 'node:tls';
+
 import type { Socket } from 'node:net';
-import { backend as code, headerBytes, maxServerMessageBytes, transactionStatus } from '../wire/codes.ts';
+import type { TLSSocket } from 'node:tls';
 import { copyFailMessage, queryMessage, terminateMessage } from '../wire/client-messages.ts';
+import { backend as code, headerBytes, maxServerMessageBytes, transactionStatus } from '../wire/codes.ts';
 import { readErrorFields, readParameterStatus, readTextRow } from '../wire/server-messages.ts';
 import { type Expectation, ExpectationQueue, type OwnAnswer } from './expectation.ts';
 import { PreparedNames } from './prepared-names.ts';
@@ -266,8 +267,7 @@ export class Backend {
     if (position < buffer.length) {
       this.#held.push(buffer.subarray(position));
       this.#heldBytes = buffer.length - position;
-      this.#neededBytes =
-        this.#heldBytes >= headerBytes ? 1 + buffer.readUInt32BE(position + 1) : headerBytes;
+      this.#neededBytes = this.#heldBytes >= headerBytes ? 1 + buffer.readUInt32BE(position + 1) : headerBytes;
     }
   }
 

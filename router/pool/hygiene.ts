@@ -8,33 +8,18 @@
 import { randomUUID } from 'node:crypto';
 import type { OwnAnswer } from './expectation.ts';
 
-export interface SessionState {
-  /** `SET` statements that make the session's settings, in order; '' for none. */
-  readonly settings: string;
-  /** The tenant to pin; '' for none; undefined for roles that Postgres pins by their login. */
-  readonly pin: string | undefined;
-}
-
 export const quoteLiteral = (text: string): string => {
   const quoted = `'${text.replaceAll("'", "''").replaceAll('\\', '\\\\')}'`;
   return text.includes('\\') ? ` E${quoted}` : quoted;
 };
 
 /**
- * The statements that bring a backend from the state it has to the one that a session needs, each to be sent as a simple query
- * of its own. RESET ALL also resets the pin, so it comes before it.
+ * The statements that bring a backend from the settings it has to those that a session needs (both as `SET` statements joined by
+ * semicolons, '' for none), each to be sent as a simple query of its own. RESET ALL takes the pin, too: it is set after them.
  */
-export function checkoutStatements(
-  has: { readonly settings: string; readonly pin: string | undefined },
-  needs: SessionState,
-): string[] {
-  const statements: string[] = [];
-  if (has.settings !== needs.settings) {
-    if (has.settings !== '') statements.push('RESET ALL');
-    if (needs.settings !== '') statements.push(needs.settings);
-  }
-  if (needs.pin !== undefined) statements.push(`SET meridian.tenant = ${quoteLiteral(needs.pin)}`);
-  return statements;
+export function checkoutStatements(has: string, needs: string): string[] {
+  if (has === needs) return [];
+  return [...(has === '' ? [] : ['RESET ALL']), ...(needs === '' ? [] : [needs])];
 }
 
 export interface Cleaning {

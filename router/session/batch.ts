@@ -5,13 +5,7 @@
 import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import type { Parameters } from '../exec/route.ts';
-import {
-  type BindMessage,
-  readBind,
-  readExecute,
-  readParse,
-  readTarget,
-} from '../wire/client-messages.ts';
+import { type BindMessage, readBind, readExecute, readParse, readTarget } from '../wire/client-messages.ts';
 import { frontend } from '../wire/codes.ts';
 import { type ClientStatement, parameterTypesOf, type SharedStatements } from './statements.ts';
 

@@ -8,7 +8,14 @@ import { TLSSocket } from 'node:tls';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import { type Login, verifiersAt } from '../map/logins.ts';
-import { frontend, headerBytes, maxBytesBeforeAuthentication, maxStartupBytes, protocolVersion3, transactionStatus } from '../wire/codes.ts';
+import {
+  frontend,
+  headerBytes,
+  maxBytesBeforeAuthentication,
+  maxStartupBytes,
+  protocolVersion3,
+  transactionStatus,
+} from '../wire/codes.ts';
 import { FrameSplitter } from '../wire/frames.ts';
 import { ProtocolViolation } from '../wire/protocol-violation.ts';
 import { MessageReader } from '../wire/reader.ts';
@@ -202,10 +209,13 @@ export class Handshake {
       return this.#fail(new RouterError('NoPlaintext', 'the router takes encrypted connections only'));
     this.#user = startup.parameters.get('user') ?? '';
     if (this.#user === '')
-      return this.#fail(new RouterError('NoPlaintext', 'no PostgreSQL user name specified in startup packet', { hint: '' }));
+      return this.#fail(
+        new RouterError('NoPlaintext', 'no PostgreSQL user name specified in startup packet', { hint: '' }),
+      );
     if (this.#context.map() === undefined)
       return this.#fail(new RouterError('NotReady', 'the router does not know the keyspace yet'));
-    if (!this.#options.mayAdmit()) return this.#fail(new RouterError('TooManyClients', 'sorry, too many clients already'));
+    if (!this.#options.mayAdmit())
+      return this.#fail(new RouterError('TooManyClients', 'sorry, too many clients already'));
     if (startup.minorVersion > 0 || startup.protocolOptions.length > 0)
       this.#socket.write(negotiateProtocolVersion(protocolVersion3, startup.protocolOptions));
     const login = await this.#context.directory.login(this.#user);
@@ -252,9 +262,7 @@ export class Handshake {
       case 'malformed':
         throw new ProtocolViolation(step.message);
       case 'refused':
-        return this.#fail(
-          new RouterError('WrongPassword', `password authentication failed for user "${this.#user}"`),
-        );
+        return this.#fail(new RouterError('WrongPassword', `password authentication failed for user "${this.#user}"`));
       case 'final':
         return this.#admit(step.message);
     }

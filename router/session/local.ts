@@ -96,7 +96,8 @@ export function checkedSetting(
 
 function checkedTenant(text: string, { map, login }: { readonly map: ClusterMap; readonly login: Login }): string {
   const key = canonicalKey(text, map.keyspace.tenantType);
-  if (key === undefined) throw new RouterError('UnknownTenant', `"${text}" is no ${map.keyspace.tenantType} tenant key`);
+  if (key === undefined)
+    throw new RouterError('UnknownTenant', `"${text}" is no ${map.keyspace.tenantType} tenant key`);
   permitted(login, key);
   if (!map.tenants.has(key)) shardOf(map, key);
   return key;

@@ -3,19 +3,8 @@
  * shared ones, statements that this backend lacks are made on the way, and those it has aren't made again.
  */
 import type { Backend } from '../pool/backend.ts';
-import {
-  expectBind,
-  expectClose,
-  expectDescribe,
-  expectExecute,
-  expectHiddenClose,
-} from '../pool/expectation.ts';
-import {
-  closeStatement,
-  describeStatement,
-  parseMessage,
-  renameBind,
-} from '../wire/client-messages.ts';
+import { expectBind, expectClose, expectDescribe, expectExecute, expectHiddenClose } from '../pool/expectation.ts';
+import { closeStatement, describeStatement, parseMessage, renameBind } from '../wire/client-messages.ts';
 import { closeComplete, parseComplete } from '../wire/server-messages.ts';
 import type { Operation } from './batch.ts';
 import type { ClientStatement } from './statements.ts';

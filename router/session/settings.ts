@@ -5,6 +5,7 @@
  * State is replaced, never changed, so that a snapshot is a reference.
  */
 import type { ConsistencyLevel } from '../map/map.ts';
+import type { StatementPlan } from '../plan/types.ts';
 import { quoteLiteral } from '../pool/hygiene.ts';
 
 export interface MeridianSettings {
@@ -55,6 +56,22 @@ export class SessionSettings {
   /** The statement that sets a generic setting now; undefined where it has the server's own value. */
   generic(name: string): string | undefined {
     return this.#current.generic.get(name);
+  }
+
+  /**
+   * A SET or RESET of Postgres' own settings has been completed. True when it went back to the server's value: the backend has that
+   * one now, whatever the start-up packet of this session says.
+   */
+  apply(plan: StatementPlan): boolean {
+    if (plan.kind === 'reset' || plan.set?.toDefault === true) {
+      const name = plan.reset?.name ?? plan.set?.name ?? 'all';
+      if (plan.set?.local === true) return false;
+      if (name === 'all') this.resetAll();
+      else this.resetGeneric(name);
+      return true;
+    }
+    if (plan.set !== undefined && !plan.set.local) this.setGeneric(plan.set.name, plan.text);
+    return false;
   }
 
   setGeneric(name: string, statement: string): void {

@@ -5,14 +5,13 @@
 import { RouterError } from '../errors.ts';
 import type { Login } from '../map/logins.ts';
 import type { ClusterMap } from '../map/map.ts';
+import { guardSetting } from '../plan/settings.ts';
 import { settingsOfOptions } from '../wire/startup.ts';
 import { checkedSetting } from './local.ts';
 import { type MeridianSettings, SessionSettings } from './settings.ts';
 
 /** Not settings, or settings of the connection that the router has for itself. */
 const notSettings = new Set(['user', 'database', 'options', 'replication']);
-/** Nobody's to choose: who one is, and how durable a commit is. */
-const forbidden = new Set(['role', 'session_authorization', 'synchronous_commit', 'session_replication_role']);
 
 export interface StartupSettings {
   readonly settings: SessionSettings;
@@ -45,10 +44,11 @@ export function readStartupSettings(
   const reported = new Map<string, string>();
   for (const [name, value] of given) {
     if (name.startsWith('meridian.')) meridian = { ...meridian, ...checkedSetting(name, value, scope) };
-    else if (forbidden.has(name))
-      throw new RouterError('Forbidden', `permission denied to set parameter "${name}"`);
     else if (name === 'client_encoding') checkEncoding(value);
     else {
+      const refusal = guardSetting(name, value);
+      if (refusal !== undefined)
+        throw new RouterError('Forbidden', refusal.message, { sqlstate: refusal.sqlstate, hint: refusal.hint });
       generic.set(name, value);
       const reportedName = reportedNames.get(name);
       if (reportedName !== undefined) reported.set(reportedName, reportedValue(name, value));

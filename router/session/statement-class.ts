@@ -32,6 +32,31 @@ export function classOf(plan: StatementPlan): StatementClass {
   }
 }
 
+/**
+ * Whether a statement needs a backend. `together`: all that are sent at once. `isBound`: a backend has the transaction; `isLazy`: one
+ * has begun for the client only.
+ */
+export function needsBackend(
+  plan: StatementPlan,
+  together: readonly { readonly plan: StatementPlan }[],
+  { isBound, isLazy }: { readonly isBound: boolean; readonly isLazy: boolean },
+): boolean {
+  switch (classOf(plan)) {
+    case 'local':
+      return false;
+    case 'transaction': {
+      // BEGIN binds nothing until a statement needs a shard; with others that do, it goes along.
+      const needsOne = (one: { readonly plan: StatementPlan }): boolean =>
+        ['remote', 'setting'].includes(classOf(one.plan));
+      return isBound || together.some(needsOne);
+    }
+    case 'setting':
+      return !isLazy || together.length > 1;
+    case 'remote':
+      return true;
+  }
+}
+
 /** Session-level advisory locks: they would stay on a backend that goes on to other clients. */
 const sessionLocks = new Set([
   'pg_advisory_lock',
@@ -48,8 +73,7 @@ export function refuseUnpoolable(plan: StatementPlan): void {
   const refuse = (what: string, hint: string): never => {
     throw new RouterError('NotSupported', `${what} is not supported through the router`, { hint });
   };
-  if (plan.copy?.direction === 'in')
-    throw new RouterError('CopyFrom', 'COPY FROM is not supported through the router');
+  if (plan.copy?.direction === 'in') throw new RouterError('CopyFrom', 'COPY FROM is not supported through the router');
   if (plan.kind === 'listen') refuse('LISTEN', 'Poll a table, or use a queue; connections are shared between clients.');
   if (plan.kind === 'prepare' || plan.kind === 'execute')
     refuse('SQL-level PREPARE', 'Use prepared statements of the protocol (what drivers do); those work.');

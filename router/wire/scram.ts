@@ -65,7 +65,11 @@ export class ScramConversation {
   #serverFirst = '';
 
   /** @param verifiers at least one; those with another salt or iteration count than the first are left out. */
-  constructor(verifiers: readonly ScramVerifier[], acceptable: boolean, serverNonce = randomBytes(18).toString('base64')) {
+  constructor(
+    verifiers: readonly ScramVerifier[],
+    acceptable: boolean,
+    serverNonce = randomBytes(18).toString('base64'),
+  ) {
     const first = verifiers[0];
     if (first === undefined) throw new RangeError('SCRAM needs a verifier');
     this.#verifiers = verifiers.filter((one) => one.salt === first.salt && one.iterations === first.iterations);

@@ -42,7 +42,15 @@ const textOid = 25;
 
 /** Columns of type text, as `SHOW` answers have them. */
 export function textRowDescription(names: readonly string[]): Buffer {
-  const columns = names.flatMap((name) => [name, int32(0), int16(0), int32(textOid), int16(0xffff), int32(-1), int16(0)]);
+  const columns = names.flatMap((name) => [
+    name,
+    int32(0),
+    int16(0),
+    int32(textOid),
+    int16(0xffff),
+    int32(-1),
+    int16(0),
+  ]);
   return message(backend.rowDescription, int16(names.length), ...columns);
 }
 

@@ -44,7 +44,8 @@ export function readStartupPacket(packet: Buffer): StartupPacket {
     return { kind: 'cancel', processId: reader.int32(), secret: reader.int32() };
   }
   const major = code >>> 16;
-  if (major !== 3) throw new ProtocolViolation(`unsupported frontend protocol ${major}.${code & 0xffff}: server supports 3.0`);
+  if (major !== 3)
+    throw new ProtocolViolation(`unsupported frontend protocol ${major}.${code & 0xffff}: server supports 3.0`);
   const parameters = new Map<string, string>();
   const protocolOptions: string[] = [];
   for (;;) {

@@ -1,0 +1,36 @@
+/** Messages of a client that wait for their turn, in order. Says when they are so many that the client shouldn't be read. */
+
+const maxBytes = 1024 * 1024;
+
+export class Inbox {
+  #frames: Buffer[] = [];
+  #head = 0;
+  #bytes = 0;
+
+  get isFull(): boolean {
+    return this.#bytes > maxBytes;
+  }
+
+  push(frame: Buffer): void {
+    this.#frames.push(frame);
+    this.#bytes += frame.length;
+  }
+
+  shift(): Buffer | undefined {
+    const frame = this.#frames[this.#head];
+    if (frame === undefined) return undefined;
+    this.#head += 1;
+    this.#bytes -= frame.length;
+    if (this.#head === this.#frames.length) {
+      this.#frames = [];
+      this.#head = 0;
+    }
+    return frame;
+  }
+
+  clear(): void {
+    this.#frames = [];
+    this.#head = 0;
+    this.#bytes = 0;
+  }
+}

@@ -1,0 +1,467 @@
+/**
+ * A session's hold on a backend: borrows one for a request, prepares it (settings, pin, a transaction that was begun lazily), sends,
+ * passes the answers on, and gives the backend back when no transaction is open at it. Leaves to others: what is sent and where
+ * (session.ts), who else waits (pool/), bytes and matching of answers (pool/backend.ts).
+ *
+ * Invariants: a backend is held exactly while a transaction of this client may be open at it, or something sent is unanswered; nothing
+ * reaches the client that doesn't answer what it sent; nothing is sent to a backend while a cancel aimed at it may still arrive.
+ */
+import type { RouterContext } from '../context.ts';
+import { RouterError } from '../errors.ts';
+import { type ChosenMember, chooseMembers } from '../exec/member-choice.ts';
+import { anyRoute, type Route } from '../exec/route.ts';
+import type { StatementPlan } from '../plan/types.ts';
+import type { Backend, BackendReceiver } from '../pool/backend.ts';
+import { MemberRefusal } from '../pool/connect.ts';
+import type { Expectation } from '../pool/expectation.ts';
+import { checkoutStatements, quoteLiteral } from '../pool/hygiene.ts';
+import type { Pool } from '../pool/pool.ts';
+import { backend as code, headerBytes, transactionStatus as tx } from '../wire/codes.ts';
+import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
+import type { Borrower, Request } from './borrower.ts';
+import { borrowError, lossError } from './loss.ts';
+import { mayTaintSession } from './statement-class.ts';
+import { mayCommit } from './transaction.ts';
+
+/** Where the transaction runs. */
+interface Bound {
+  readonly backend: Backend;
+  readonly pool: Pool;
+  readonly chosen: ChosenMember;
+  /** What it is pinned to: undefined while no statement has named a tenant. */
+  tenant: string | undefined;
+  /** The pin has to be set (again) before the next statement. */
+  needsPin: boolean;
+}
+
+export class Loan implements BackendReceiver {
+  readonly #context: RouterContext;
+  readonly #session: Borrower;
+  #phase: 'rest' | 'waiting' | 'busy' = 'rest';
+  #bound: Bound | undefined;
+  /** Messages were sent that no Sync has followed yet. */
+  #isOpen = false;
+  /** The answers under way aren't for the client any more: it has had an error in their place. */
+  #isMuted = false;
+  #segmentFailed = false;
+  #waitWasCancelled = false;
+  #request: Request | undefined;
+  #effects: (StatementPlan | undefined)[] = [];
+  #stopWaiting: (() => void) | undefined;
+  #cancelling: Promise<void> | undefined;
+  /** Shard -> follower that served the last read: staying there keeps reads from going back in time. */
+  readonly #previousReader = new Map<string, string>();
+  servedBy = '';
+
+  constructor(context: RouterContext, session: Borrower) {
+    this.#context = context;
+    this.#session = session;
+  }
+
+  /** The next message may be taken. */
+  get isAtRest(): boolean {
+    return this.#phase === 'rest';
+  }
+
+  get isBound(): boolean {
+    return this.#bound !== undefined;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** The member doesn't take bytes as fast as they come. */
+  get isJammed(): boolean {
+    return this.#bound?.backend.isFull === true;
+  }
+
+  resume(): void {
+    this.#bound?.backend.resume();
+  }
+
+  pause(): void {
+    this.#bound?.backend.pause();
+  }
+
+  // ---- borrowing
+
+  /** @throws RouterError when the request can't run where the transaction is, or nowhere. */
+  run(request: Request): void {
+    this.#request = request;
+    if (this.#bound !== undefined) {
+      this.#checkBound(this.#bound, request.route);
+      return this.#send(this.#bound, request);
+    }
+    const { shard } = request.route;
+    const candidates = chooseMembers(request.route, {
+      map: this.#session.routing.map(),
+      region: this.#context.region,
+      isReachable: (member) => this.#context.pools.isReachable(member),
+      previous: shard === undefined ? undefined : this.#previousReader.get(shard),
+    });
+    this.#phase = 'waiting';
+    this.#borrow(candidates, 0, request);
+  }
+
+  /** A transaction stays where it is: refuses what would have to run elsewhere. */
+  #checkBound(bound: Bound, route: Route): void {
+    if (route === anyRoute) return;
+    if (bound.tenant !== undefined && route.tenant !== undefined && route.tenant !== bound.tenant)
+      throw new RouterError(
+        'OtherTenant',
+        `the statement is for tenant "${route.tenant}", but the transaction is tenant "${bound.tenant}"'s`,
+      );
+    const { member, isPrimary } = bound.chosen;
+    if (route.shard !== undefined && route.shard !== member.shard)
+      throw new RouterError('OtherShard', `the transaction already runs on shard "${member.shard}"`);
+    if (route.primaryOnly && !isPrimary)
+      throw new RouterError(
+        'NotOnFollower',
+        'this statement needs the primary, but the transaction reads on a follower',
+      );
+    if (bound.tenant === undefined && route.tenant !== undefined) {
+      bound.tenant = route.tenant;
+      bound.needsPin = this.#isPinnedBySetting;
+    }
+  }
+
+  /** Roles fixed to one tenant are pinned by Postgres itself, by their login. */
+  get #isPinnedBySetting(): boolean {
+    return this.#session.login.fixedTenant === undefined;
+  }
+
+  #borrow(candidates: readonly ChosenMember[], index: number, request: Request): void {
+    const chosen = candidates[index] as ChosenMember;
+    const pool = this.#context.pools.of(chosen.member.name, this.#session.login.role);
+    this.#stopWaiting = undefined;
+    const stop = pool.take({
+      give: (backend) => {
+        this.#stopWaiting = undefined;
+        this.#borrowed(backend, pool, chosen, request);
+      },
+      fail: (error) => {
+        this.#stopWaiting = undefined;
+        // Not a byte was sent: the next best may serve.
+        const mayGoOn = !(error instanceof RouterError) && index + 1 < candidates.length;
+        if (mayGoOn && (!(error instanceof MemberRefusal) || error.sqlstate.startsWith('57P')))
+          return this.#borrow(candidates, index + 1, request);
+        this.#refuse(borrowError(error, chosen), request);
+      },
+    });
+    if (this.#phase === 'waiting') this.#stopWaiting ??= stop;
+  }
+
+  #refuse(error: RouterError, request: Request): void {
+    this.#phase = 'rest';
+    if (!this.#session.isClosed) this.#session.refused(error, request);
+  }
+
+  #borrowed(backend: Backend, pool: Pool, chosen: ChosenMember, request: Request): void {
+    if (this.#session.isClosed) return pool.giveBack(backend);
+    const bound: Bound = {
+      backend,
+      pool,
+      chosen,
+      tenant: request.route.tenant,
+      needsPin: this.#isPinnedBySetting,
+    };
+    this.#bound = bound;
+    this.#phase = 'busy';
+    backend.assign(this);
+    const settings = this.#session.settings.replayText;
+    const statements = checkoutStatements(backend.settings, settings);
+    if (statements.length === 0) return this.#send(bound, request);
+    // The client's statement waits for these: it must not run under settings that aren't its session's.
+    let left = statements.length;
+    let failure: ReadonlyMap<string, string> | undefined;
+    const bytes = statements.map((sql) =>
+      backend.ownQuery(sql, ({ error }) => {
+        failure ??= error;
+        left -= 1;
+        if (left > 0 || this.#bound !== bound) return;
+        if (failure !== undefined) return this.#settingsFailed(failure, request);
+        backend.settings = settings;
+        this.#send(bound, request);
+      }),
+    );
+    backend.write(Buffer.concat(bytes));
+  }
+
+  #settingsFailed(fields: ReadonlyMap<string, string>, request: Request): void {
+    if (this.#bound !== undefined) this.#bound.backend.isSuspect = true;
+    this.#release();
+    this.#refuse(
+      new RouterError('InvalidSetting', fields.get('M') ?? 'a setting of this session was refused', {
+        sqlstate: fields.get('C'),
+        hint: fields.get('H'),
+      }),
+      request,
+    );
+  }
+
+  // ---- sending
+
+  #send(bound: Bound, request: Request): void {
+    const { backend } = bound;
+    this.#phase = request.ends ? 'busy' : 'rest';
+    this.#isOpen = !request.ends;
+    this.#effects.push(...request.plans);
+    this.#request = request;
+    this.#count(bound);
+    const parts = this.#preparation(bound);
+    const { volatileFunctions } = this.#session.routing;
+    for (const plan of request.plans)
+      if (plan !== undefined && mayTaintSession(plan, volatileFunctions)) backend.isSuspect = true;
+    parts.push(...request.bytes(backend));
+    if (parts.length > 0) backend.write(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
+  }
+
+  #count({ chosen: { member, isPrimary } }: Bound): void {
+    const role = isPrimary ? 'primary' : 'follower';
+    this.servedBy = `member=${member.name} shard=${member.shard} region=${member.region} role=${role}`;
+    this.#context.metrics.add('statements_total');
+    if (isPrimary) return;
+    this.#context.metrics.add('reads_on_followers_total');
+    this.#previousReader.set(member.shard, member.name);
+  }
+
+  /** What goes ahead of the client's own: the pin, with a Sync of its own (trap B17), and a transaction that was begun lazily. */
+  #preparation(bound: Bound): Buffer[] {
+    const { backend } = bound;
+    const statements: string[] = [];
+    if (bound.needsPin) {
+      bound.needsPin = false;
+      backend.pin = bound.tenant ?? this.#session.settings.meridian.tenant ?? '';
+      statements.push(`SET meridian.tenant = ${quoteLiteral(backend.pin)}`);
+    }
+    statements.push(...this.#session.transaction.takeLazy());
+    return statements.map((sql) => backend.ownQuery(sql, ({ error }) => this.#preparationFailed(error, backend)));
+  }
+
+  /** The client hears of that instead of what follows. */
+  #preparationFailed(error: ReadonlyMap<string, string> | undefined, backend: Backend): void {
+    if (error === undefined || this.#isMuted || this.#session.isClosed || backend.isClosed) return;
+    backend.isSuspect = true;
+    this.#session.say(
+      new RouterError('Internal', error.get('M') ?? 'a statement of the router failed', {
+        sqlstate: error.get('C'),
+        hint: error.get('H'),
+      }).response(),
+    );
+    this.#segmentFailed = true;
+    this.#isMuted = true;
+  }
+
+  // ---- answers
+
+  forward(bytes: Buffer): void {
+    if (!this.#isMuted) this.#session.say(bytes);
+  }
+
+  observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {
+    switch (type) {
+      case code.commandComplete: {
+        if (this.#waitWasCancelled) return this.#outcomeUnknown();
+        const plan = this.#effects.shift();
+        if (plan !== undefined) this.#completed(plan, buffer.toString('latin1', start + headerBytes, end - 1));
+        return true;
+      }
+      case code.emptyQuery:
+      case code.portalSuspended:
+        this.#effects.shift();
+        return true;
+      case code.error: {
+        this.#segmentFailed = true;
+        this.#effects = [];
+        const fields = readErrorFields(buffer, start, end);
+        // A prepared statement whose result changed with the schema.
+        if (fields.get('C') === '0A000' && fields.get('R') === 'RevalidateCachedQuery')
+          this.#session.resultTypeChanged();
+        return true;
+      }
+      case code.notice:
+        return !this.#isCancelledWait(buffer, start, end);
+      case code.readyForQuery:
+        return !this.#endsDifferently;
+      default:
+        return true;
+    }
+  }
+
+  /** The router says the ReadyForQuery itself: with another status, or after something more. */
+  get #endsDifferently(): boolean {
+    return this.#session.transaction.isRefused || this.#isMuted || (this.#request?.trailing.length ?? 0) > 0;
+  }
+
+  /** A commit whose wait for followers was cancelled: Postgres calls it a success with a warning (docs/design.md, section 4). */
+  #isCancelledWait(buffer: Buffer, start: number, end: number): boolean {
+    const fields = readErrorFields(buffer, start, end);
+    if (fields.get('C') !== '01000' || fields.get('R') !== 'SyncRepWaitForLSN') return false;
+    this.#waitWasCancelled = true;
+    return true;
+  }
+
+  #outcomeUnknown(): boolean {
+    this.#waitWasCancelled = false;
+    this.#session.say(new RouterError('OutcomeUnknown', 'the commit was not confirmed by its followers').response());
+    this.#segmentFailed = true;
+    this.#isMuted = true;
+    return false;
+  }
+
+  #completed(plan: StatementPlan, tag: string): void {
+    const bound = this.#bound;
+    if (plan.kind === 'transaction') {
+      this.#session.transaction.apply(plan, tag);
+      // A pin set after the savepoint is gone with it.
+      if (plan.transaction?.verb === 'rollback-to' && bound !== undefined) bound.needsPin = this.#isPinnedBySetting;
+      return;
+    }
+    if (plan.kind !== 'set' && plan.kind !== 'reset') return;
+    if (!this.#session.settings.apply(plan) || bound === undefined) return;
+    // The backend went back to its own default, not to what the start-up packet of this client said; and RESET ALL took the pin.
+    bound.backend.isSuspect = true;
+    if (plan.reset?.name === 'all') bound.needsPin = this.#isPinnedBySetting;
+  }
+
+  ready(status: number): void {
+    const { transaction } = this.#session;
+    const isOurs = this.#endsDifferently;
+    const hasFailed = this.#segmentFailed;
+    const trailing = this.#request?.trailing ?? [];
+    this.#waitWasCancelled = false;
+    this.#isOpen = false;
+    this.#isMuted = false;
+    this.#segmentFailed = false;
+    this.#effects = [];
+    transaction.status = transaction.isRefused && status === tx.open ? tx.failed : status;
+    if (status === tx.idle) {
+      this.#context.metrics.add('transactions_total');
+      transaction.ended(hasFailed);
+      this.#release();
+    }
+    this.#session.segmentEnded(hasFailed || transaction.isRefused);
+    if (isOurs) {
+      if (!hasFailed) this.#session.answer(trailing);
+      this.#session.say(readyForQuery(transaction.status));
+    }
+    // Nothing is sent to a backend until a cancel that was sent at it has surely arrived.
+    if (this.#cancelling !== undefined && this.#bound !== undefined)
+      void this.#cancelling.finally(() => this.#settle());
+    else this.#settle();
+  }
+
+  #settle(): void {
+    this.#phase = 'rest';
+    if (!this.#session.isClosed) this.#session.settled();
+  }
+
+  chunkEnd(): void {
+    if (!this.#session.flush()) this.pause();
+  }
+
+  drained(): void {
+    if (!this.#session.isClosed) this.#session.settled();
+  }
+
+  // ---- letting go
+
+  #release(): void {
+    const bound = this.#bound;
+    if (bound === undefined) return;
+    this.#bound = undefined;
+    const { backend, pool } = bound;
+    backend.assign(undefined);
+    backend.resume();
+    if (!backend.isSuspect) backend.settings = this.#session.settings.replayText;
+    const cancelling = this.#cancelling;
+    if (cancelling === undefined) return pool.giveBack(backend);
+    this.#cancelling = undefined;
+    void cancelling.finally(() => pool.giveBack(backend));
+  }
+
+  /** Closes the backend: what it holds is rolled back. */
+  abandon(reason: string): void {
+    const bound = this.#bound;
+    this.#bound = undefined;
+    this.#isOpen = false;
+    if (bound === undefined) return;
+    bound.backend.assign(undefined);
+    bound.backend.close(reason);
+  }
+
+  lost(reason: string, partial: boolean): void {
+    if (this.#session.isClosed) return;
+    this.#context.metrics.add('backend_losses_total');
+    const { transaction, settings } = this.#session;
+    const wasInTransaction = !transaction.isIdle;
+    const wasUnderWay = this.#phase === 'busy' || this.#isOpen;
+    const hadAnswer = this.#isMuted;
+    const error = lossError(reason, wasInTransaction, wasUnderWay ? this.#effects : []);
+    this.#bound = undefined;
+    this.#cancelling = undefined;
+    this.#effects = [];
+    this.#isOpen = false;
+    this.#isMuted = false;
+    this.#segmentFailed = false;
+    settings.rollback();
+    // The client has half a message: nothing can be said after that.
+    if (partial) return this.#session.ended(error);
+    if (wasInTransaction) transaction.fail(false);
+    this.#session.segmentEnded(true);
+    if (!wasUnderWay) return transaction.loseSilently(error);
+    if (!hadAnswer) this.#session.say(error.response());
+    if (this.#request?.ends === true) this.#session.say(readyForQuery(transaction.status));
+    else this.#session.skipToSync();
+    this.#settle();
+  }
+
+  /** The client is gone. */
+  close(): void {
+    this.#stopWaiting?.();
+    const bound = this.#bound;
+    this.#bound = undefined;
+    if (bound === undefined) return;
+    const { backend } = bound;
+    backend.assign(undefined);
+    // A query that runs on would keep the member's connection: it is cancelled where that can't touch a commit.
+    if (backend.isAnswering && this.#cancelling === undefined && this.#mayCancel())
+      void this.#context.cancelAt(backend.identity).catch(() => undefined);
+    backend.close('the client is gone');
+  }
+
+  // ---- cancelling
+
+  /** Postgres reports success for a commit whose wait is cancelled, so nothing that may be committing is (traps, ambiguity 20). */
+  #mayCancel(): boolean {
+    if (this.#session.transaction.isOpen) return this.#effects.every((plan) => plan !== undefined && !mayCommit(plan));
+    return (
+      this.#effects.length > 0 &&
+      this.#effects.every((plan) => plan !== undefined && plan.access === 'read' && !mayCommit(plan))
+    );
+  }
+
+  cancel(): void {
+    const request = this.#request;
+    if (this.#phase === 'waiting' && request !== undefined) {
+      this.#stopWaiting?.();
+      this.#stopWaiting = undefined;
+      this.#refuse(new RouterError('Cancelled', 'canceling statement due to user request'), request);
+      return;
+    }
+    const backend = this.#bound?.backend;
+    if (backend === undefined || this.#cancelling !== undefined || !backend.isAnswering || !this.#mayCancel()) return;
+    this.#context.metrics.add('cancels_forwarded_total');
+    backend.wasCancelled = true;
+    const cancelling = this.#context.cancelAt(backend.identity).catch((error: unknown) => {
+      // Whether the signal will still come isn't known: this backend is not to be trusted.
+      this.#context.log.warn({ err: error }, 'cancel not sent');
+      backend.close('a cancel went astray');
+    });
+    this.#cancelling = cancelling;
+    void cancelling.finally(() => {
+      if (this.#cancelling === cancelling) this.#cancelling = undefined;
+    });
+  }
+}

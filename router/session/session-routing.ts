@@ -1,0 +1,145 @@
+/**
+ * Plans and routes the statements of one session: gathers what routing needs of it (login, settings, transaction, search path) and
+ * asks exec/. Decides nothing itself.
+ */
+import type { RouterContext } from '../context.ts';
+import { RouterError } from '../errors.ts';
+import type { PlannedStatement } from '../exec/plan-cache.ts';
+import {
+  anyRoute,
+  mergeRoutes,
+  type Route,
+  routeStatement,
+  type SessionToRoute,
+  type StatementToRoute,
+} from '../exec/route.ts';
+import type { Login } from '../map/logins.ts';
+import type { ClusterMap } from '../map/map.ts';
+import { PlanError, type StatementPlan } from '../plan/types.ts';
+import { type Operation, statementsOf } from './batch.ts';
+import { schemasOf } from './search-path.ts';
+import type { SessionSettings } from './settings.ts';
+import type { ClientStatement } from './statements.ts';
+import type { ClientTransaction } from './transaction.ts';
+
+export interface RoutedSession {
+  readonly login: Login;
+  readonly settings: SessionSettings;
+  readonly transaction: ClientTransaction;
+  readonly applicationName: string;
+}
+
+export class SessionRouting {
+  readonly #context: RouterContext;
+  readonly #session: RoutedSession;
+  #searchPathText: string | undefined;
+  #searchPath: readonly string[] = ['public'];
+
+  constructor(context: RouterContext, session: RoutedSession) {
+    this.#context = context;
+    this.#session = session;
+  }
+
+  /** @throws RouterError on a syntax error, as Postgres would say it. */
+  plan(sql: string): readonly PlannedStatement[] {
+    this.#readSearchPath();
+    try {
+      return this.#context.plans.plan(sql, this.#context.directory.catalogue(this.#searchPath));
+    } catch (error) {
+      if (error instanceof PlanError)
+        throw new RouterError('Syntax', error.message, {
+          sqlstate: error.sqlstate,
+          hint: error.hint,
+          position: error.position,
+        });
+      throw error;
+    }
+  }
+
+  /** The plan of a text that may hold one statement only; undefined for an empty one. */
+  planOne(sql: string): PlannedStatement | undefined {
+    const planned = this.plan(sql);
+    if (planned.length > 1)
+      throw new RouterError('Syntax', 'cannot insert multiple commands into a prepared statement');
+    return planned[0];
+  }
+
+  get volatileFunctions(): ReadonlySet<string> {
+    return this.#context.directory.catalogue(this.#searchPath).volatileFunctions;
+  }
+
+  map(): ClusterMap {
+    const map = this.#context.map();
+    if (map === undefined) throw new RouterError('NotReady', 'the router does not know the keyspace yet');
+    return map;
+  }
+
+  /** One route for statements that are sent together. */
+  routeOf(statements: readonly StatementToRoute[]): Route {
+    const map = this.map();
+    const session = this.#view(statements.map((statement) => statement.plan));
+    return mergeRoutes(
+      statements.map((statement) => routeStatement(map, session, statement)),
+      anyRoute,
+    );
+  }
+
+  /**
+   * One route for a batch. What is bound counts with its parameters; what is only parsed or described may leave its tenant open, and
+   * `isBound`: in a transaction that has its place it may be described there whatever it is about.
+   */
+  routeOfBatch(operations: readonly Operation[], isBound: boolean): Route {
+    const map = this.map();
+    const statements = statementsOf(operations);
+    const session = this.#view(statements.flatMap((statement) => statement.planned?.plan ?? []));
+    const bound = new Set<ClientStatement>();
+    const routes: Route[] = [];
+    for (const operation of operations) {
+      if (operation.kind !== 'bind' || operation.statement?.planned === undefined) continue;
+      const { statement, bind } = operation;
+      bound.add(statement);
+      routes.push(
+        routeStatement(map, session, {
+          plan: operation.statement.planned.plan,
+          hints: operation.statement.planned.hints,
+          parameters: (index) => bind.parameter(index),
+          parameterTypes: statement.parameterTypes,
+        }),
+      );
+    }
+    for (const statement of statements) {
+      if (statement.planned === undefined || bound.has(statement) || isBound) continue;
+      try {
+        routes.push(routeStatement(map, session, statement.planned));
+      } catch (error) {
+        if (!(error instanceof RouterError) || error.code !== 'NoTenant') throw error;
+      }
+    }
+    return mergeRoutes(routes, anyRoute);
+  }
+
+  #view(plans: readonly StatementPlan[]): SessionToRoute {
+    const { login, settings, transaction, applicationName } = this.#session;
+    const { tenant, level, workflow } = settings.meridian;
+    const begin = plans.find((plan) => plan.transaction?.verb === 'begin');
+    const isInTransaction = !transaction.isIdle || begin !== undefined;
+    const readOnly = transaction.isIdle ? begin?.transaction?.readOnly === true : transaction.isReadOnly;
+    // What the role may do can have changed since the log-in. How its sessions are pinned can't, while this one is pinned as it is.
+    const present = this.#context.directory.current(login.role);
+    return {
+      login: present !== undefined && present.fixedTenant === login.fixedTenant ? present : login,
+      tenant,
+      level,
+      workflow: workflow ?? applicationName,
+      isInTransaction,
+      isWritingTransaction: isInTransaction && !readOnly,
+    };
+  }
+
+  #readSearchPath(): void {
+    const text = this.#session.settings.generic('search_path');
+    if (text === this.#searchPathText) return;
+    this.#searchPathText = text;
+    this.#searchPath = text === undefined ? ['public'] : schemasOf(text);
+  }
+}
