@@ -43,12 +43,16 @@ function plansOf(sql: string, parser: Parser, catalogue: Catalogue): StatementPl
     if (stmt === undefined) return [];
     const end = stmt_len === undefined ? slice.length : stmt_location + stmt_len;
     // From the end of the statement before, so that a comment ahead of the statement (a hint) belongs to it.
-    const text = slice(previousEnd, end);
-    const start = previousEnd;
+    const whole = slice(previousEnd, end);
+    const separator = separatorLength(whole);
+    const start = previousEnd + separator;
     previousEnd = end + 1;
-    return [planOf(stmt, text, start, end, catalogue)];
+    return [planOf(stmt, whole.slice(separator), start, end, catalogue)];
   });
 }
+
+/** White space and empty statements ahead of a statement: ASCII, so that characters are bytes. */
+const separatorLength = (text: string): number => /^[ \t\n\r\f\v;]*/.exec(text)?.[0].length ?? 0;
 
 /** Cuts by byte offsets of the UTF-8 text, as the grammar counts. */
 function slicer(sql: string): ((start: number, end: number) => string) & { readonly length: number } {
