@@ -44,7 +44,7 @@ program
   .action(async () => {
     const chosen = await provider();
     const { running, lines } = await chosen.status();
-    process.stdout.write(`${chosen.name}: ${running ? 'running' : 'not running'}\n${lines.join('\n')}\n`);
+    process.stdout.write(`${[`${chosen.name}: ${running ? 'running' : 'not running'}`, ...lines].join('\n')}\n`);
     if (running) {
       const cluster = await attach(chosen);
       process.stdout.write(await cluster.kubectl(['get', 'nodes', '-L', 'topology.kubernetes.io/region']));
@@ -60,6 +60,11 @@ program
   .action(async (images: string[]) => (await provider()).loadImages(images));
 
 program.addCommand(faultCommand(async () => attach(await provider())));
+
+// `... status | head -1` closes the pipe before all is written.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
 
 try {
   await program.parseAsync();

@@ -1,5 +1,7 @@
 // The k3d provider: for machines where Docker can pull images and k3d is installed. One server and three agents, each
 // agent labelled as a region. k3d's own server takes no pods, as the local provider's control plane takes none.
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { cachePath, withLock } from '../cache.ts';
 import type { ClusterNode, Provider } from '../cluster.ts';
 import { toClusterNode } from '../existing/provider.ts';
@@ -57,6 +59,7 @@ export function createK3dProvider(runner: Run = run): Provider {
       withLock('cluster', async () => {
         if (await exists()) await runner(['k3d', 'cluster', 'start', K3D_CLUSTER, '--wait']);
         else await step('create the k3d cluster', () => runner(createCommand()));
+        await mkdir(dirname(kubeconfigPath), { recursive: true });
         await runner(['k3d', 'kubeconfig', 'write', K3D_CLUSTER, '--output', kubeconfigPath, '--overwrite']);
         await step('wait for the nodes', async () => {
           await kubectl(['wait', '--for=condition=Ready', 'nodes', '--all', '--timeout=120s']);
