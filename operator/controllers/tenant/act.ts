@@ -14,8 +14,8 @@ import { cleanRows } from './clean-rows.ts';
 import { keyspaceKey, type TenantSenses } from './observe.ts';
 import { OwnershipReader } from './ownership-reader.ts';
 import { Placements } from './placements.ts';
-import type { ShardAccess, TenantAction } from './plan.ts';
-import type { OwnershipRow } from './snapshot.ts';
+import type { PlacementOutcome, TenantAction } from './plan.ts';
+import type { OwnershipRow, ShardAccess } from './snapshot.ts';
 
 type Context = ActContext<Tenant>;
 type ActionOf<Kind extends TenantAction['kind']> = Extract<TenantAction, { kind: Kind }>;
@@ -43,23 +43,22 @@ export class TenantActor implements TenantSenses {
     }
   }
 
-  async #place(action: ActionOf<'place'>, context: Context): Promise<'placed' | 'superseded'> {
+  async #place(action: ActionOf<'place'>, context: Context): Promise<PlacementOutcome> {
     const { uid } = context.object.metadata;
     const keyspace = keyspaceKey(context.object);
-    const identity = { uid, key: context.object.spec.key };
+    const identity = { uid, key: action.key };
+    const authority = { shard: action.shard, epoch: 1, state: 'active', attempt: 0 } as const;
     if (!this.placements.claim(keyspace, identity, action.shard, action.placementsSeen)) return 'superseded';
     try {
-      await context.recordStatus({
-        authority: { shard: action.shard, epoch: 1, state: 'active', attempt: 0 },
-        placedAt: `${new Date().toISOString().slice(0, 19)}Z`,
-      });
+      await context.recordStatus({ authority, placedAt: `${new Date().toISOString().slice(0, 19)}Z` });
     } catch (error) {
       // Any other failure leaves it open whether the record was written: then the claim stays until it shows.
       if (isConflict(error)) this.placements.withdraw(keyspace, uid);
       throw error;
     }
     context.log.info({ shard: action.shard }, 'placed');
-    return 'placed';
+    const { access, key } = action;
+    return access === undefined ? 'recorded' : this.#own({ kind: 'own', access, key, authority }, context);
   }
 
   async #own({ access, key, authority }: ActionOf<'own'>, context: Context): Promise<TenantChangeResult> {

@@ -29,7 +29,7 @@ import { findPrimary } from '#operator/postgres/primary.ts';
 import type { Cache, ObserveContext } from '#operator/runtime/controller.ts';
 import type { OwnershipReader } from './ownership-reader.ts';
 import type { Placements } from './placements.ts';
-import type { Home, Rival, RowView, TenantSnapshot } from './snapshot.ts';
+import type { Home, Rival, RowView, ShardAccess, TenantSnapshot } from './snapshot.ts';
 
 export interface TenantSenses {
   readonly connections: KeptConnections;
@@ -60,9 +60,28 @@ export async function observeTenant(
     home,
     rivals: rivalsOf(tenant, siblings, senses.placements),
     candidates: isPlaced ? [] : candidatesFor(tenant, siblings, keyspace, cache, senses.placements),
+    access: accessOfShards(tenant, keyspace, cache),
     placementsSeen: senses.placements.version(keyspaceKey(tenant)),
     isCleaned: senses.cleaned.has(uid),
   };
+}
+
+function accessOfShards(
+  tenant: Stored<Tenant>,
+  keyspace: Stored<Keyspace> | undefined,
+  cache: Cache,
+): ReadonlyMap<string, ShardAccess> {
+  const { namespace } = tenant.metadata;
+  const access = new Map<string, ShardAccess>();
+  if (keyspace === undefined) return access;
+  const replicas = cache.list(regionalReplicas, { namespace });
+  for (const entry of keyspace.status?.shards ?? []) {
+    const shard = hasSchema(entry) ? cache.get(shards, { namespace, name: entry.name }) : undefined;
+    const primary = shard === undefined ? undefined : findPrimary(shard, replicas);
+    if (primary?.kind === 'found')
+      access.set(entry.name, { shard: entry.name, member: primary.target, database: databaseOf(keyspace) });
+  }
+  return access;
 }
 
 function rivalsOf(

@@ -7,23 +7,26 @@
  * holder of its key; a shard that can't be reached for a moment changes nothing in the status (there may be very many tenants).
  */
 import { type PlacementWish, placeTenant, residencyObstacle } from '#core/placement/placement.ts';
-import { databaseOf, type TenantAuthority } from '#crds/index.ts';
+import type { TenantAuthority } from '#crds/index.ts';
 import { type Finding, findCondition, isTrue } from '#kube/conditions.ts';
 import type { Tenant } from '#kube/meridian.ts';
-import type { MemberTarget } from '#operator/postgres/connect.ts';
 import type { TenantChangeResult } from '#operator/postgres/ownership/tenants.ts';
 import type { ActionResult, Conclusion, Plan } from '#operator/runtime/controller.ts';
 import { tenantKeyProblem } from './key.ts';
-import type { Home, OwnershipRow, Rival, TenantSnapshot } from './snapshot.ts';
+import type { Home, OwnershipRow, Rival, ShardAccess, TenantSnapshot } from './snapshot.ts';
 
-export interface ShardAccess {
-  readonly shard: string;
-  readonly member: MemberTarget;
-  readonly database: string;
-}
+/** What placing found. `superseded`: somebody was placed since the loads were counted, and nothing was recorded. */
+export type PlacementOutcome = 'superseded' | 'recorded' | TenantChangeResult;
 
 export type TenantAction =
-  | { readonly kind: 'place'; readonly shard: string; readonly placementsSeen: number }
+  /** Records the shard and, where it can be reached, has it own the tenant at once. */
+  | {
+      readonly kind: 'place';
+      readonly shard: string;
+      readonly key: string;
+      readonly access: ShardAccess | undefined;
+      readonly placementsSeen: number;
+    }
   /** Writes the ownership row that `authority` says, where there is none. */
   | { readonly kind: 'own'; readonly access: ShardAccess; readonly key: string; readonly authority: TenantAuthority }
   /** Takes the row away, so that the shard refuses the tenant's writes; rows stay. */
@@ -58,6 +61,9 @@ export function planTenant(snapshot: TenantSnapshot): TenantPlan {
   const authority = snapshot.tenant.status?.authority;
   return authority === undefined ? planPlacement(snapshot) : planOwnership(snapshot, authority);
 }
+
+const placedFinding = ({ shard, epoch }: TenantAuthority): Finding =>
+  good('Placed', 'Placed', `on shard ${shard} since epoch ${epoch}`);
 
 interface Obstacle {
   readonly phase: string;
@@ -144,7 +150,15 @@ function planPlacement(snapshot: TenantSnapshot): TenantPlan {
     return { ...unplaced(snapshot, 'Pending', finding), requeueAfterMs: 60_000 };
   }
   return {
-    actions: [{ kind: 'place', shard: placement.shard, placementsSeen: snapshot.placementsSeen }],
+    actions: [
+      {
+        kind: 'place',
+        shard: placement.shard,
+        key: spec.key,
+        access: snapshot.access.get(placement.shard),
+        placementsSeen: snapshot.placementsSeen,
+      },
+    ],
     status: { phase: 'Placed' },
     conditions: [
       bad('Ready', 'Placed', `placed ${placement.message}; the shard is told next`),
@@ -163,11 +177,7 @@ function planOwnership(snapshot: TenantSnapshot, authority: TenantAuthority): Te
     ...(placedAt === undefined ? {} : { placedAt }),
     ...(sizeBytes === undefined ? {} : { sizeBytes }),
   };
-  const always = [
-    good('Placed', 'Placed', `on shard ${authority.shard} since epoch ${authority.epoch}`),
-    ...moveNeeded(tenant, authority),
-    ...residencyHeld(tenant, home),
-  ];
+  const always = [placedFinding(authority), ...moveNeeded(tenant, authority), ...residencyHeld(tenant, home)];
   const judgement = judgeOwnership(snapshot, authority);
   if (judgement.kind === 'keep') {
     const wasOwned = isTrue(tenant.status?.conditions, 'Owned');
@@ -220,10 +230,8 @@ export function concludeTenant(
 ): Conclusion<Tenant> {
   const [result] = results;
   if (result?.outcome !== 'done') return plan;
-  if (result.action.kind === 'place') {
-    // Somebody was placed meanwhile, so the loads that the choice rested on are old: look again, say nothing.
-    return result.value === 'superseded' ? { requeueAfterMs: againMs } : plan;
-  }
+  if (result.action.kind === 'place')
+    return concludePlacement(snapshot, plan, result.action.shard, result.value as PlacementOutcome);
   if (result.action.kind !== 'own') return plan;
   const { authority } = result.action;
   const change = result.value as TenantChangeResult;
@@ -234,6 +242,24 @@ export function concludeTenant(
     { ...snapshot, home: { ...snapshot.home, row: { kind: 'present', row } } },
     authority,
   );
+  return conclusion;
+}
+
+function concludePlacement(
+  snapshot: TenantSnapshot,
+  plan: TenantPlan,
+  shard: string,
+  outcome: PlacementOutcome,
+): Conclusion<Tenant> {
+  // The loads that the choice rested on are old: look again, say nothing.
+  if (outcome === 'superseded') return { requeueAfterMs: againMs };
+  if (outcome === 'recorded' || outcome.kind === 'refused') return plan;
+  const authority: TenantAuthority = { shard, epoch: 1, state: 'active', attempt: 0 };
+  const residency =
+    snapshot.tenant.spec.allowedRegions === undefined
+      ? []
+      : [good('ResidencyHeld', 'Held', `every region of shard ${shard} is allowed`)];
+  const { actions: _none, ...conclusion } = owned({ authority }, [placedFinding(authority), ...residency], authority);
   return conclusion;
 }
 
@@ -289,11 +315,8 @@ function judgeOwnership(snapshot: TenantSnapshot, authority: TenantAuthority): O
 }
 
 /** How to reach the shard that owns the tenant; undefined while it can't be. */
-function accessOf({ keyspace, home }: TenantSnapshot): ShardAccess | undefined {
-  if (keyspace === undefined || home === undefined || !home.hasSchema || home.primary.kind === 'missing')
-    return undefined;
-  return { shard: home.shard, member: home.primary.target, database: databaseOf(keyspace) };
-}
+const accessOf = ({ access, home }: TenantSnapshot): ShardAccess | undefined =>
+  home === undefined ? undefined : access.get(home.shard);
 
 /** Said where there is something to say, or was: tenants are many, and each condition is kept for each of them. */
 const spare = (tenant: TenantSnapshot['tenant'], finding: Finding, isWorthSaying: boolean): readonly Finding[] =>
@@ -345,8 +368,8 @@ function planFarewell(snapshot: TenantSnapshot): TenantPlan {
   const conditions = [bad('Ready', 'Deleting', 'the tenant is being deleted')];
   if (deletionPolicy === 'Delete')
     return { actions: [{ kind: 'clean', access, key, row }], status, conditions, requeueAfterMs: 0 };
-  if (row === undefined) return { actions: [], release: true };
-  return { actions: [{ kind: 'disown', access, key, row }], status, conditions, release: true };
+  // Nothing is said: the object is gone with the same round.
+  return { actions: row === undefined ? [] : [{ kind: 'disown', access, key, row }], release: true };
 }
 
 const waitingFor = (home: Home): string => {

@@ -4,6 +4,7 @@
 import type { ShardCandidate } from '#core/placement/placement.ts';
 import type { Keyspace, Tenant } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
+import type { MemberTarget } from '#operator/postgres/connect.ts';
 import type { TenantAuthority as OwnershipRow } from '#operator/postgres/ownership/tenants.ts';
 import type { PrimaryLookup } from '#operator/postgres/primary.ts';
 
@@ -14,12 +15,20 @@ export interface TenantSnapshot {
   readonly rivals: readonly Rival[];
   /** All shards of the namespace, with tenants to come already counted. Empty when the tenant is placed: nobody asks then. */
   readonly candidates: readonly ShardCandidate[];
+  /** How to reach the primaries of the keyspace's shards that have its schema, by shard. Those that can't be reached now are missing. */
+  readonly access: ReadonlyMap<string, ShardAccess>;
   /** Which placements of this process the counts above contain: one made since makes them stale. */
   readonly placementsSeen: number;
   /** The shard of `status.authority`; undefined when the tenant isn't placed. */
   readonly home: Home | undefined;
   /** The rows of this tenant have been deleted by this process. */
   readonly isCleaned: boolean;
+}
+
+export interface ShardAccess {
+  readonly shard: string;
+  readonly member: MemberTarget;
+  readonly database: string;
 }
 
 export interface Rival {

@@ -66,11 +66,18 @@ const home = (over: Partial<Home> = {}): Home => ({
   ...over,
 });
 
+const access = {
+  shard: 'a',
+  member: { namespace: 'prod', keyspace: 'shop', member: 'a-eu-0', address: '10.0.0.1' },
+  database: 'shop',
+};
+
 const snapshot = (over: Partial<TenantSnapshot> = {}): TenantSnapshot => ({
   tenant: tenant(),
   keyspace: aKeyspace(),
   rivals: [],
   candidates: [candidate('a'), candidate('b', { tenants: 1 })],
+  access: new Map([['a', access]]),
   placementsSeen: 7,
   home: undefined,
   isCleaned: false,
@@ -197,7 +204,7 @@ const cases: readonly {
   },
   {
     behaviour: 'a shard that is not ready is waited for',
-    seen: placed({ home: home({ primary: missing, row: { kind: 'unknown', message: '' } }) }),
+    seen: placed({ home: home({ primary: missing, row: { kind: 'unknown', message: '' } }), access: new Map() }),
     actions: [],
     phase: 'Placed',
     type: 'Ready',
@@ -280,7 +287,11 @@ describe('the plan of a tenant', () => {
   test('a shard that cannot be reached for a moment changes nothing for a tenant that it owns', () => {
     const status = { phase: 'Ready', authority, conditions: [owned] };
     const plan = planTenant(
-      placed({ tenant: tenant({}, status), home: home({ primary: missing, row: { kind: 'unknown', message: '' } }) }),
+      placed({
+        tenant: tenant({}, status),
+        home: home({ primary: missing, row: { kind: 'unknown', message: '' } }),
+        access: new Map(),
+      }),
     );
     assert.equal(plan.status?.phase, 'Ready');
     assert.deepEqual(
@@ -308,6 +319,22 @@ describe('what the actions of a tenant find', () => {
   test('a row that somebody else wrote otherwise blocks', () => {
     const found = { key: 'acme', serial: 1, epoch: 3, state: 'active', attempt: 0, until: undefined };
     assert.equal(result(toOwn, { kind: 'refused', found }).status?.phase, 'Blocked');
+  });
+
+  test('a tenant that was placed and owned in one round is Ready', () => {
+    const conclusion = result(snapshot({ tenant: tenant({ allowedRegions: ['eu', 'us'] }) }), { kind: 'written' });
+    assert.equal(conclusion.status?.phase, 'Ready');
+    assert.ok(conclusion.conditions?.every(({ status }) => status === 'True'));
+    assert.deepEqual(
+      conclusion.conditions?.map(({ type }) => type),
+      ['Ready', 'Placed', 'ResidencyHeld', 'Owned'],
+    );
+  });
+
+  test('a tenant that was placed where nobody answers waits, and is looked at again at once', () => {
+    const conclusion = result(snapshot({ access: new Map() }), 'recorded');
+    assert.equal(conclusion.status?.phase, 'Placed');
+    assert.equal(conclusion.requeueAfterMs, 0);
   });
 
   test('a placement made on old loads says nothing and looks again at once', () => {
@@ -389,7 +416,7 @@ describe('the farewell of a tenant', () => {
     },
     {
       behaviour: 'one whose shard is not ready waits',
-      seen: leaving({ home: home({ primary: missing, row: { kind: 'unknown', message: '' } }) }),
+      seen: leaving({ home: home({ primary: missing, row: { kind: 'unknown', message: '' } }), access: new Map() }),
       actions: [],
       release: false,
     },
