@@ -12,6 +12,7 @@ import { type Controller, type ControllerDeps, type ObserveContext, watch } from
 import { nodeSelectorOf, planRegion, type RegionSnapshot } from './plan.ts';
 
 export function createRegionController(deps: ControllerDeps): Controller<Region, RegionSnapshot, never> {
+  const counter = new NodeCounter(deps.kube);
   return {
     type: regions,
     watches: [
@@ -28,21 +29,21 @@ export function createRegionController(deps: ControllerDeps): Controller<Region,
           : [keyOf({ namespace: metadata.namespace, name: status.authority.region })],
       ),
     ],
-    observe: (region, context) => observeRegion(deps.kube, region, context),
+    observe: (region, context) => observeRegion(counter, region, context),
     plan: planRegion,
     act: () => Promise.reject(new Error('a region has no actions')),
   };
 }
 
 async function observeRegion(
-  kube: KubeApi,
+  counter: NodeCounter,
   region: Stored<Region>,
   { cache }: ObserveContext,
 ): Promise<RegionSnapshot> {
   const { namespace } = region.metadata;
   return {
     region,
-    nodes: await countNodes(kube, nodeSelectorOf(region)),
+    nodes: await counter.count(selectorText(nodeSelectorOf(region))),
     regions: cache.list(regions, { namespace }).map(({ metadata }) => metadata.name),
     primaries: cache
       .list(shards, { namespace })
@@ -52,12 +53,33 @@ async function observeRegion(
   };
 }
 
-async function countNodes(kube: KubeApi, selector: Readonly<Record<string, string>>): Promise<number | undefined> {
-  try {
-    const { items } = await kube.of(nodes).list({ labelSelector: selectorText(selector) });
-    return items.length;
-  } catch (error) {
-    if (error instanceof ApiError && error.isForbidden) return undefined;
-    throw error;
+/** Nodes seldom change, and a region is looked at with every change of its shards: what was counted counts for a while. */
+const countLifeMs = 20_000;
+
+class NodeCounter {
+  readonly #kube: KubeApi;
+  readonly #counted = new Map<string, { readonly nodes: Promise<number | undefined>; readonly atMs: number }>();
+
+  constructor(kube: KubeApi) {
+    this.#kube = kube;
+  }
+
+  /** Undefined where nodes may not be listed. */
+  count(labelSelector: string): Promise<number | undefined> {
+    const counted = this.#counted.get(labelSelector);
+    if (counted !== undefined && Date.now() - counted.atMs < countLifeMs) return counted.nodes;
+    const nodes = this.#list(labelSelector);
+    this.#counted.set(labelSelector, { nodes, atMs: Date.now() });
+    nodes.catch(() => this.#counted.delete(labelSelector));
+    return nodes;
+  }
+
+  async #list(labelSelector: string): Promise<number | undefined> {
+    try {
+      return (await this.#kube.of(nodes).list({ labelSelector })).items.length;
+    } catch (error) {
+      if (error instanceof ApiError && error.isForbidden) return undefined;
+      throw error;
+    }
   }
 }
