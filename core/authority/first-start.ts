@@ -27,6 +27,8 @@ export interface FirstStartMember {
 }
 
 export interface FirstStartInput {
+  /** UID of the Shard object. */
+  readonly shardUid: string;
   readonly members: readonly FirstStartMember[];
   readonly preferredRegion: string;
   /** Present when a first member was named already: the record says Initialising. */
@@ -43,6 +45,7 @@ export type FirstStartReason =
   | 'NoMembers'
   | 'NoPromotableMember'
   | 'DataFound'
+  | 'RecordLost'
   | 'WaitingForVolumes'
   | 'WaitingForMembers'
   | 'Initialising';
@@ -54,13 +57,26 @@ export function decideFirstStart(input: FirstStartInput): FirstStartDecision {
   // Its data, and the promise to this record, are what it was told to make: it is left alone for as long as it is itself.
   if (named !== undefined && !hasLostItsVolume(input, named))
     return wait('Initialising', `${named.member} makes the first data directory`);
-  return volumesInTheWay(input.members) ?? choose(input);
+  return recordLost(input) ?? volumesInTheWay(input.members) ?? choose(input);
 }
 
 /** Shown by its own agent, which answers with another incarnation; silence is not loss. */
 function hasLostItsVolume({ members }: FirstStartInput, named: Authority): boolean {
   const answer = members.find((member) => member.name === named.member)?.answer;
   return answer !== undefined && answer.incarnation !== named.incarnation;
+}
+
+/** Somebody has promised this very shard, and yet there is no record: it was edited, or restored without its status. */
+function recordLost({ members, shardUid, named }: FirstStartInput): FirstStartDecision | undefined {
+  const promised = members.filter(
+    ({ name, answer }) => answer?.promisedTo === shardUid && (named === undefined || name !== named.member),
+  );
+  if (promised.length === 0) return undefined;
+  return wait(
+    'RecordLost',
+    `${namesOf(promised)} already ${promised.length === 1 ? 'serves' : 'serve'} this shard, but its record of authority (status.authority) is gone. ` +
+      'Nothing is made anew beside them: restore the status of the Shard.',
+  );
 }
 
 function volumesInTheWay(members: readonly FirstStartMember[]): FirstStartDecision | undefined {

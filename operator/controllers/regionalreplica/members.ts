@@ -63,11 +63,15 @@ export function podProblem(pod: Pod, answer: StatusAnswer | undefined): string |
   if (isEnding(pod)) return `${name} is ending`;
   if (isReady(pod)) return undefined;
   const scheduling = pod.status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'False');
-  if (scheduling !== undefined) return `${name} has no node: ${scheduling.message ?? scheduling.reason ?? 'unknown'}`;
+  if (scheduling !== undefined)
+    return `${name} has no node: ${shortened(scheduling.message ?? scheduling.reason ?? 'unknown')}`;
   const waiting = pod.status?.containerStatuses?.find(({ state }) => state?.waiting !== undefined)?.state?.waiting;
   if (waiting !== undefined)
-    return `${name} waits: ${[waiting.reason, waiting.message].filter((text) => text !== undefined).join(': ')}`;
+    return `${name} waits: ${shortened([waiting.reason, waiting.message].filter((text) => text !== undefined).join(': '))}`;
   if (answer?.kind === 'status')
     return `${name} is ${answer.status.phase}${answer.status.problem === '' ? '' : `: ${answer.status.problem}`}`;
   return `${name} does not answer${answer === undefined ? '' : `: ${answer.why}`}`;
 }
+
+/** Kubelets write whole chains of errors; their beginning says what is wrong. */
+const shortened = (text: string): string => (text.length <= 160 ? text : `${text.slice(0, 159)}…`);

@@ -46,7 +46,6 @@ export async function act(action: Action, means: Means, context: ActContext<Shar
         history: history.map((entry) => ({ ...entry })),
         ...(action.systemIdentifier === undefined ? {} : { systemIdentifier: action.systemIdentifier }),
       });
-      context.log.info({ epoch: authority.epoch, generation: membership.generation }, action.why);
       return undefined;
     }
     case 'SendOrders':

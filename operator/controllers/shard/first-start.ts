@@ -17,10 +17,14 @@ import type { Step } from './step.ts';
 /** After this, a shard takes any promotable member of its primary region that answers as its first primary. */
 const patienceMs = 60_000;
 
+/** Reasons that pass only when somebody does something about them. */
+const wrongs: readonly string[] = ['DataFound', 'RecordLost', 'NoPromotableMember'];
+
 export function planFirstStart(snapshot: Snapshot, now: Date): Step {
   const { shard, record, views } = snapshot;
   if (record !== undefined && isOpenPrimary(record, primaryStatus(record, views))) return establish(snapshot, record);
   const decision = decideFirstStart({
+    shardUid: shard.metadata.uid,
     preferredRegion: shard.spec.primaryRegion,
     named: record?.authority,
     impatient: now.getTime() - Date.parse(shard.metadata.creationTimestamp) > patienceMs,
@@ -33,10 +37,10 @@ export function planFirstStart(snapshot: Snapshot, now: Date): Step {
       answer: firstAnswer(view),
     })),
   });
-  if (decision.kind === 'Wait')
-    return {
-      initialised: (decision.reason === 'DataFound' ? bad : not)('Initialised', decision.reason, decision.message),
-    };
+  if (decision.kind === 'Wait') {
+    const finding = wrongs.includes(decision.reason) ? bad : not;
+    return { initialised: finding('Initialised', decision.reason, decision.message + problemsOf(decision, views)) };
+  }
   return name(snapshot, decision, now);
 }
 
@@ -73,4 +77,11 @@ function establish({ views }: Snapshot, record: AuthorityRecord): Step {
     event: { type: 'Normal', reason: 'Initialised', message },
     initialised: not('Initialised', 'Initialising', message),
   };
+}
+
+/** What keeps those from answering whom we wait for. */
+function problemsOf({ reason }: Extract<FirstStartDecision, { kind: 'Wait' }>, views: readonly MemberView[]): string {
+  if (reason !== 'WaitingForMembers' && reason !== 'WaitingForVolumes') return '';
+  const problems = views.flatMap(({ pod }) => pod?.problem ?? []);
+  return problems.length === 0 ? '' : ` (${problems.slice(0, 3).join('; ')})`;
 }

@@ -14,7 +14,7 @@ import type { RegionalReplica } from '#kube/meridian.ts';
 import { agentTarget } from '../../agents/access.ts';
 import type { StatusAnswer } from '../../agents/client.ts';
 import { dataVolume } from '../../resources/member-pod.ts';
-import { isReady } from '../regionalreplica/members.ts';
+import { isReady, podProblem } from '../regionalreplica/members.ts';
 import { ordinalOf } from '../regionalreplica/scale.ts';
 
 export interface MemberView {
@@ -39,6 +39,8 @@ export interface PodView {
   readonly idle: boolean;
   /** Made from another template than the StatefulSet's present one. */
   readonly outdated: boolean;
+  /** Why it isn't ready, for people; undefined when it is. */
+  readonly problem: string | undefined;
 }
 
 export interface MemberSources {
@@ -83,13 +85,13 @@ function view(name: string, declared: boolean, sources: MemberSources): MemberVi
     region: replica?.spec.region,
     promotable: replica?.spec.promotable === true,
     declared,
-    pod: pod && podView(pod, set),
+    pod: pod && podView(pod, set, sources.answers.get(name)),
     volume: claim === undefined ? 'none' : claim.status?.phase === 'Bound' ? 'bound' : 'pending',
     answer: sources.answers.get(name) ?? { kind: 'silent', why: 'it has no pod' },
   };
 }
 
-function podView(pod: Pod, set: StatefulSet | undefined): PodView {
+function podView(pod: Pod, set: StatefulSet | undefined, answer: StatusAnswer | undefined): PodView {
   const revision = pod.metadata.labels?.['controller-revision-hash'];
   const wanted = set?.status?.updateRevision;
   // The revision counts only once the StatefulSet's controller has seen the newest template.
@@ -100,6 +102,7 @@ function podView(pod: Pod, set: StatefulSet | undefined): PodView {
     ready: isReady(pod),
     ending: pod.metadata.deletionTimestamp !== undefined,
     idle: pod.status?.containerStatuses?.some(({ state }) => state?.running !== undefined) !== true,
+    problem: podProblem(pod, answer),
     outdated: seen && revision !== undefined && wanted !== undefined && wanted !== '' && revision !== wanted,
   };
 }

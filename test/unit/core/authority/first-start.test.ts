@@ -24,6 +24,7 @@ const member = (name: string, change: Partial<FirstStartMember> = {}): FirstStar
 });
 
 const input = (members: readonly FirstStartMember[], change: Partial<FirstStartInput> = {}): FirstStartInput => ({
+  shardUid: 'this-shard',
   members,
   preferredRegion: 'eu',
   impatient: false,
@@ -59,6 +60,12 @@ const waits: readonly (readonly [string, FirstStartInput, string, RegExp])[] = [
     input([member('a-eu-0', { answer: { ...empty, promisedTo: 'uid' } })]),
     'DataFound',
     /a-eu-0/,
+  ],
+  [
+    'a member has promised this very shard: its record was lost',
+    input([member('a-eu-0'), member('a-us-0', { answer: { ...empty, hasData: true, promisedTo: 'this-shard' } })]),
+    'RecordLost',
+    /a-us-0 already serves this shard, but its record of authority/,
   ],
   [
     'a volume that nobody asks for any more may hold data',
@@ -159,7 +166,13 @@ test('whatever is seen, nobody is named beside data, a promise or a volume that 
   );
   fc.assert(
     fc.property(members, fc.boolean(), fc.option(fc.constant(named), { nil: undefined }), (seen, impatient, before) => {
-      const decision = decideFirstStart({ members: seen, preferredRegion: 'eu', impatient, named: before });
+      const decision = decideFirstStart({
+        shardUid: 'this-shard',
+        members: seen,
+        preferredRegion: 'eu',
+        impatient,
+        named: before,
+      });
       if (decision.kind !== 'Name') return;
       assert.ok(
         seen.every(({ answer, hasVolume }) =>

@@ -338,6 +338,7 @@ export class World {
           ending: false,
           idle: false,
           outdated: member.outdated,
+          problem: undefined,
         },
         answer: member.reachable
           ? { kind: 'status', status: this.status(member) }
