@@ -495,7 +495,7 @@ describe('leaving', () => {
 async function waitFor(condition: () => Promise<boolean>, timeoutMs = 10_000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {
-    assert.ok(performance.now() < deadline, `not so within ${timeoutMs} ms: ${condition}`);
+    assert.ok(performance.now() < deadline, `not so within ${timeoutMs} ms: ${condition.toString()}`);
     await sleep(50);
   }
 }
