@@ -50,9 +50,9 @@ export async function nextPassword(
   use: Ingredients,
 ): Promise<{ readonly state: RolePassword; readonly step: PasswordStep }> {
   const parsed = present === undefined ? undefined : parseVerifier(present.verifier);
-  if (present === undefined || present.password === '' || parsed === undefined) {
-    // Someone emptied the Secret or it is new. A verifier that can still be read keeps its salt, so that the former password
-    // stays accepted for the overlap.
+  if (present === undefined || present.password === '') {
+    // New, or emptied by someone. A verifier that can still be read keeps its salt, so that the former password stays accepted for
+    // the overlap.
     const password = use.newPassword();
     const verifier = await makeVerifier(password, parsed ?? use.newParameters());
     const state: RolePassword = {
@@ -64,6 +64,11 @@ export async function nextPassword(
         : {}),
     };
     return { state, step: present === undefined ? 'made' : 'remade' };
+  }
+  if (parsed === undefined) {
+    // A Secret that people made before the role, with a password of their choice; or a verifier that someone spoilt.
+    const verifier = await makeVerifier(present.password, use.newParameters());
+    return { state: { password: present.password, verifier, served: request }, step: 'adopted' };
   }
   if (!(await verifies(present.password, parsed))) {
     // Someone wrote a password of their own into the Secret: it is what applications read, so it becomes the password.

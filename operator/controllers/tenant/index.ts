@@ -20,6 +20,8 @@ export function createTenantController(_deps: ControllerDeps): Controller<Tenant
     // The record of authority is compared and swapped.
     readsFresh: true,
     finalizer: protectFinalizer,
+    // Many, and each mostly waits for the API server.
+    concurrency: 8,
     watches: [
       // One with the same key: it may have had the key, or may get it now.
       watch(tenants, (changed, cache) =>

@@ -92,6 +92,13 @@ describe("a role's password", () => {
     assert.equal(await accepts(state, 'first', 10 + overlapMs), false);
   });
 
+  test('one that was there before the role is taken over', async () => {
+    const { state, step } = await nextPassword({ password: 'chosen', verifier: '', served: '' }, 'r1', ingredients(10));
+    assert.equal(step, 'adopted');
+    assert.ok(await accepts(state, 'chosen', 11));
+    assert.equal((await nextPassword(state, 'r1', ingredients(12))).step, 'unchanged');
+  });
+
   test('one that was emptied is made anew with the same salt, the former accepted for the overlap', async () => {
     const { state, step } = await nextPassword({ ...(await made()), password: '' }, '', ingredients(10, 'second'));
     assert.equal(step, 'remade');
