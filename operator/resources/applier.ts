@@ -46,10 +46,6 @@ export class Applier {
     });
     return stored;
   }
-
-  forget<T extends KubeObject>(type: ResourceType<T>, object: T): void {
-    this.#applied.delete(idOf(type, object));
-  }
 }
 
 const idOf = (type: ResourceType, object: KubeObject): string =>

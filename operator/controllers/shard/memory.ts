@@ -37,10 +37,6 @@ export class ShardMemory {
     return new Map([...awaySinceMs].map(([name, since]) => [name, nowMs - since]));
   }
 
-  forget(shardUid: string): void {
-    this.#shards.delete(shardUid);
-  }
-
   #of(shardUid: string): OfShard {
     let memory = this.#shards.get(shardUid);
     if (memory === undefined) {

@@ -189,7 +189,8 @@ function phaseOf(
   if (record.authority.state !== 'Active') return record.authority.state;
   if (!isTrue('PrimaryAvailable')) return 'Unavailable';
   if (!isTrue('Durable')) return 'WritesWait';
-  if (isTrue('RolloutPending')) return 'Rolling';
+  // Members that wait for the primary to move are no work under way: a condition says so.
+  if (conditions.some(({ type, reason }) => type === 'RolloutPending' && reason === 'Rolling')) return 'Rolling';
   const absent = views.some(
     ({ name: member, declared }) => declared && !record.membership.members.some((listed) => listed.name === member),
   );

@@ -1,0 +1,174 @@
+/** What a Shard says and does in single situations; how it gets along over time is in `interrupted.test.ts`. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { conclude } from '#operator/controllers/shard/index.ts';
+import { plan } from '#operator/controllers/shard/plan.ts';
+import type { Snapshot } from '#operator/controllers/shard/snapshot.ts';
+import { Operator, World } from './world.ts';
+
+const names = ['a-eu-0', 'a-us-0', 'a-ap-0'];
+const now = new Date('2026-01-01T00:10:00Z');
+
+function ready(): { readonly world: World; readonly operator: Operator } {
+  const world = new World();
+  for (const name of names) world.addMember(name);
+  const operator = new Operator(world, 1);
+  for (let round = 0; round < 20; round += 1) {
+    world.tick();
+    operator.round();
+  }
+  assert.equal(world.shard.status?.phase, 'Ready');
+  return { world, operator };
+}
+
+const find = (snapshot: Snapshot, type: string) =>
+  plan(snapshot, now).conditions?.find((condition) => condition.type === type);
+const kinds = (snapshot: Snapshot): string[] => plan(snapshot, now).actions.map(({ kind }) => kind);
+
+const deleting = (snapshot: Snapshot): Snapshot => ({
+  ...snapshot,
+  shard: {
+    ...snapshot.shard,
+    metadata: { ...snapshot.shard.metadata, deletionTimestamp: '2026-01-01T00:09:00Z' },
+  },
+});
+
+test('the same snapshot gives the same plan', () => {
+  const snapshot = ready().operator.observe();
+  assert.deepEqual(plan(snapshot, now), plan(snapshot, now));
+});
+
+test('a shard that is well only keeps its budget and policies, and rests', () => {
+  const snapshot = ready().operator.observe();
+  assert.deepEqual(kinds(snapshot), ['ApplyBudget', 'ApplyPolicy', 'ApplyPolicy']);
+  assert.equal(plan(snapshot, now).requeueAfterMs, 10_000);
+  assert.equal(find(snapshot, 'Ready')?.status, 'True');
+  assert.equal(find(snapshot, 'WouldBlock')?.status, 'False');
+});
+
+test('deletion is held while tenants are owned, names them, and the shard serves on', () => {
+  const { world, operator } = ready();
+  world.member('a-us-0').orders = undefined;
+  const held = deleting({ ...operator.observe(), ownedTenants: ['acme', 'bolt', 'corp', 'dyno', 'echo', 'fizz'] });
+  assert.equal(plan(held, now).release, undefined);
+  assert.equal(plan(held, now).status?.phase, 'Deleting');
+  assert.match(
+    find(held, 'DeletionAllowed')?.message ?? '',
+    /still owns 6 tenants: acme, bolt, corp, dyno, echo and 1 more/,
+  );
+  assert.deepEqual(kinds(held), ['SendOrders'], 'members still get their orders, and nothing new is made');
+});
+
+test('a shard goes in order: members first, then volumes by its policy', () => {
+  const snapshot = deleting(ready().operator.observe());
+  const stopping = plan({ ...snapshot, statefulSets: ['a-eu'] }, now);
+  assert.equal(stopping.release, undefined);
+  assert.equal(stopping.conditions?.find(({ type }) => type === 'DeletionAllowed')?.status, 'True');
+  const kept = plan({ ...snapshot, claims: ['data-a-eu-0'] }, now);
+  assert.deepEqual([kept.release, kept.actions], [true, []]);
+  const spec = { ...snapshot.shard.spec, deletionPolicy: 'Delete' as const };
+  const removed = plan({ ...snapshot, shard: { ...snapshot.shard, spec }, claims: ['data-a-eu-0'] }, now);
+  assert.deepEqual(removed.actions, [{ kind: 'DeleteClaim', name: 'data-a-eu-0' }]);
+});
+
+test('a follower that was away gets its orders when the address of the primary is known again', () => {
+  const { world, operator } = ready();
+  world.member('a-us-0').orders = undefined;
+  world.member('a-eu-0').reachable = false;
+  const action = plan(operator.observe(), now).actions.find(({ kind }) => kind === 'SendOrders');
+  assert.ok(action?.kind === 'SendOrders' && action.member === 'a-us-0');
+  assert.equal(action.orders.source?.address, '10.0.0.a-eu-0', 'the primary is silent to us, not to its follower');
+  const lost = operator.observe();
+  const views = lost.views.map((view) =>
+    view.name === 'a-eu-0' && view.pod !== undefined ? { ...view, pod: { ...view.pod, address: undefined } } : view,
+  );
+  assert.ok(!kinds({ ...lost, views }).includes('SendOrders'));
+});
+
+test('a new leader says everything again, so that what the old one still sends is refused', () => {
+  const { world } = ready();
+  const sent = plan(new Operator(world, 2).observe(), now).actions.filter(({ kind }) => kind === 'SendOrders');
+  assert.equal(sent.length, 3);
+});
+
+test('a leader whom the members have outgrown sends nothing and says why', () => {
+  const { world } = ready();
+  new Operator(world, 7).round();
+  const snapshot = new Operator(world, 3).observe();
+  assert.ok(!kinds(snapshot).includes('SendOrders'));
+  assert.equal(find(snapshot, 'OrdersTaken')?.reason, 'HigherTerm');
+});
+
+test('a member that promised another shard is never ordered', () => {
+  const { world, operator } = ready();
+  const us = world.member('a-us-0');
+  us.orders = undefined;
+  us.promise = { ...us.promise, shardUid: 'an older shard' };
+  assert.ok(!kinds(operator.observe()).includes('SendOrders'));
+});
+
+test('the primary that has another volume is not used, and nobody is told to follow it', () => {
+  const { world, operator } = ready();
+  world.wipe('a-eu-0');
+  const snapshot = operator.observe();
+  assert.equal(find(snapshot, 'PrimaryAvailable')?.reason, 'VolumeReplaced');
+  assert.equal(find(snapshot, 'Ready')?.reason, 'VolumeReplaced');
+  const ordered = plan(snapshot, now).actions.filter(({ kind }) => kind === 'SendOrders');
+  assert.ok(!ordered.some((action) => action.kind === 'SendOrders' && action.member === 'a-eu-0'));
+});
+
+test('conditions tell before it hurts: one follower too few to lose, then commits that wait', () => {
+  const { world, operator } = ready();
+  world.member('a-us-0').reachable = false;
+  assert.equal(find(operator.observe(), 'WouldBlock')?.reason, 'NoSpareFollower');
+  world.member('a-ap-0').reachable = false;
+  const snapshot = operator.observe();
+  assert.equal(find(snapshot, 'Durable')?.reason, 'WritesWait');
+  assert.match(find(snapshot, 'Durable')?.message ?? '', /a-ap-0: no answer within/);
+  assert.equal(find(snapshot, 'Ready')?.status, 'False');
+  assert.equal(plan(snapshot, now).status?.phase, 'WritesWait');
+});
+
+test('a missing Keyspace or Region does not make a shard that serves unready', () => {
+  const snapshot: Snapshot = { ...ready().operator.observe(), primaryRegionKnown: false };
+  assert.equal(find(snapshot, 'RegionKnown')?.reason, 'NoSuchRegion');
+  assert.equal(find(snapshot, 'Ready')?.status, 'True');
+});
+
+test('before there is authority, what is missing is what keeps it from being ready', () => {
+  const world = new World();
+  const snapshot: Snapshot = { ...new Operator(world, 1).observe(), keyspace: undefined };
+  assert.equal(find(snapshot, 'Ready')?.reason, 'NoSuchKeyspace');
+  assert.equal(find(snapshot, 'Initialised')?.reason, 'NoMembers');
+  assert.equal(find(snapshot, 'AcknowledgementsPossible')?.reason, 'TooFewMembers');
+  assert.equal(plan(snapshot, now).status?.phase, 'Waiting');
+});
+
+test('a pod that never ran is replaced at once, also when it is to be the primary', () => {
+  const world = new World();
+  world.addMember('a-eu-0');
+  const snapshot = new Operator(world, 1).observe();
+  const views = snapshot.views.map((view) => ({
+    ...view,
+    answer: { kind: 'silent' as const, why: 'its pod has no address yet' },
+    pod: view.pod && { ...view.pod, idle: true, outdated: true, ready: false, problem: 'a-eu-0 waits: ErrImagePull' },
+  }));
+  assert.ok(kinds({ ...snapshot, views }).includes('ReplacePod'));
+  assert.match(find({ ...snapshot, views }, 'Initialised')?.message ?? '', /a-eu-0 waits: ErrImagePull/);
+});
+
+test('a refusal shows in a condition with the words of the member', () => {
+  const snapshot = ready().operator.observe();
+  const planned = plan(snapshot, now);
+  const action = { kind: 'DeleteClaim' as const, name: 'x' };
+  const refusal = { code: 'WrongShard' as const, message: 'this volume belongs to another shard' };
+  const result = {
+    action,
+    outcome: 'done' as const,
+    value: { member: 'a-us-0', refusal, why: 'WrongShard: this volume' },
+  };
+  const concluded = conclude(snapshot, planned, [result]);
+  const finding = concluded.conditions?.find(({ type }) => type === 'OrdersTaken');
+  assert.equal(finding?.status, 'False');
+  assert.match(finding?.message ?? '', /a-us-0 refuses its orders: WrongShard/);
+});
