@@ -115,6 +115,8 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
       stop(received).catch((error: unknown) => end(error, 'stop failed'));
     });
   }
+  // Its default would end the agent; what changes is noticed without it.
+  process.on('SIGHUP', () => logger.info('SIGHUP ignored'));
   await theMember.run();
 }
 

@@ -22,7 +22,7 @@ export const localUser = 'meridian';
 /** Single quotes are doubled and backslashes too ("Parameter Interaction via the Configuration File"). */
 export function renderParameters(parameters: Readonly<Record<string, string>>): string {
   const lines = Object.entries(parameters)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, value]) => `${name} = '${value.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`);
   return `${banner}${lines.join('\n')}\n`;
 }

@@ -40,10 +40,15 @@ export class PostgresServer {
     return this.#child !== undefined;
   }
 
-  /** Returns once the process exists; whether it takes connections is seen by connecting. */
-  async start(): Promise<void> {
+  /** To be called before a start: no process of Postgres is left when this resolves. */
+  async clearLeftovers(): Promise<void> {
     if (this.#child !== undefined) throw new Error('Postgres is running already');
     await killLeftovers();
+  }
+
+  /** Whether it takes connections is seen by connecting; an end, also of a start that failed, is told by `onExit`. */
+  start(): void {
+    if (this.#child !== undefined) throw new Error('Postgres is running already');
     const { dataDirectory, configFile, env, onExit } = this.#options;
     const child = spawn('postgres', ['-D', dataDirectory, '-c', `config_file=${configFile}`], {
       env: { ...env },

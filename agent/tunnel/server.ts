@@ -97,6 +97,11 @@ export class TunnelServer {
     return this.#close(() => true);
   }
 
+  /** Followers come back by themselves; base copies, which would have to start over, stay. */
+  closeStreams(): number {
+    return this.#close(({ hello }) => hello.purpose === 'stream');
+  }
+
   async stop(): Promise<void> {
     const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.closeAll();

@@ -134,15 +134,19 @@ describe('a shard of three members', { timeout: 300_000 }, () => {
     await sql.query("select pg_create_logical_replication_slot('move_test', 'pgoutput', false, false, true)");
     try {
       const client = await us.connect();
-      await untilTrue('the slot is synchronised', async () => {
-        // A slot is taken over once its reader has come past what the follower still has; here nobody reads from it.
-        await sql.query('select pg_log_standby_snapshot()');
-        await sql.query("select pg_replication_slot_advance('move_test', pg_current_wal_lsn())");
-        const { rows } = await client.query<{ is: boolean }>(
-          "select synced and not temporary as is from pg_replication_slots where slot_name = 'move_test'",
-        );
-        return rows[0]?.is === true;
-      }, 60_000);
+      await untilTrue(
+        'the slot is synchronised',
+        async () => {
+          // A slot is taken over once its reader has come past what the follower still has; here nobody reads from it.
+          await sql.query('select pg_log_standby_snapshot()');
+          await sql.query("select pg_replication_slot_advance('move_test', pg_current_wal_lsn())");
+          const { rows } = await client.query<{ is: boolean }>(
+            "select synced and not temporary as is from pg_replication_slots where slot_name = 'move_test'",
+          );
+          return rows[0]?.is === true;
+        },
+        60_000,
+      );
       await client.end();
       const { rows } = await sql.query<{ name: string }>(
         "select application_name as name from pg_stat_activity where application_name like 'slotsync of %' order by 1",
@@ -356,6 +360,7 @@ describe('a shard of three members', { timeout: 300_000 }, () => {
   });
 
   it('shows its state to a scrape and a probe', async () => {
+    await us.until('streaming', (status) => status.upstream?.streaming === true);
     const host = await us.address();
     assert.equal((await fetch(`http://${host}:${ports.memberHttp}/readyz`)).status, 200);
     const text = await (await fetch(`http://${host}:${ports.memberHttp}/metrics`)).text();

@@ -41,6 +41,7 @@ before(async () => {
         ordinal,
         epoch: 1,
         incarnation,
+        recorded: 0,
         member: { namespace: keyspace.namespace, keyspace: keyspace.keyspace, member, address },
       };
     }),

@@ -1,0 +1,260 @@
+/**
+ * The member's Postgres as the steps see it: started closed, waited for, given the configuration of the orders, asked for
+ * its positions, stopped. It keeps what is in force (access, configuration, synchronous list, restart nonce), since that
+ * is known here alone: an agent that restarts has no Postgres yet.
+ * Which of these happens when is decided in `plan.ts`; it knows nothing of authority.
+ * Invariants: what lies on disk before every start is the closed access file; a changed synchronous list is in force only
+ * past its barrier.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type AgentConfiguration, environmentOfPostgres } from '#agent/configuration.ts';
+import type { Logger } from '#agent/log.ts';
+import { DataDirectory } from '#agent/postgres/data-directory.ts';
+import { observePostgres, type PostgresSeen, refusedSettings } from '#agent/postgres/observe.ts';
+import { PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
+import { LocalSession } from '#agent/postgres/session.ts';
+import { applySlotAction, isUnwanted, planSlots, readSlots } from '#agent/postgres/slots.ts';
+import { validateParameters } from '#agent/postgres/validate.ts';
+import { type Credentials, writePostgresTls } from '#agent/tls/credentials.ts';
+import { parseLsn } from '#core/lsn.ts';
+import type { Orders } from '#core/protocol/orders.ts';
+import {
+  configurationPlaces,
+  type RenderedConfiguration,
+  renderConfiguration,
+  writeConfiguration,
+} from './configuration.ts';
+import type { ServerView } from './plan.ts';
+import { compareLists, type SynchronousList } from './synchronous-list.ts';
+
+export interface MemberPostgresOptions {
+  readonly configuration: AgentConfiguration;
+  readonly credentials: () => Credentials;
+  /** Ends every stream that other members have from this one (not base copies). */
+  readonly endStreams: () => void;
+  readonly onExit: (exit: ServerExit) => void;
+  readonly log: Logger;
+}
+
+const RELOAD_SEEN_MS = 3_000;
+const BARRIER_MS = 10_000;
+const CHECKPOINT_MS = 300_000;
+/** A look at Postgres this young serves the next one who asks. */
+const SEEN_FRESH_MS = 250;
+/** A Postgres that answers no faster must not make its agent look dead. */
+const SEEN_PATIENCE_MS = 1_000;
+
+export class MemberPostgres {
+  readonly data: DataDirectory;
+  readonly env: Readonly<Record<string, string>>;
+  readonly #options: MemberPostgresOptions;
+  readonly #server: PostgresServer;
+  readonly #session: LocalSession;
+  readonly #log: Logger;
+  #view: ServerView = { state: 'stopped' };
+  #startedAt = 0;
+  #problems: readonly string[] = [];
+  #validated: {
+    readonly key: string;
+    readonly accepted: Readonly<Record<string, string>>;
+    readonly problems: readonly string[];
+  } = { key: '', accepted: {}, problems: [] };
+  /** Of the primary, read from the control file before a standby's start. */
+  #limits: Readonly<Record<string, number>> = {};
+  #listInForce: SynchronousList = { acknowledgements: 0, members: [] };
+  #seen: { readonly at: number; readonly value: PostgresSeen | undefined } = { at: -Infinity, value: undefined };
+  #observing: Promise<PostgresSeen | undefined> | undefined;
+
+  constructor(options: MemberPostgresOptions) {
+    const { paths, ports, runConfiguration } = options.configuration;
+    this.#options = options;
+    this.#log = options.log;
+    this.env = environmentOfPostgres(process.env);
+    this.data = new DataDirectory(paths.pgdata, this.env);
+    this.#session = new LocalSession(paths.postgresSockets, ports.postgres);
+    this.#server = new PostgresServer({
+      dataDirectory: paths.pgdata,
+      configFile: configurationPlaces(runConfiguration).parameters,
+      env: this.env,
+      onExit: (exit) => {
+        this.#view = { state: 'stopped' };
+        this.#seen = { at: -Infinity, value: undefined };
+        void this.#session.close();
+        options.onExit(exit);
+      },
+    });
+  }
+
+  get view(): ServerView {
+    return this.#view;
+  }
+
+  /** What of the orders' configuration isn't in force, and why. */
+  get problems(): readonly string[] {
+    return this.#problems;
+  }
+
+  /** How long it has been running; 0 when it isn't. */
+  get runsForMs(): number {
+    return this.#view.state === 'running' ? performance.now() - this.#startedAt : 0;
+  }
+
+  /** Digest of the configuration that these orders ask for. Needs a data directory. */
+  async wantedConfiguration(orders: Orders): Promise<string> {
+    return (await this.#render(orders)).digest;
+  }
+
+  /**
+   * Starts it closed. `isStillWanted` is asked last, when everything is prepared.
+   * @returns false when it wasn't wanted any more.
+   */
+  async start(orders: Orders, as: 'primary' | 'standby', isStillWanted: () => boolean): Promise<boolean> {
+    const { configuration, credentials } = this.#options;
+    this.#limits = as === 'standby' ? await this.data.primaryLimits() : {};
+    const rendered = await this.#render(orders);
+    await writePostgresTls(configuration.runTls, credentials());
+    await writeConfiguration(configuration.runConfiguration, rendered, 'closed');
+    await this.#server.clearLeftovers();
+    await this.data.prepareForStart();
+    if (!isStillWanted()) return false;
+    this.#problems = rendered.problems;
+    this.#listInForce = orders.synchronous;
+    this.#startedAt = performance.now();
+    this.#view = {
+      state: 'running',
+      as,
+      isReady: false,
+      isOpen: false,
+      configuration: rendered.digest,
+      restartNonce: orders.restartNonce,
+    };
+    this.#server.start();
+    return true;
+  }
+
+  /** Undefined once it takes connections; else what it says. */
+  async whyNotReady(): Promise<string | undefined> {
+    try {
+      await this.#session.query('select');
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+    if (this.#view.state === 'running') this.#view = { ...this.#view, isReady: true };
+    return undefined;
+  }
+
+  /** Resolves when the configuration of these orders is in force, the list past its barrier. */
+  async reconfigure(orders: Orders, access: 'closed' | 'open'): Promise<void> {
+    const rendered = await this.#render(orders);
+    await writeConfiguration(this.#options.configuration.runConfiguration, rendered, access);
+    const loadedBefore = await this.#configurationLoadedAt();
+    this.#server.reload();
+    await this.#reloadedSince(loadedBefore);
+    if (this.#view.state === 'running' && this.#view.as === 'primary') {
+      await this.#passBarrier(this.#listInForce, orders.synchronous);
+    }
+    this.#listInForce = orders.synchronous;
+    this.#problems = [...rendered.problems, ...(await refusedSettings(this.#session))];
+    for (const problem of this.#problems) this.#log.warn({ problem }, 'configuration');
+    const view = this.#view;
+    if (view.state !== 'running') return;
+    if (!view.isOpen && access === 'open') this.#log.info({ as: view.as }, 'open');
+    this.#view = { ...view, configuration: rendered.digest, isOpen: access === 'open' };
+  }
+
+  /** Slots as the orders say. False while one that has to go is still in use. */
+  async maintainSlots(orders: Orders): Promise<boolean> {
+    const seen = await this.observe();
+    const replayed = seen?.inRecovery === true ? parseLsn(seen.replayed) : undefined;
+    const slots = await readSlots(this.#session);
+    for (const action of planSlots(orders.slots, slots, replayed)) {
+      await applySlotAction(this.#session, action);
+      if (action.kind !== 'advance') this.#log.info({ slot: action.name }, `slot: ${action.kind}`);
+    }
+    return !slots.some((slot) => slot.active && isUnwanted(slot, orders.slots));
+  }
+
+  /** After the certificate changed: Postgres gets its copies and reads them. */
+  async renewCertificate(): Promise<void> {
+    await writePostgresTls(this.#options.configuration.runTls, this.#options.credentials());
+    this.#server.reload();
+  }
+
+  async stop(fastMs: number): Promise<void> {
+    await this.#session.close();
+    await this.#server.stop(fastMs);
+  }
+
+  /** What Postgres shows, or showed last when it is slow to answer; undefined when it can't be asked. */
+  async observe(): Promise<PostgresSeen | undefined> {
+    if (this.#view.state === 'stopped' || !this.#view.isReady) return undefined;
+    if (performance.now() - this.#seen.at < SEEN_FRESH_MS) return this.#seen.value;
+    // Several who ask at once share one look.
+    this.#observing ??= observePostgres(this.#session)
+      .catch((error: unknown) => {
+        this.#log.debug({ err: error }, 'Postgres could not be asked');
+        return undefined;
+      })
+      .then((value) => {
+        this.#seen = { at: performance.now(), value };
+        this.#observing = undefined;
+        return value;
+      });
+    return Promise.race([this.#observing, sleep(SEEN_PATIENCE_MS, this.#seen.value, { ref: false })]);
+  }
+
+  async #render(orders: Orders): Promise<RenderedConfiguration> {
+    const key = JSON.stringify(orders.parameters);
+    if (this.#validated.key !== key) {
+      const { pgdata } = this.#options.configuration.paths;
+      this.#validated = { key, ...(await validateParameters(pgdata, orders.parameters, this.env)) };
+    }
+    const rendered = renderConfiguration(orders, this.#validated.accepted, this.#limits, this.#options.configuration);
+    return { ...rendered, problems: [...rendered.problems, ...this.#validated.problems] };
+  }
+
+  async #configurationLoadedAt(): Promise<string> {
+    const [row] = await this.#session.query<{ at: string }>('select pg_catalog.pg_conf_load_time()::text as at');
+    return row?.at ?? '';
+  }
+
+  /**
+   * The postmaster tells its children after it has read the files itself: once our own session has them, so has every new
+   * one. Each walsender follows by itself, later (docs/design-traps.md, A9).
+   */
+  async #reloadedSince(before: string): Promise<void> {
+    const giveUpAt = performance.now() + RELOAD_SEEN_MS;
+    while ((await this.#configurationLoadedAt()) === before) {
+      if (performance.now() > giveUpAt) throw new Error('Postgres did not read its changed configuration');
+      await sleep(20);
+    }
+  }
+
+  /**
+   * After it no walsender goes by the former list. A list that only grew, with the same k, needs none: whoever still has
+   * the shorter one waits for members that the longer one has, too. Otherwise every stream is ended, and their walsenders
+   * are seen to be gone: the new ones start with the new list (docs/design-traps.md, A9).
+   */
+  async #passBarrier(before: SynchronousList, after: SynchronousList): Promise<void> {
+    const change = compareLists(before, after);
+    if (change === 'same' || change === 'grown') return;
+    if (change === 'begun') await this.#session.query('checkpoint', [], CHECKPOINT_MS);
+    const former = await this.#streamingPids();
+    this.#options.endStreams();
+    const giveUpAt = performance.now() + BARRIER_MS;
+    for (;;) {
+      const present = new Set(await this.#streamingPids());
+      if (!former.some((pid) => present.has(pid))) return;
+      if (performance.now() > giveUpAt) throw new Error('a walsender with the former synchronous list does not end');
+      await sleep(50);
+    }
+  }
+
+  /** Base copies have names that no list counts. */
+  async #streamingPids(): Promise<number[]> {
+    const rows = await this.#session.query<{ pid: number }>(
+      `select pid from pg_catalog.pg_stat_replication where application_name not like 'basebackup of %'`,
+    );
+    return rows.map(({ pid }) => pid);
+  }
+}
