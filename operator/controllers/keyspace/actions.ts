@@ -36,6 +36,8 @@ export interface ShardTarget {
   readonly epoch: number;
   readonly incarnation: string;
   readonly member: MemberTarget;
+  /** Migrations that it has, as far as is recorded: counts until it is asked. */
+  readonly recorded: number;
 }
 
 /** What every shard of the keyspace should have. */

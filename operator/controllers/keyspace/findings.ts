@@ -108,7 +108,10 @@ export const migrationsApplied: Judge = (snapshot, { setUp }) => {
     );
   const declared = snapshot.migrations.length;
   const staying = snapshot.shards.filter((shard) => !shard.deleting);
-  const applied = new Map(setUp.shards.map((shard) => [shard.name, shard.applied]));
+  const applied = new Map([
+    ...ordinalsFor(snapshot).shards.map((entry) => [entry.name, entry.migrations] as const),
+    ...setUp.shards.map((shard) => [shard.name, shard.applied] as const),
+  ]);
   const behind = staying.filter(({ name }) => (applied.get(name) ?? 0) < declared);
   if (staying.length === 0 && declared > 0) return bad(type, 'NoShards', 'there is no shard to apply them to');
   if (behind.length > 0) return bad(type, 'Pending', `not all on ${named(behind.map(({ name }) => name))} yet`);

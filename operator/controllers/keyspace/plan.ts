@@ -80,6 +80,7 @@ function reachableShards(snapshot: KeyspaceSnapshot, entries: readonly ShardEntr
         epoch: primary.epoch,
         incarnation: primary.incarnation,
         member: primary.target,
+        recorded: entry.migrations,
       },
     ];
   });

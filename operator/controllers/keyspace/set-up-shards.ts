@@ -82,7 +82,7 @@ async function begin(target: ShardTarget, wish: SchemaWish, deps: SetUpDeps): Pr
     target,
     digest,
     session: undefined,
-    applied: 0,
+    applied: target.recorded,
     problem: undefined,
     failedMigration: undefined,
   };

@@ -235,6 +235,14 @@ describe('the status of a keyspace', () => {
     ]);
   });
 
+  test('a shard that is away for a moment takes nothing back of what is applied', () => {
+    const conclusion = conclude(world({ shards: [readyShard('a'), waitingShard('b')] }), {
+      shards: [{ name: 'a', applied: 2 }],
+    });
+    assert.equal(condition(conclusion, 'MigrationsApplied')?.status, 'True');
+    assert.equal(conclusion.status?.schemaVersion, '0002-b');
+  });
+
   test('a round whose actions failed early changes no record', () => {
     const conclusion = concludeKeyspace(world(), [], now);
     assert.deepEqual(conclusion.status?.shards, settled.shards);

@@ -36,6 +36,7 @@ const target = (name: string, over: Partial<ShardTarget> = {}): ShardTarget => (
   epoch: 1,
   incarnation: '0123456789abcdef',
   member: { namespace: 'prod', keyspace: 'shop', member: `${name}-eu-0`, address: '10.0.0.1' },
+  recorded: 0,
   ...over,
 });
 
@@ -154,6 +155,14 @@ describe('setting up the shards of a keyspace', () => {
     });
     assert.equal(outcome.shards[0]?.problem, undefined);
     assert.equal(openSessions, 0);
+  });
+
+  test('one that does not answer keeps its recorded count, and holds new migrations back by it', async () => {
+    shards = { a: { applied: 2 }, b: { applied: 2, refusesConnections: true } };
+    const outcome = await setUpShards(action({ shards: [target('a'), target('b', { recorded: 2 })] }), deps());
+    assert.equal(outcome.shards[1]?.applied, 2);
+    assert.deepEqual(outcome.waitingFor, ['b']);
+    assert.equal(shards['a']?.applied, 2);
   });
 
   test('what was done is not done again, until something is wished otherwise or the primary is another', async () => {
