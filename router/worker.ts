@@ -151,7 +151,8 @@ export class RouterWorker {
     if (this.#isDraining) return void socket.destroy();
     this.#handshakes.add(socket);
     socket.once('close', () => this.#handshakes.delete(socket));
-    new Handshake(this.#context, socket, {
+    // Lives as long as the socket, which holds it by its listeners.
+    void new Handshake(this.#context, socket, {
       timeoutMs: this.#options.settings.times.authenticationMs,
       mayAdmit: () => this.#sessions.size < (this.#map?.keyspace.maxClients ?? 0),
       onSession: (session) => {

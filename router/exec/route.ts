@@ -108,19 +108,23 @@ export function parseLevel(text: string): ConsistencyLevel {
 export function levelOf(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): ConsistencyLevel {
   if (statement.hints.consistency !== undefined) return parseLevel(statement.hints.consistency);
   if (session.level !== undefined) return session.level;
-  const { rules } = map.keyspace.consistency;
-  const tables = new Set(statement.plan.tables.flatMap((table) => [table, table.slice(table.indexOf('.') + 1)]));
-  const found =
-    rules.find((rule) => rule.workflow !== undefined && rule.workflow === session.workflow) ??
-    strictestOf(rules.filter((rule) => rule.table !== undefined && tables.has(rule.table))) ??
-    rules.find((rule) => rule.role !== undefined && rule.role === session.login.role);
-  return parseLevel(found?.level ?? map.keyspace.consistency.default);
+  const { rules, default: otherwise } = map.keyspace.consistency;
+  const ofWorkflow = rules.find((rule) => rule.workflow !== undefined && rule.workflow === session.workflow);
+  if (ofWorkflow !== undefined) return parseLevel(ofWorkflow.level);
+  const ofRole = rules.find((rule) => rule.role !== undefined && rule.role === session.login.role);
+  const rest = ofRole?.level ?? otherwise;
+  // Of several tables the strictest counts; one without a rule of its own is held to what holds without its rules.
+  const levels = statement.plan.tables.map(
+    (table) => rules.find((rule) => rule.table !== undefined && names(rule.table, table))?.level ?? rest,
+  );
+  return parseLevel(levels.length === 0 ? rest : strictestOf(levels));
 }
 
-/** Of several tables with rules of their own the strictest counts. */
-function strictestOf<T extends { readonly level: ConsistencyLevel }>(rules: readonly T[]): T | undefined {
-  return rules.toSorted((a, b) => consistencyLevels.indexOf(a.level) - consistencyLevels.indexOf(b.level))[0];
-}
+/** A rule may name a table of the public schema without it. */
+const names = (rule: string, table: string): boolean => rule === table || `public.${rule}` === table;
+
+const strictestOf = (levels: readonly ConsistencyLevel[]): ConsistencyLevel =>
+  consistencyLevels[Math.min(...levels.map((level) => consistencyLevels.indexOf(level)))] ?? 'strong';
 
 /** The tenant of a statement, first found wins; a statement that names another than its session is refused. */
 export function tenantOf(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): string | undefined {

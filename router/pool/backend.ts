@@ -227,7 +227,9 @@ export class Backend {
       const end = position + 1 + length;
       if (length < 4) throw new Error(`invalid message length ${length}`);
       if (type === code.dataRow || type === code.copyData) {
-        if (this.#queue.first?.kind !== 'own') {
+        const due = this.#queue.first;
+        if (due === undefined) throw new Error('a row that nothing asked for');
+        if (due.kind !== 'own') {
           this.#openBytes = Math.max(0, end - buffer.length);
           position = Math.min(end, buffer.length);
           continue;

@@ -1,0 +1,106 @@
+/** A session's settings follow its transactions as Postgres' do: compared with a model of what Postgres does. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { SessionSettings } from '#router/session/settings.ts';
+
+const startup = new Map([['application_name', "it's"]]);
+const made = (): SessionSettings => new SessionSettings(startup, { level: 'eventual' });
+
+describe('settings', () => {
+  test('of the start-up packet are replayed from the beginning, and are what RESET goes back to', () => {
+    const settings = made();
+    const initial = "SELECT pg_catalog.set_config('application_name', 'it''s', false)";
+    assert.equal(settings.replayText, initial);
+    settings.setGeneric('application_name', "SET application_name = 'x'");
+    settings.commit();
+    assert.equal(settings.replayText, "SET application_name = 'x'");
+    settings.resetGeneric('application_name');
+    settings.commit();
+    assert.equal(settings.replayText, initial);
+  });
+
+  test('are replayed in the order in which they were set last', () => {
+    const settings = new SessionSettings(new Map(), {});
+    for (const name of ['a', 'b', 'a']) settings.setGeneric(name, `SET ${name} = 1`);
+    settings.commit();
+    assert.equal(settings.replayText, 'SET b = 1;SET a = 1');
+  });
+
+  test('LOCAL ones show over the session’s, until the transaction ends or the session’s are set', () => {
+    const settings = made();
+    settings.set({ tenant: 'local' }, true);
+    settings.set({ level: 'strong' }, true);
+    assert.deepEqual({ ...settings.meridian }, { tenant: 'local', level: 'strong', workflow: undefined });
+    settings.set({ tenant: 'session' }, false);
+    assert.equal(settings.meridian.tenant, 'session');
+    settings.commit();
+    assert.deepEqual({ ...settings.meridian }, { tenant: 'session', level: 'eventual', workflow: undefined });
+  });
+
+  test('do as a model says, through commits, rollbacks and savepoints', () => {
+    type Action =
+      | { kind: 'set'; value: string; local: boolean }
+      | { kind: 'commit' | 'rollback' | 'reset' }
+      | { kind: 'savepoint' | 'rollbackTo' | 'release'; name: string };
+    const name = fc.constantFrom('a', 'b');
+    const action: fc.Arbitrary<Action> = fc.oneof(
+      fc.record({ kind: fc.constant('set' as const), value: fc.constantFrom('x', 'y', 'z'), local: fc.boolean() }),
+      fc.record({ kind: fc.constantFrom('commit' as const, 'rollback' as const, 'reset' as const) }),
+      fc.record({ kind: fc.constantFrom('savepoint' as const, 'rollbackTo' as const, 'release' as const), name }),
+    );
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 30 }), (actions) => {
+        const settings = new SessionSettings(new Map(), {});
+        // The model keeps every state in full: [session value, local value].
+        let committed: [string?, string?] = [];
+        let current: [string?, string?] = [];
+        let stack: { name: string; state: [string?, string?] }[] = [];
+        const find = (wanted: string): number => stack.findLastIndex((one) => one.name === wanted);
+        for (const one of actions) {
+          switch (one.kind) {
+            case 'set':
+              settings.set({ tenant: one.value }, one.local);
+              current = one.local ? [current[0], one.value] : [one.value, undefined];
+              break;
+            case 'reset':
+              settings.reset('tenant');
+              current = [undefined, undefined];
+              break;
+            case 'commit':
+              settings.commit();
+              current = [current[0], undefined];
+              committed = current;
+              stack = [];
+              break;
+            case 'rollback':
+              settings.rollback();
+              current = committed;
+              stack = [];
+              break;
+            case 'savepoint':
+              settings.savepoint(one.name);
+              stack.push({ name: one.name, state: current });
+              break;
+            case 'rollbackTo': {
+              settings.rollbackTo(one.name);
+              const index = find(one.name);
+              if (index !== -1) {
+                current = stack[index]?.state ?? [];
+                stack = stack.slice(0, index + 1);
+              }
+              break;
+            }
+            case 'release': {
+              settings.release(one.name);
+              const index = find(one.name);
+              if (index !== -1) stack = stack.slice(0, index);
+              break;
+            }
+          }
+          assert.equal(settings.meridian.tenant, current[1] ?? current[0]);
+        }
+      }),
+    );
+  });
+});

@@ -1,0 +1,118 @@
+/** What the router answers itself, what it refuses where backends are shared, and what makes a backend suspect. With the real planner. */
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { RouterError } from '#router/errors.ts';
+import { createPlanner } from '#router/plan/planner.ts';
+import type { Catalogue, Planner, StatementPlan } from '#router/plan/types.ts';
+import { schemasOf } from '#router/session/search-path.ts';
+import { classOf, mayTaintSession, needsBackend, refuseUnpoolable } from '#router/session/statement-class.ts';
+
+const catalogue: Catalogue = {
+  version: 1,
+  tenantColumn: 'tenant_id',
+  tables: new Map([['public.accounts', 'tenant']]),
+  searchPath: ['public'],
+  volatileFunctions: new Set(['leave_setting', 'nextval', 'pg_sleep', 'pg_advisory_lock', 'set_config']),
+};
+
+let planner: Planner;
+before(async () => {
+  planner = await createPlanner();
+});
+const plans = (sql: string): StatementPlan[] => planner.plan(sql, catalogue);
+const planOf = (sql: string): StatementPlan => plans(sql)[0] as StatementPlan;
+
+describe('classes', () => {
+  test('of statements', () => {
+    const classes: Record<string, string> = {
+      "set meridian.tenant = 'a'": 'local',
+      'show meridian.served_by': 'local',
+      'reset meridian.tenant': 'local',
+      'discard all': 'local',
+      'deallocate all': 'local',
+      'unlisten *': 'local',
+      begin: 'transaction',
+      'rollback to savepoint s': 'transaction',
+      "set timezone = 'UTC'": 'setting',
+      'reset all': 'setting',
+      'show timezone': 'remote',
+      'select 1': 'remote',
+    };
+    for (const [sql, expected] of Object.entries(classes)) assert.equal(classOf(planOf(sql)), expected, sql);
+  });
+
+  test('BEGIN needs a backend only with others that do, and a SET waits for a transaction that has none', () => {
+    const needed = (sql: string, state = { isBound: false, isLazy: false }): boolean[] => {
+      const planned = plans(sql).map((plan) => ({ plan }));
+      return planned.map(({ plan }) => needsBackend(plan, planned, state));
+    };
+    assert.deepEqual(needed('begin'), [false]);
+    assert.deepEqual(needed('begin; commit'), [false, false]);
+    assert.deepEqual(needed('begin; select 1; commit'), [true, true, true]);
+    assert.deepEqual(needed("begin; set timezone = 'UTC'; commit"), [true, true, true]);
+    assert.deepEqual(needed("begin; set meridian.tenant = 'a'"), [false, false]);
+    assert.deepEqual(needed('commit', { isBound: true, isLazy: false }), [true]);
+    assert.deepEqual(needed("set timezone = 'UTC'", { isBound: false, isLazy: true }), [false]);
+    assert.deepEqual(needed("set timezone = 'UTC'"), [true]);
+  });
+});
+
+test('what would stay on a shared backend is refused', () => {
+  for (const sql of [
+    'listen c',
+    'prepare p as select 1',
+    'execute p',
+    'create temp table t (a int)',
+    'create temporary table t as select 1',
+    'select 1 into temp t',
+    'declare c cursor with hold for select 1',
+    'copy accounts from stdin',
+    'select pg_advisory_lock(1)',
+    'select 1 where pg_try_advisory_lock(2)',
+  ])
+    assert.throws(
+      () => refuseUnpoolable(planOf(sql)),
+      (error: RouterError) => error.sqlstate === '0A000',
+      sql,
+    );
+  for (const sql of [
+    'select 1',
+    'declare c cursor for select 1',
+    'copy accounts to stdout',
+    'select pg_advisory_xact_lock(1)',
+    'notify c',
+  ])
+    refuseUnpoolable(planOf(sql));
+});
+
+test('what may leave something behind makes its backend suspect, and plain work does not', () => {
+  for (const sql of [
+    'do $$ begin end $$',
+    'call p()',
+    'select leave_setting()',
+    'update accounts set id = 1 where leave_setting() is null',
+  ])
+    assert.ok(mayTaintSession(planOf(sql), catalogue.volatileFunctions), sql);
+  for (const sql of [
+    'select 1',
+    'select count(*) from accounts',
+    "insert into accounts values ('a')",
+    "select nextval('s')",
+    'select pg_sleep(1)',
+    'begin',
+  ])
+    assert.ok(!mayTaintSession(planOf(sql), catalogue.volatileFunctions), sql);
+});
+
+describe('search paths', () => {
+  test('are read from the statement that set them, or not at all', () => {
+    const cases: [string, string[]][] = [
+      ['SET search_path = public, "My Schema", other', ['public', 'My Schema', 'other']],
+      ["set local search_path to 'a', B;", ['a', 'b']],
+      ["SELECT pg_catalog.set_config('search_path', 'x, \"Y\"', false)", ['x', 'Y']],
+      ['SET search_path FROM CURRENT', []],
+      ['SET search_path = a.b', []],
+    ];
+    for (const [sql, expected] of cases) assert.deepEqual(schemasOf(sql), expected, sql);
+  });
+});
