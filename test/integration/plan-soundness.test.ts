@@ -11,7 +11,7 @@ import { type Catalogue, createPlanner, PlanError, type TenantSource } from '#ro
 import { StatementGenerator, tables } from './plan-soundness/statements.ts';
 import { PostgresFixture } from './postgres-fixture.ts';
 
-const statementCount = Number(process.env['MERIDIAN_PLAN_STATEMENTS'] ?? 3000);
+const statementCount = Number(process.env['MERIDIAN_PLAN_STATEMENTS'] ?? 2000);
 const firstSeed = Number(process.env['MERIDIAN_PLAN_SEED'] ?? Date.now() % 1_000_000);
 const tenantTables = ['orders', 'lines', 'stock'] as const;
 /** Texts with which keys are compared by chance are tenants without rows. */
