@@ -209,12 +209,14 @@ export function farewellFinding(snapshot: KeyspaceSnapshot): Finding {
     : bad('Ready', 'ShardsExist', `deletion waits for the Shards of this keyspace: delete ${named(names)} as well`);
 }
 
-/** Which of the declared roles exist on every shard that was looked at. */
+/** Which of the declared roles exist on every shard: what is said stays said while a shard can't be asked for a moment. */
 export function rolesEverywhere(
   snapshot: KeyspaceSnapshot,
   outcome: readonly ShardOutcome[],
 ): readonly { name: string; secret: string }[] {
   const { keyspace } = snapshot;
-  if (outcome.length === 0 || outcome.some(({ problem }) => problem !== undefined)) return [];
-  return keyspace.spec.roles.map(({ name }) => ({ name, secret: roleSecretName(keyspace.metadata.name, name) }));
+  const roles = keyspace.spec.roles.map(({ name }) => ({ name, secret: roleSecretName(keyspace.metadata.name, name) }));
+  const isSure = outcome.length > 0 && outcome.every(({ problem }) => problem === undefined);
+  const said = new Set(keyspace.status?.roles?.map(({ name }) => name));
+  return isSure ? roles : roles.filter(({ name }) => said.has(name));
 }
