@@ -259,8 +259,8 @@ test('protection that was taken away or changed by hand is seen and put back', a
     'alter table notes no force row level security',
     'drop policy "~meridian_tenant" on notes',
     'alter policy "~meridian_tenant" on notes using (true)',
-    'alter table notes disable trigger "~meridian_claim_row"',
-    'drop trigger "~meridian_claim_statement" on notes',
+    'alter table notes disable trigger "~meridian_insert"',
+    'drop trigger "~meridian_statement" on notes',
     'drop trigger "~meridian_truncate" on notes',
   ];
   for (const damage of damages) {

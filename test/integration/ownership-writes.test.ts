@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client, DatabaseError } from 'pg';
+import { installOwnership } from '#operator/postgres/ownership/install.ts';
 import { tenantLockClass } from '#operator/postgres/ownership/lock.ts';
 import { readTenants, removeTenant, setTenant, type TenantAuthority } from '#operator/postgres/ownership/tenants.ts';
 import { KeyspaceDatabase, PostgresFixture } from './postgres-fixture.ts';
@@ -319,6 +320,27 @@ test('a change that was decided on what no longer is changes nothing', async () 
     'epochs never go down',
   );
   assert.equal((await removeTenant(mover, { key: 'acme', from: active })).kind, 'refused');
+});
+
+test('a change of ownership that was rolled back changes nothing for writers, nor for the next change', async () => {
+  const fixed = await shop.connect('acme_app');
+  const several = await shop.connect('pair_app', '-c meridian.tenant=acme');
+  for (const session of [fixed, several]) await session.query(insert);
+  await mover.query(`begin; update meridian.ownership set state = 'moved' where key = 'acme'; rollback`);
+  for (const session of [fixed, several]) await session.query(insert);
+  await freeze('acme');
+  for (const session of [fixed, several]) assert.equal(await codeOf(session.query(insert)), 'MD001');
+  const ahead = async () =>
+    (
+      await mover.query(
+        `select pg_sequence_last_value('meridian.ownership_version') - version as by from meridian.ownership_change`,
+      )
+    ).rows;
+  assert.deepEqual(await ahead(), [{ by: '0' }]);
+  await mover.query(`begin; update meridian.ownership set state = 'moved', until = null where key = 'acme'; rollback`);
+  assert.deepEqual(await ahead(), [{ by: '1' }]);
+  await installOwnership(mover, { tenantKey: { column: 'tenant_id', type: 'text' }, shardOrdinal: 0 });
+  assert.deepEqual(await ahead(), [{ by: '0' }]);
 });
 
 test("locks that applications may take don't stop a freeze", async () => {

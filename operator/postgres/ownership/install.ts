@@ -33,12 +33,12 @@ const installationLock = 0x4d5244494e53n;
 
 /**
  * Connected to the keyspace's database as `meridian_operator`. Idempotent, one transaction; an installed and unchanged schema costs one
- * look-up. Throws OwnershipSettingsError if the schema was installed with another tenant key or ordinal.
+ * look-up or two. Throws OwnershipSettingsError if the schema was installed with another tenant key or ordinal.
  */
 export async function installOwnership(client: ClientBase, settings: OwnershipSettings): Promise<void> {
   const sql = installationSql(settings.tenantKey);
   const version = createHash('sha256').update(sql).digest('hex').slice(0, 16);
-  if ((await installedVersion(client, settings)) === version) return;
+  if ((await installedVersion(client, settings)) === version) return settleVersion(client);
   await inTransaction(client, async () => {
     await client.query('select pg_catalog.pg_advisory_xact_lock($1)', [installationLock]);
     if ((await installedVersion(client, settings)) === version) return;
@@ -49,6 +49,14 @@ export async function installOwnership(client: ClientBase, settings: OwnershipSe
       [settings.tenantKey.column, settings.tenantKey.type, settings.shardOrdinal, version],
     );
   });
+}
+
+/** After a change of ownership that was rolled back or cut off, writers would take the slow way until the next one (claim-sql.ts). */
+async function settleVersion(client: ClientBase): Promise<void> {
+  await client.query(
+    `select meridian.next_version() from meridian.ownership_change c
+     where c.version is distinct from pg_catalog.pg_sequence_last_value('meridian.ownership_version'::regclass)`,
+  );
 }
 
 /** What the database was installed with. Throws if it wasn't. */

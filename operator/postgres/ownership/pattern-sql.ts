@@ -9,9 +9,10 @@ import { catalogType, type TenantKey } from './tenant-key.ts';
 
 export const patternTable = { schema: 'meridian', name: 'pattern' } as const;
 
-/** Names start with `~`, which sorts after every other name, so that the row trigger sees what all others have made of the row. */
+/** Names start with `~`, which sorts after every other name, so that row triggers see what all others have made of the row. */
 export const policies = ['~meridian_tenant', '~meridian_operator'] as const;
-export const triggers = ['~meridian_claim_statement', '~meridian_claim_row', '~meridian_truncate'] as const;
+export const rowTriggers = ['~meridian_insert', '~meridian_update', '~meridian_delete'] as const;
+export const triggers = ['~meridian_statement', ...rowTriggers, '~meridian_truncate'] as const;
 
 export type Policy = (typeof policies)[number];
 export type Trigger = (typeof triggers)[number];
@@ -26,8 +27,10 @@ const policyBodies: Readonly<Record<Policy, (key: TenantKey) => string>> = {
 
 /** Events, level and function; all are BEFORE triggers. */
 const triggerBodies: Readonly<Record<Trigger, readonly [events: string, level: string, routine: string]>> = {
-  '~meridian_claim_statement': ['insert or update or delete', 'statement', 'meridian.claim_statement()'],
-  '~meridian_claim_row': ['insert or update or delete', 'row', 'meridian.claim_row()'],
+  '~meridian_statement': ['insert or update or delete', 'statement', 'meridian.claim_statement()'],
+  '~meridian_insert': ['insert', 'row', 'meridian.claim_insert()'],
+  '~meridian_update': ['update', 'row', 'meridian.claim_update()'],
+  '~meridian_delete': ['delete', 'row', 'meridian.claim_delete()'],
   '~meridian_truncate': ['truncate', 'statement', 'meridian.refuse_truncate()'],
 };
 

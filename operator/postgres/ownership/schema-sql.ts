@@ -35,6 +35,18 @@ create table if not exists meridian.ownership (
   check ((state = 'frozen') = (until is not null))
 ) with (fillfactor = 50);
 
+-- How often meridian.ownership has changed, twice: in a row, which a snapshot shows as it was, and in a sequence, which everybody sees as
+-- it is. While they are equal, what a snapshot shows of meridian.ownership is how things are (claim-sql.ts).
+create table if not exists meridian.ownership_change (
+  only_row boolean primary key default true check (only_row),
+  version bigint not null
+);
+insert into meridian.ownership_change (version) values (1) on conflict do nothing;
+create sequence if not exists meridian.ownership_version cache 1;
+-- Only at first: a change on its way has moved the sequence on already, and it must never go back.
+select setval('meridian.ownership_version', version) from meridian.ownership_change
+where pg_sequence_last_value('meridian.ownership_version') is null;
+
 -- Whom each login may act for. The fixed_ columns are there exactly for logins of one tenant.
 create table if not exists meridian.login (
   name name primary key,

@@ -222,7 +222,7 @@ select jsonb_build_object(
   'laterTriggers', coalesce((
     select jsonb_agg(t.tgname order by t.tgname) from pg_trigger t
     where t.tgrelid = c.oid and not t.tgisinternal and (t.tgtype & 3) = 3
-      and t.tgname <> all ($3::name[]) and t.tgname > '~meridian_claim_row'
+      and t.tgname <> all ($3::name[]) and t.tgname > '~meridian_'
   ), '[]'),
   'rowSecurity', c.relrowsecurity,
   'forceRowSecurity', c.relforcerowsecurity,
