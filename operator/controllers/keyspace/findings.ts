@@ -171,12 +171,26 @@ export const rolesReady: Judge = (snapshot, outcomes) => {
 export const routersReady: Judge = (snapshot) => {
   const type = 'RoutersReady';
   const { keyspace, deployments } = snapshot;
-  const short = keyspace.spec.routers.regions.flatMap(({ region, replicas }) => {
+  const wished = keyspace.spec.routers.regions;
+  const short = wished.flatMap(({ region, replicas }) => {
     const ready = deployments.get(region)?.status?.readyReplicas ?? 0;
     return ready >= replicas ? [] : [`${routerName(keyspace.metadata.name, region)} has ${ready} of ${replicas}`];
   });
   if (short.length > 0) return bad(type, 'NotEnough', `${named(short)} ready`);
-  const replicas = keyspace.spec.routers.regions.reduce((sum, region) => sum + region.replicas, 0);
+  // The former routers serve on meanwhile, so nothing else would tell.
+  const stuck = wished.filter(({ region }) =>
+    deployments
+      .get(region)
+      ?.status?.conditions?.some((condition) => condition.type === 'Progressing' && condition.status === 'False'),
+  );
+  if (stuck.length > 0)
+    return bad(
+      type,
+      'RolloutStuck',
+      `new routers don't become ready in ${named(stuck.map(({ region }) => region))}; the former ones serve on`,
+      true,
+    );
+  const replicas = wished.reduce((sum, region) => sum + region.replicas, 0);
   return good(type, 'AllReady', `${replicas} routers are ready`);
 };
 

@@ -188,6 +188,28 @@ const cases: readonly {
     message: /shop-router-eu has 1 of 2 ready/,
   },
   {
+    behaviour: 'a roll-out of routers that does not get on is said though the former ones serve',
+    seen: world({
+      deployments: new Map([
+        [
+          'eu',
+          {
+            ...deployment('eu', 2),
+            status: {
+              readyReplicas: 2,
+              conditions: [{ type: 'Progressing', status: 'False', reason: 'ProgressDeadlineExceeded' }],
+            },
+          },
+        ],
+      ]),
+    }),
+    phase: 'Degraded',
+    type: 'RoutersReady',
+    status: 'False',
+    reason: 'RolloutStuck',
+    message: /in eu; the former ones serve on/,
+  },
+  {
     behaviour: 'a rotation on its way is said and is no fault',
     found: { role: { preparing: true, nextStepMs: now.getTime() + 5000 } },
     phase: 'Ready',
