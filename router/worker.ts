@@ -86,7 +86,7 @@ export class RouterWorker {
         await sendCancel(member, tls.contexts.client, backend.processId, backend.secret, settings.times.connectMs);
       },
     };
-    this.#server = createServer({ noDelay: true, keepAlive: true }, (socket) => this.#accept(socket));
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => this.#accept(socket));
   }
 
   /** Resolves with the port once the first map is there and clients can connect. */

@@ -11,6 +11,7 @@ import { Backend } from '../pool/backend.ts';
 import { connectToMember } from '../pool/connect.ts';
 import { type Login, loginOfRow } from './logins.ts';
 import { type ClusterMap, distance, type MemberView } from './map.ts';
+import { volatileNames } from './volatile-functions.ts';
 
 export interface DirectoryOptions {
   readonly map: () => ClusterMap | undefined;
@@ -32,7 +33,7 @@ interface Contents {
 
 const loginsSql = `SELECT pg_catalog.row_to_json(l)::text FROM meridian.router_logins() AS l`;
 const catalogueSql = `SELECT schema_name, table_name, kind FROM meridian.router_catalogue()`;
-const functionsSql = `SELECT DISTINCT f.* FROM meridian.router_functions() AS f`;
+const functionsSql = `SELECT schema_name, function_name FROM meridian.router_functions()`;
 
 export class Directory {
   readonly #options: DirectoryOptions;
@@ -193,7 +194,7 @@ export class Directory {
       return {
         logins: new Map(logins.map((row) => loginOfJson(row[0] ?? '{}')).map((login) => [login.role, login])),
         tables: new Map(tables.map(([schema, table, kind]) => [`${schema}.${table}`, kindOf(kind)])),
-        functions: new Set(functions.map((row) => row[1] ?? '')),
+        functions: volatileNames(functions.map(([schema, name]) => ({ schema: schema ?? '', name: name ?? '' }))),
         parameters: connection.parameters,
       };
     } finally {

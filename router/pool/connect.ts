@@ -37,7 +37,7 @@ export interface OpenedConnection {
 /** A TLS connection on which nothing has been said yet. */
 export function openTls(member: MemberAddress, context: SecureContext, timeoutMs: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const tcp = connectTcp({ host: member.address, port: member.port, noDelay: true, keepAlive: true });
+    const tcp = connectTcp({ host: member.address, port: member.port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 });
     let tls: TLSSocket | undefined;
     const fail = (error: Error): void => {
       clearTimeout(timer);

@@ -28,6 +28,9 @@ export interface PoolOwner {
   now(): number;
 }
 
+/** A backend that takes longer to answer between two clients is closed. */
+const cleaningMs = 5_000;
+
 interface Waiter {
   readonly give: (backend: Backend) => void;
   readonly fail: (error: Error) => void;
@@ -99,10 +102,13 @@ export class Pool {
     const cleaning = cleaningOf(backend);
     if (cleaning === undefined) return this.#lend(backend);
     const answers: OwnAnswer[] = [];
+    const timer = setTimeout(() => backend.close('no answer between two clients'), cleaningMs);
     const bytes = cleaning.statements.map((sql) =>
       backend.ownQuery(sql, (answer) => {
         answers.push(answer);
-        if (answers.length < cleaning.statements.length || backend.isClosed) return;
+        if (answers.length < cleaning.statements.length) return;
+        clearTimeout(timer);
+        if (backend.isClosed) return;
         if (!cleaning.isClean(answers)) {
           backend.close('left in another state than it was lent in');
           return;

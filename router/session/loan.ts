@@ -12,7 +12,6 @@ import { type ChosenMember, chooseMembers } from '../exec/member-choice.ts';
 import { anyRoute, type Route } from '../exec/route.ts';
 import type { StatementPlan } from '../plan/types.ts';
 import type { Backend, BackendReceiver } from '../pool/backend.ts';
-import { MemberRefusal } from '../pool/connect.ts';
 import type { Expectation } from '../pool/expectation.ts';
 import { checkoutStatements, quoteLiteral } from '../pool/hygiene.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -144,8 +143,7 @@ export class Loan implements BackendReceiver {
         this.#stopWaiting = undefined;
         // Not a byte was sent: the next best may serve.
         const mayGoOn = !(error instanceof RouterError) && index + 1 < candidates.length;
-        if (mayGoOn && (!(error instanceof MemberRefusal) || error.sqlstate.startsWith('57P')))
-          return this.#borrow(candidates, index + 1, request);
+        if (mayGoOn) return this.#borrow(candidates, index + 1, request);
         this.#refuse(borrowError(error, chosen), request);
       },
     });

@@ -70,7 +70,8 @@ export class SessionSettings {
       else this.resetGeneric(name);
       return true;
     }
-    if (plan.set !== undefined && !plan.set.local) this.setGeneric(plan.set.name, plan.text);
+    if (plan.set !== undefined && !plan.set.local && isKept(plan.set.name, plan.text))
+      this.setGeneric(plan.set.name, plan.text);
     return false;
   }
 
@@ -138,5 +139,9 @@ export class SessionSettings {
     this.#savepoints = [];
   }
 }
+
+/** SET TRANSACTION and its settings last for the transaction only; FROM CURRENT changes nothing. */
+const isKept = (name: string, text: string): boolean =>
+  (!name.startsWith('transaction') || name === 'transaction_timeout') && !/\sfrom\s+current\s*;?\s*$/i.test(text);
 
 const textOf = (state: State): string => [...state.generic.values()].join(';');

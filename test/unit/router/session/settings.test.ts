@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { SessionSettings } from '#router/session/settings.ts';
+import { plan } from '../exec/fixture.ts';
 
 const startup = new Map([['application_name', "it's"]]);
 const made = (): SessionSettings => new SessionSettings(startup, { level: 'eventual' });
@@ -27,6 +28,18 @@ describe('settings', () => {
     assert.equal(settings.replayText, 'SET b = 1;SET a = 1');
   });
 
+  test('that last for a transaction only, or change nothing, are not replayed', () => {
+    const settings = new SessionSettings(new Map(), {});
+    const apply = (name: string, text: string): boolean =>
+      settings.apply(plan({ kind: 'set', text, set: { name, local: false } }));
+    apply('transaction', 'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE');
+    apply('transaction_read_only', 'SET transaction_read_only = on');
+    apply('x.y', 'SET x.y FROM CURRENT');
+    apply('transaction_timeout', 'SET transaction_timeout = 5');
+    settings.commit();
+    assert.equal(settings.replayText, 'SET transaction_timeout = 5');
+  });
+
   test('LOCAL ones show over the session’s, until the transaction ends or the session’s are set', () => {
     const settings = made();
     settings.set({ tenant: 'local' }, true);
@@ -37,6 +50,8 @@ describe('settings', () => {
     settings.commit();
     assert.deepEqual({ ...settings.meridian }, { tenant: 'session', level: 'eventual', workflow: undefined });
   });
+
+  type Pair = readonly [session: string | undefined, local: string | undefined];
 
   test('do as a model says, through commits, rollbacks and savepoints', () => {
     type Action =
@@ -53,9 +68,9 @@ describe('settings', () => {
       fc.property(fc.array(action, { maxLength: 30 }), (actions) => {
         const settings = new SessionSettings(new Map(), {});
         // The model keeps every state in full: [session value, local value].
-        let committed: [string?, string?] = [];
-        let current: [string?, string?] = [];
-        let stack: { name: string; state: [string?, string?] }[] = [];
+        let committed: Pair = [undefined, undefined];
+        let current: Pair = [undefined, undefined];
+        let stack: { name: string; state: Pair }[] = [];
         const find = (wanted: string): number => stack.findLastIndex((one) => one.name === wanted);
         for (const one of actions) {
           switch (one.kind) {
@@ -86,7 +101,7 @@ describe('settings', () => {
               settings.rollbackTo(one.name);
               const index = find(one.name);
               if (index !== -1) {
-                current = stack[index]?.state ?? [];
+                current = stack[index]?.state ?? current;
                 stack = stack.slice(0, index + 1);
               }
               break;

@@ -1,0 +1,145 @@
+/** The router as its program is run: environment, probes, metrics, SIGTERM; and psql and pgbench of the Postgres image as its clients. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { database, password, RouterKeyspace } from './router-keyspace.ts';
+
+const port = 26_432;
+const httpPort = 26_433;
+let keyspace: RouterKeyspace;
+let program: ChildProcess;
+let log = '';
+
+before(async () => {
+  keyspace = await RouterKeyspace.start();
+  program = spawn(process.execPath, ['router/main.ts'], {
+    cwd: new URL('../..', import.meta.url),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      PATH: process.env['PATH'],
+      POD_NAMESPACE: 'test',
+      POD_NAME: 'router-0',
+      MERIDIAN_KEYSPACE: 'shop',
+      MERIDIAN_REGION: 'eu',
+      MERIDIAN_TLS_DIR: keyspace.folder,
+      MERIDIAN_MAP_FILE: keyspace.mapPath,
+      MERIDIAN_PORT: String(port),
+      MERIDIAN_HTTP_PORT: String(httpPort),
+      MERIDIAN_DRAIN_SECONDS: '5',
+    },
+  });
+  program.stdout?.on('data', (chunk: Buffer) => (log += chunk.toString()));
+  program.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()));
+  const deadline = performance.now() + 20_000;
+  while ((await status('/readyz')) !== 200) {
+    assert.ok(performance.now() < deadline && program.exitCode === null, log);
+    await sleep(100);
+  }
+});
+after(async () => {
+  program?.kill('SIGKILL');
+  await keyspace?.stop();
+});
+
+async function status(path: string): Promise<number> {
+  return fetch(`http://127.0.0.1:${httpPort}${path}`).then(
+    (response) => response.status,
+    () => 0,
+  );
+}
+
+/** Runs a client of the Postgres image against the router. */
+async function client(user: string, command: string[], input = ''): Promise<{ exitCode: number; output: string }> {
+  const { container } = keyspace.member('one-eu-0');
+  const environment = {
+    PGHOST: 'host.router',
+    PGHOSTADDR: gateway(keyspace.member('one-eu-0').address),
+    PGPORT: String(port),
+    PGUSER: user,
+    PGPASSWORD: password,
+    PGDATABASE: database,
+    PGSSLMODE: 'verify-ca',
+    PGSSLROOTCERT: '/etc/meridian/tls/ca.crt',
+  };
+  const script = `cat >/tmp/input <<'END_OF_INPUT'\n${input}\nEND_OF_INPUT\n${command.join(' ')}`;
+  const { exitCode, output } = await container.exec(['bash', '-c', script], {
+    env: environment,
+  } as Parameters<typeof container.exec>[1]);
+  return { exitCode, output };
+}
+
+/** The machine, as containers on the default bridge see it. */
+const gateway = (address: string): string => address.replace(/\.\d+$/, '.1');
+
+describe('probes and metrics', () => {
+  test('say that it lives, is ready, and what it counted', async () => {
+    assert.deepEqual(await Promise.all(['/livez', '/readyz', '/nothing'].map(status)), [200, 200, 404]);
+    const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
+    assert.match(text, /^meridian_router_tenants 3$/m);
+    assert.match(text, /^# TYPE meridian_router_logins_total counter$/m);
+  });
+});
+
+describe('clients', () => {
+  test('psql runs statements, describes tables, and shows errors as Postgres words them', async () => {
+    const { output } = await client(
+      'acme_app',
+      ['psql -X -f /tmp/input 2>&1'],
+      `insert into accounts (tenant_id, id, owner) select 'acme', n, 'o' || n from generate_series(1, 500) n;
+       select count(*) from accounts;
+       \\d accounts
+       \\dt
+       select nosuch from accounts;
+       begin; select 1; commit;
+       \\copy (select id from accounts order by id limit 2) to stdout
+       show meridian.served_by;`,
+    );
+    assert.match(output, /INSERT 0 500/);
+    assert.match(output, /Table "public.accounts"/);
+    assert.match(output, /public \| currencies/);
+    assert.match(output, /ERROR: {2}column "nosuch" does not exist/);
+    assert.match(output, /^1\n2$/m);
+    assert.match(output, /member=one-eu-0 shard=one region=eu role=primary/);
+  });
+
+  for (const mode of ['simple', 'extended', 'prepared'])
+    for (const user of ['acme_app', 'any_app'])
+      test(`pgbench -M ${mode} as ${user} runs without a failure`, async () => {
+        const { exitCode, output } = await client(
+          user,
+          [`pgbench -n -M ${mode} -f /tmp/input -c 8 -t 200 2>&1`],
+          `\\set id random(1, 500)\nselect balance from accounts where tenant_id = 'acme' and id = :id;`,
+        );
+        assert.equal(exitCode, 0, output);
+        assert.match(output, /number of transactions actually processed: 1600\/1600/);
+        assert.match(output, /number of failed transactions: 0/);
+      });
+
+  test('pgbench with transactions of several statements keeps its sums', async () => {
+    const { exitCode, output } = await client(
+      'acme_app',
+      // More clients than backends. Not -M prepared: pgbench then stands still for all its clients while one waits for a backend.
+      ['pgbench -n -M extended -f /tmp/input -c 12 -t 25 2>&1'],
+      `\\set from random(1, 500)
+       begin;
+       update accounts set balance = balance - 1 where tenant_id = 'acme' and id = :from;
+       insert into notes (tenant_id, body) values ('acme', 'moved');
+       update accounts set balance = balance + 1 where tenant_id = 'acme' and id = :from;
+       commit;`,
+    );
+    assert.equal(exitCode, 0, output);
+    const { output: sums } = await client('acme_app', [
+      `psql -X -At -c "select sum(balance), (select count(*) from notes where body = 'moved') from accounts" 2>&1`,
+    ]);
+    assert.equal(sums.trim(), '0|300');
+  });
+});
+
+test('SIGTERM ends it in order', async () => {
+  program.kill('SIGTERM');
+  const [exitCode] = (await Promise.race([once(program, 'exit'), sleep(8_000, ['still running'])])) as [unknown];
+  assert.equal(exitCode, 0, log);
+  assert.match(log, /"msg":"stopped"/);
+});
