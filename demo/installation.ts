@@ -6,7 +6,9 @@
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Cluster } from '#cluster/cluster.ts';
+import { run } from '#cluster/process.ts';
 import { buildImages } from '../images/build.ts';
+import project from '../package.json' with { type: 'json' };
 
 export const projectFolder = dirname(dirname(fileURLToPath(import.meta.url)));
 export const exampleFolder = join(projectFolder, 'examples', 'commerce');
@@ -17,10 +19,19 @@ export interface Images {
   readonly programs: string;
 }
 
-/** Builds what has changed and puts both images on every node. */
+/**
+ * Builds what has changed and puts both images on every node, also under the version that the chart takes by default, so
+ * that a plain `helm install meridian charts/meridian` finds them there.
+ */
 export async function provideImages(cluster: Cluster): Promise<Images> {
   const images = await buildImages();
-  await cluster.loadImages([images.postgres, images.programs]);
+  const released = {
+    postgres: `meridian/postgres:${project.version}`,
+    programs: `meridian/programs:${project.version}`,
+  };
+  await run(['docker', 'tag', images.postgres, released.postgres]);
+  await run(['docker', 'tag', images.programs, released.programs]);
+  await cluster.loadImages([images.postgres, images.programs, released.postgres, released.programs]);
   return images;
 }
 
