@@ -1,0 +1,41 @@
+/** Who may act for whom, and until when a former password counts. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { loginOfRow, mayActFor, verifiersAt } from '#router/map/logins.ts';
+import { volatileNames } from '#router/map/volatile-functions.ts';
+
+const key = Buffer.alloc(32, 1).toString('base64');
+const verifier = `SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2E=$${key}:${key}`;
+const row = { role: 'r', verifiers: [verifier, verifier], anyTenant: false, tenants: ['acme'], formerUntil: null };
+
+test('a role of exactly one tenant is fixed to it; of none, several or any it isn’t', () => {
+  assert.equal(loginOfRow(row).fixedTenant, 'acme');
+  assert.equal(loginOfRow({ ...row, tenants: [] }).fixedTenant, undefined);
+  assert.equal(loginOfRow({ ...row, tenants: ['acme', 'bolt'] }).fixedTenant, undefined);
+  assert.equal(loginOfRow({ ...row, anyTenant: true }).fixedTenant, undefined);
+});
+
+test('a role acts for its tenants, or for any', () => {
+  assert.ok(mayActFor(loginOfRow(row), 'acme'));
+  assert.ok(!mayActFor(loginOfRow(row), 'bolt'));
+  assert.ok(!mayActFor(loginOfRow({ ...row, tenants: [] }), 'acme'));
+  assert.ok(mayActFor(loginOfRow({ ...row, anyTenant: true, tenants: [] }), 'bolt'));
+});
+
+test('a former password counts until its time, or without end', () => {
+  const until = '2026-01-01T00:00:00+00:00';
+  const at = Date.parse(until);
+  const login = loginOfRow({ ...row, formerUntil: until });
+  assert.deepEqual(
+    [at - 1, at, at + 1].map((now) => verifiersAt(login, now).length),
+    [2, 1, 1],
+  );
+  assert.equal(verifiersAt(loginOfRow(row), at).length, 2);
+});
+
+test('a builtin that only answers differently each time doesn’t make a write, unless somebody else’s function has its name', () => {
+  const sleep = { schema: 'pg_catalog', name: 'pg_sleep' };
+  const nextval = { schema: 'pg_catalog', name: 'nextval' };
+  assert.deepEqual([...volatileNames([sleep, nextval])], ['nextval']);
+  assert.deepEqual([...volatileNames([sleep, { schema: 'public', name: 'pg_sleep' }])], ['pg_sleep']);
+});
