@@ -72,17 +72,21 @@ async function layOut(name: ImageName, context: string): Promise<void> {
     count += 1;
   }
   if (count === 0) throw new Error(`there is no program for the image ${name} yet`);
-  // The parser's WebAssembly is looked for beside the script that loads it, which is the bundle.
-  if (name === 'programs') {
-    await copyFile(require.resolve('libpg-query/wasm/libpg-query.wasm'), join(bundles, 'libpg-query.wasm'));
-  }
+  if (name === 'programs') await copyParser(bundles);
 }
 
-export async function bundleProgram(source: string, outfile: string): Promise<void> {
+/** The parser's WebAssembly is looked for beside the script that loads it, which is the bundle. */
+export async function copyParser(folder: string): Promise<void> {
+  await copyFile(require.resolve('libpg-query/wasm/libpg-query.wasm'), join(folder, 'libpg-query.wasm'));
+}
+
+/** `packages` is where packages are looked for besides the folders above `source`. */
+export async function bundleProgram(source: string, outfile: string, packages?: string): Promise<void> {
   await build({
     entryPoints: [source],
     outfile,
     absWorkingDir: root,
+    ...(packages === undefined ? {} : { nodePaths: [packages] }),
     bundle: true,
     platform: 'node',
     format: 'esm',

@@ -11,10 +11,12 @@ import { type AgentConfiguration, environmentOfPostgres } from '#agent/configura
 import type { Logger } from '#agent/log.ts';
 import { DataDirectory } from '#agent/postgres/data-directory.ts';
 import { observePostgres, type PostgresSeen, refusedSettings } from '#agent/postgres/observe.ts';
+import { runProgram } from '#agent/postgres/programs.ts';
 import { PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
 import { LocalSession } from '#agent/postgres/session.ts';
 import { applySlotAction, isUnwanted, planSlots, readSlots } from '#agent/postgres/slots.ts';
 import { validateParameters } from '#agent/postgres/validate.ts';
+import { versionProblem } from '#agent/postgres/version.ts';
 import { type Credentials, writePostgresTls } from '#agent/tls/credentials.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
@@ -110,6 +112,8 @@ export class MemberPostgres {
    */
   async start(orders: Orders, as: 'primary' | 'standby', isStillWanted: () => boolean): Promise<boolean> {
     const { configuration, credentials } = this.#options;
+    const unfit = versionProblem((await runProgram('postgres', ['--version'], { env: this.env })).stdout);
+    if (unfit !== undefined) throw new Error(unfit);
     this.#limits = as === 'standby' ? await this.data.primaryLimits() : {};
     const rendered = await this.#render(orders);
     await writePostgresTls(configuration.runTls, credentials());

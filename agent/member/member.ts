@@ -6,7 +6,8 @@
  * before `takeOrders` resolves.
  */
 import { join } from 'node:path';
-import { type AuthoritySource, confirmAuthority } from '#agent/authority/source.ts';
+import { StartGate } from '#agent/authority/gate.ts';
+import type { AuthoritySource } from '#agent/authority/source.ts';
 import type { AgentConfiguration } from '#agent/configuration.ts';
 import type { Logger } from '#agent/log.ts';
 import { decideOrders } from '#agent/orders/decide.ts';
@@ -42,8 +43,6 @@ export interface MemberOptions {
 const LOOK_AGAIN_MS = 1_000;
 const READY_POLL_MS = 150;
 const CONFIRM_RETRY_MS = 1_000;
-/** A confirmation this old is asked for again before a closed Postgres is opened. */
-const CONFIRMATION_MS = 5_000;
 const FAILURES_THAT_SHOW = 3;
 /** Postgres that has run this long has started well: the next crash is restarted at once again. */
 const STEADY_MS = 10_000;
@@ -55,7 +54,7 @@ export class Member {
   readonly #retry = new Backoff(250, 10_000);
   #tunnels: TunnelServer | undefined;
   #orders: Orders | undefined;
-  #confirmation: { readonly epoch: number; readonly at: number } | undefined;
+  readonly #gate: StartGate;
   /** Digest of the orders that the running Postgres works by. */
   #applied = '';
   #phase: AgentPhase = 'Waiting';
@@ -75,6 +74,7 @@ export class Member {
     this.#options = options;
     this.#log = options.log;
     this.#orders = options.orders;
+    this.#gate = new StartGate(options.authority);
     this.#postgres = new MemberPostgres({
       configuration: options.configuration,
       credentials: () => options.credentials.current,
@@ -126,9 +126,7 @@ export class Member {
 
   /** Undefined when the orders were taken (and are on disk). */
   takeOrders(orders: Orders): Promise<OrdersRefusal | undefined> {
-    const result = this.#taking.then(() => this.#take(orders));
-    this.#taking = result.catch(() => undefined);
-    return result;
+    return this.#exclusively(() => this.#take(orders));
   }
 
   async status(): Promise<AgentStatus> {
@@ -146,6 +144,7 @@ export class Member {
       isApplied: this.#isApplied(),
       server: this.#postgres.view,
       seen,
+      isWalRemoved: upstream.isWalRemoved,
       clone: this.#clone,
       certificateNotAfter: credentials.current.notAfter,
     });
@@ -207,16 +206,14 @@ export class Member {
   async #look(orders: Orders | undefined): Promise<MemberView> {
     const data = await this.#postgres.data.state();
     const { view } = this.#postgres;
-    const confirmation = this.#confirmation;
-    const isOpen = view.state === 'running' && view.isOpen;
-    const holds = confirmation !== undefined && (isOpen || performance.now() - confirmation.at < CONFIRMATION_MS);
     const isConfigured = orders !== undefined && data !== 'absent';
     return {
       orders,
       data,
       server: view,
       wantedConfiguration: isConfigured ? await this.#postgres.wantedConfiguration(orders) : '',
-      confirmedEpoch: holds ? confirmation.epoch : 0,
+      confirmedEpoch: this.#gate.confirmedEpoch(view.state === 'running' && view.isOpen),
+      isWalRemoved: this.#options.upstream.isWalRemoved,
       retryInMs: this.#retry.remainingMs,
     };
   }
@@ -244,6 +241,8 @@ export class Member {
         return this.#initialise(orders);
       case 'clone':
         return this.#cloneFromPrimary();
+      case 'discard':
+        return this.#discard();
       case 'makeStandby':
         await this.#postgres.data.makeStandby();
         return 0;
@@ -260,24 +259,12 @@ export class Member {
   }
 
   async #confirm(orders: Orders): Promise<number> {
-    const readAt = performance.now();
-    let reason: string;
-    try {
-      const wanted = { shardUid: orders.shard.uid, member: this.identity, epoch: orders.epoch };
-      const answer = confirmAuthority(await this.#options.authority.read(), wanted);
-      if (answer.confirmed) {
-        this.#confirmation = { epoch: orders.epoch, at: readAt };
-        this.#problem = '';
-        return 0;
-      }
-      reason = answer.reason;
-    } catch (error) {
-      reason = messageOf(error);
-    }
-    const problem = `waiting for the Shard to name this member at epoch ${orders.epoch}: ${reason}`;
-    if (problem !== this.#problem) this.#log.warn({ reason }, 'authority not confirmed');
+    const reason = await this.#gate.confirm(orders, this.identity);
+    const problem =
+      reason === undefined ? '' : `waiting for the Shard to name this member at epoch ${orders.epoch}: ${reason}`;
+    if (reason !== undefined && problem !== this.#problem) this.#log.warn({ reason }, 'authority not confirmed');
     this.#problem = problem;
-    return CONFIRM_RETRY_MS;
+    return reason === undefined ? 0 : CONFIRM_RETRY_MS;
   }
 
   async #initialise(orders: Orders): Promise<number> {
@@ -312,6 +299,24 @@ export class Member {
     }
     this.#log.info({ tookMs: Math.round(performance.now() - startedAt) }, 'cloned');
     this.#succeeded();
+    return 0;
+  }
+
+  /**
+   * A copy made anew is another member, so the new identity is on disk before the old data goes. Its orders went with the
+   * old identity: the operator gives the new one its own. A death in between leaves data that this happens to again.
+   */
+  async #discard(): Promise<number> {
+    const { promise, configuration, upstream } = this.#options;
+    await this.#postgres.stop(configuration.stopTimeoutMs);
+    const before = promise.current.incarnation;
+    await this.#exclusively(async () => {
+      await promise.renew();
+      this.#orders = undefined;
+      upstream.aim(undefined);
+    });
+    await this.#postgres.data.discard();
+    this.#log.warn({ before, incarnation: promise.current.incarnation }, 'data discarded: a new member from here on');
     return 0;
   }
 
@@ -407,7 +412,7 @@ export class Member {
     const { role, epoch, leaderTerm, sequence, generation } = orders;
     this.#log.info({ role, epoch, leaderTerm, sequence, generation }, 'orders taken');
     if (isAnotherWork(before, orders)) {
-      this.#confirmation = undefined;
+      this.#gate.forget();
       this.#step.abort();
       this.#aim(false);
     }
@@ -419,7 +424,7 @@ export class Member {
 
   #onExit({ code, signal, isUnexpected }: ServerExit): void {
     this.#applied = '';
-    this.#confirmation = undefined;
+    this.#gate.forget();
     this.#tunnels?.closeAll();
     if (isUnexpected) {
       this.#restarts += 1;
@@ -428,6 +433,13 @@ export class Member {
       this.#retry.fail();
     }
     this.#wake();
+  }
+
+  /** Orders are taken one at a time, and never while the identity that they name changes. */
+  #exclusively<Result>(work: () => Promise<Result>): Promise<Result> {
+    const result = this.#taking.then(work);
+    this.#taking = result.catch(() => undefined);
+    return result;
   }
 
   #wake(): void {

@@ -31,6 +31,8 @@ export interface MemberView {
   readonly wantedConfiguration: string;
   /** Epoch for which the record named this member, when it was last read and not too long ago; 0 for none. */
   readonly confirmedEpoch: number;
+  /** The primary has no longer what a follower's data needs: only another copy helps. */
+  readonly isWalRemoved: boolean;
   /** A start or a copy failed a moment ago: not again before this much time has passed, ms. */
   readonly retryInMs: number;
 }
@@ -41,6 +43,8 @@ export type Step =
   | { readonly kind: 'stop'; readonly phase: AgentPhase; readonly why: string }
   | { readonly kind: 'confirm'; readonly phase: AgentPhase }
   | { readonly kind: 'initialise'; readonly phase: AgentPhase }
+  /** Throw the data away, and with it this identity. */
+  | { readonly kind: 'discard'; readonly phase: AgentPhase }
   | { readonly kind: 'clone'; readonly phase: AgentPhase }
   | { readonly kind: 'makeStandby'; readonly phase: AgentPhase }
   | { readonly kind: 'start'; readonly phase: AgentPhase; readonly as: 'primary' | 'standby' }
@@ -96,6 +100,8 @@ function nextAsPrimary(view: MemberView, orders: Orders): Step {
     if (!isConfirmed) return { kind: 'confirm', phase: 'Confirming' };
     return { kind: 'reconfigure', phase: 'Starting', access: 'open' };
   }
+  // Open at an earlier epoch: it goes on, and serves the new one when the record says so (docs/design-traps.md, A12).
+  if (!isConfirmed) return { kind: 'confirm', phase: 'Primary' };
   if (server.configuration !== view.wantedConfiguration) {
     return { kind: 'reconfigure', phase: 'Primary', access: 'open' };
   }
@@ -119,7 +125,15 @@ function nextAsFollower(view: MemberView, orders: Orders): Step {
   if (!server.isOpen || server.configuration !== view.wantedConfiguration) {
     return { kind: 'reconfigure', phase: 'Following', access: 'open' };
   }
+  // One that is counted stays what it is until the membership goes on without it (docs/design-traps.md, A2).
+  if (view.isWalRemoved && !isCounted(orders)) return { kind: 'discard', phase: 'Cloning' };
   return { kind: 'maintain', phase: 'Following' };
+}
+
+function isCounted({ member, synchronous }: Orders): boolean {
+  return synchronous.members.some(
+    ({ name, incarnation }) => name === member.name && incarnation === member.incarnation,
+  );
 }
 
 const failed = (problem: string): Step => ({ kind: 'rest', phase: 'Failed', problem });

@@ -24,6 +24,7 @@ export interface StatusFacts {
   readonly server: ServerView;
   /** Undefined while Postgres can't be asked. */
   readonly seen: PostgresSeen | undefined;
+  readonly isWalRemoved: boolean;
   readonly clone: CloneProgress | undefined;
   readonly certificateNotAfter: Date;
 }
@@ -91,11 +92,17 @@ function postgresOf({ server, seen, promise }: StatusFacts): Pick<AgentStatus, '
   };
 }
 
-function upstreamOf({ orders, seen }: StatusFacts): Pick<AgentStatus, 'upstream'> {
+function upstreamOf({ orders, seen, isWalRemoved }: StatusFacts): Pick<AgentStatus, 'upstream'> {
   if (orders?.role !== 'Follower' || orders.source === undefined) return {};
   const streaming = seen?.receiver?.isStreaming ?? false;
   const lagBytes = seen?.receiver?.lagBytes ?? 0;
   return {
-    upstream: { member: orders.source.name, streaming, lagBytes, caughtUp: streaming && lagBytes <= caughtUpBytes },
+    upstream: {
+      member: orders.source.name,
+      streaming,
+      lagBytes,
+      caughtUp: streaming && lagBytes <= caughtUpBytes,
+      ...(isWalRemoved ? { needsCopy: true } : {}),
+    },
   };
 }

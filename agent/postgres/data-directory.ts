@@ -3,10 +3,12 @@
  * data only under its final name; one being made has a name of its own and is thrown away when found at a start, so
  * there is never more than one that counts, and never a half-made one.
  */
-import { access, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { access, chmod, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { renameDurably, syncFolder, writeDurably } from '#agent/durable-file.ts';
 import { runProgram } from './programs.ts';
+
+const workKinds = ['initialising', 'cloning', 'discarded'] as const;
 
 /** `standby`: has standby.signal and so starts in recovery. */
 export type DataState = 'absent' | 'primary' | 'standby';
@@ -20,8 +22,8 @@ export class DataDirectory {
     this.#env = env;
   }
 
-  /** Where a new one is made: `kind` keeps a half initialisation and a half clone apart in the log. */
-  workPath(kind: 'initialising' | 'cloning'): string {
+  /** Where a new one is made, or an old one lies until it is gone; what it was is seen in the log. */
+  workPath(kind: (typeof workKinds)[number]): string {
     return `${this.path}.${kind}`;
   }
 
@@ -33,7 +35,7 @@ export class DataDirectory {
   /** Says which half-made directories it removed. */
   async removeHalfMade(): Promise<string[]> {
     const removed: string[] = [];
-    for (const kind of ['initialising', 'cloning'] as const) {
+    for (const kind of workKinds) {
       const path = this.workPath(kind);
       if (!(await exists(path))) continue;
       await rm(path, { recursive: true, force: true });
@@ -49,6 +51,14 @@ export class DataDirectory {
     await renameDurably(this.workPath(kind), this.path);
   }
 
+  /** No data from here on; the disk is free when this resolves. */
+  async discard(): Promise<void> {
+    const path = this.workPath('discarded');
+    await rm(path, { recursive: true, force: true });
+    await renameDurably(this.path, path);
+    await rm(path, { recursive: true, force: true });
+  }
+
   async makeStandby(path = this.path): Promise<void> {
     await writeDurably(join(path, 'standby.signal'), '');
   }
@@ -59,6 +69,8 @@ export class DataDirectory {
    * well be one of ours now and Postgres would refuse to start; the caller has made sure that no postmaster runs.
    */
   async prepareForStart(): Promise<void> {
+    // A kubelet that applies the pod's fsGroup opens what is on the volume to the group; Postgres then refuses it.
+    await chmod(this.path, 0o700);
     await truncate(join(this.path, 'postgresql.auto.conf')).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error;
     });

@@ -8,18 +8,18 @@ export interface PipeOptions {
   /** Looks at what goes from `near` to `far`; undefined ends the pipe. */
   readonly filter?: (chunk: Buffer) => Buffer | undefined;
   /** Called for what goes from `far` to `near`. */
-  readonly onBytes?: (bytes: number) => void;
+  readonly onChunk?: (chunk: Buffer) => void;
 }
 
 /** Resolves when both are closed. */
-export function join(near: Socket, far: Socket, { filter, onBytes }: PipeOptions = {}): Promise<void> {
+export function join(near: Socket, far: Socket, { filter, onChunk }: PipeOptions = {}): Promise<void> {
   forward(near, far, (chunk) => {
     const passed = filter === undefined ? chunk : filter(chunk);
     if (passed === undefined) near.destroy();
     return passed;
   });
   forward(far, near, (chunk) => {
-    onBytes?.(chunk.length);
+    onChunk?.(chunk);
     return chunk;
   });
   return Promise.all([closed(near), closed(far)]).then(() => undefined);

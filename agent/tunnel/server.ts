@@ -35,6 +35,7 @@ interface OpenTunnel {
 
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 64;
+const LASTING_MS = 1_000;
 
 export class TunnelServer {
   readonly #options: TunnelServerOptions;
@@ -166,16 +167,20 @@ export class TunnelServer {
     socket.once('close', () => this.#open.delete(tunnel));
     const postgres = connect({ path: postgresSocket, readableHighWaterMark: 1 << 18 } as { path: string });
     postgres.on('error', () => postgres.destroy());
-    log.info({ from, purpose }, 'tunnel: open');
+    const openedAt = performance.now();
+    // A follower that is turned away tries twice a second: what didn't last is no transition.
+    const lasting = setTimeout(() => log.info({ from, purpose }, 'tunnel: open'), LASTING_MS);
     postgres.write(writeStartupPacket(forced.parameters));
     const filter = purpose === 'slotsync' ? undefined : new CommandFilter(purpose, slotName(from.incarnation));
     await join(socket, postgres, {
-      onBytes: (bytes) => {
-        this.#sentBytes += bytes;
+      onChunk: (chunk) => {
+        this.#sentBytes += chunk.length;
       },
       ...(filter === undefined ? {} : { filter: (chunk) => this.#filtered(filter, chunk, from) }),
     });
-    log.info({ from, purpose }, 'tunnel: closed');
+    clearTimeout(lasting);
+    const openForMs = Math.round(performance.now() - openedAt);
+    if (openForMs >= LASTING_MS) log.info({ from, purpose, openForMs }, 'tunnel: closed');
   }
 
   #filtered(filter: CommandFilter, chunk: Buffer, from: MemberIdentity): Buffer | undefined {

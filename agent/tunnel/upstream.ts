@@ -17,6 +17,7 @@ import type { TunnelHello, TunnelPurpose } from '#core/protocol/tunnel.ts';
 import { checkReply, HandshakeError, handshakeLine, parseReply, readLine } from './handshake.ts';
 import { join } from './pipe.ts';
 import { receiveStartup } from './receive-startup.ts';
+import { MAX_REFUSAL_BYTES, readRefusal, WAL_REMOVED } from './refusal.ts';
 import { fatalError, writeStartupPacket } from './startup-packet.ts';
 
 export interface UpstreamTarget {
@@ -42,6 +43,7 @@ export interface UpstreamOptions {
 const STARTUP_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 3_000;
 const MAX_CONNECTIONS = 16;
+const REFUSALS_THAT_COUNT = 4;
 /** A stream's option that the types of `tls.connect` don't list. */
 const HIGH_WATER_MARK: object = { highWaterMark: 1 << 18 };
 
@@ -53,6 +55,8 @@ export class Upstream {
   #session = '';
   #receivedBytes = 0;
   #lastProblem = '';
+  /** Streams in a row that the primary ended because the WAL they asked for is gone. */
+  #walRemovedCount = 0;
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
@@ -71,6 +75,11 @@ export class Upstream {
 
   get openCount(): number {
     return this.#open.size;
+  }
+
+  /** The primary has said again and again that it no longer has what this member's data needs. */
+  get isWalRemoved(): boolean {
+    return this.#walRemovedCount >= REFUSALS_THAT_COUNT;
   }
 
   async listen(): Promise<void> {
@@ -93,6 +102,7 @@ export class Upstream {
     if (isSame) return;
     this.#session = newSession();
     this.#lastProblem = '';
+    this.#walRemovedCount = 0;
     for (const socket of this.#open) socket.destroy();
   }
 
@@ -127,16 +137,38 @@ export class Upstream {
       }
       this.#open.add(far);
       far.once('close', () => this.#open.delete(far));
-      this.#lastProblem = '';
       far.write(writeStartupPacket(startup));
-      await join(near, far, {
-        onBytes: (bytes) => {
-          this.#receivedBytes += bytes;
-        },
-      });
+      await this.#carry(near, far, purpose);
     } catch (error) {
       this.#refuse(near, error instanceof Error ? error.message : String(error));
     }
+  }
+
+  async #carry(near: Socket, far: TLSSocket, purpose: TunnelPurpose): Promise<void> {
+    const beginning: Buffer[] = [];
+    let bytes = 0;
+    await join(near, far, {
+      onChunk: (chunk) => {
+        this.#receivedBytes += chunk.length;
+        bytes += chunk.length;
+        if (bytes <= MAX_REFUSAL_BYTES) beginning.push(chunk);
+        else if (purpose === 'stream') this.#begun();
+      },
+    });
+    if (purpose === 'stream' && bytes <= MAX_REFUSAL_BYTES) this.#ended(readRefusal(Buffer.concat(beginning)));
+  }
+
+  #begun(): void {
+    this.#lastProblem = '';
+    this.#walRemovedCount = 0;
+  }
+
+  #ended(refusal: ReturnType<typeof readRefusal>): void {
+    if (refusal === undefined) return this.#begun();
+    this.#walRemovedCount = refusal.sqlState === WAL_REMOVED ? this.#walRemovedCount + 1 : 0;
+    const problem = `the primary refuses to stream: ${refusal.message}`;
+    if (problem !== this.#lastProblem) this.#options.log.warn({ sqlState: refusal.sqlState }, problem);
+    this.#lastProblem = problem;
   }
 
   #refuse(near: Socket, problem: string): void {

@@ -72,7 +72,18 @@ export const agentStatusSchema = z.object({
     .optional(),
   /** On a follower. */
   upstream: z
-    .object({ member: z.string(), streaming: z.boolean(), lagBytes: z.number(), caughtUp: z.boolean() })
+    .object({
+      member: z.string(),
+      streaming: z.boolean(),
+      lagBytes: z.number(),
+      caughtUp: z.boolean(),
+      /**
+       * The primary no longer has the WAL that this member's data needs. A member that its orders don't list as an
+       * acknowledger then throws its data away and comes back as another incarnation; one that they list waits to be
+       * removed from the membership first (docs/design-traps.md, A2).
+       */
+      needsCopy: z.boolean().optional(),
+    })
     .optional(),
   /** On a primary: each standby that streams through a tunnel. */
   standbys: z.array(

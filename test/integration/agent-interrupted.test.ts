@@ -149,6 +149,40 @@ describe('an interrupted member', { timeout: 300_000 }, () => {
     assert.equal((await follower.status()).upstream?.streaming, false);
   });
 
+  it('whose primary has no longer what it needs becomes a new member with a new copy', async () => {
+    await shard.order(follower, { role: 'Hold', epoch: 2 });
+    await shard.authorise(primary, 2);
+    await shard.order(primary, { role: 'Primary', epoch: 2 });
+    await primary.until('open at the newer epoch', (status) => status.orders?.applied === true);
+    await shard.follow(follower, { epoch: 2 });
+    await follower.until('caught up', (status) => status.upstream?.caughtUp === true);
+    // As when a replica is scaled away and back: its volume stays, its slot doesn't, and the primary goes on.
+    await shard.order(follower, { role: 'Hold', epoch: 2 });
+    await follower.until('down', (status) => status.orders?.applied === true);
+    await shard.order(primary, { role: 'Primary', epoch: 2, slots: [] });
+    await primary.until('no slot', (status) => status.orders?.applied === true && status.slots.length === 0);
+    const client = await primary.connect();
+    for (let round = 0; round < 3; round += 1) {
+      await client.query("select pg_logical_emit_message(false, 'fill', repeat('x', 20000000)), pg_switch_wal()");
+      await client.query('checkpoint');
+    }
+    await client.end();
+    const before = await follower.identity();
+    await shard.order(primary, { role: 'Primary', epoch: 2 });
+    await shard.follow(follower, { epoch: 2 });
+    const renewed = await follower.until(
+      'another identity',
+      (status) => status.member.incarnation !== before.incarnation,
+    );
+    assert.deepEqual([renewed.promise?.epoch, renewed.orders], [2, undefined]);
+    follower.forgetIdentity();
+    await follower.until('no data', (status) => !status.hasData && status.phase === 'Waiting');
+    await shard.order(primary, { role: 'Primary', epoch: 2 });
+    await shard.follow(follower, { epoch: 2 });
+    await follower.until('caught up again', (status) => status.upstream?.caughtUp === true);
+    assert.deepEqual(await folders(follower), ['pgdata']);
+  });
+
   it('that has lost its data is a new member, and waits for orders of its own', async () => {
     const { name, incarnation } = await follower.identity();
     await shard.order(follower, { role: 'Hold', epoch: 2 });

@@ -28,6 +28,7 @@ const status = statusOf({
   isApplied: false,
   server: { state: 'stopped' },
   seen: undefined,
+  isWalRemoved: false,
   clone: undefined,
   certificateNotAfter: new Date(0),
 });

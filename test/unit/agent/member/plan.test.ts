@@ -19,6 +19,7 @@ const view = (wish: Partial<MemberView>): MemberView => ({
   server: { state: 'stopped' },
   wantedConfiguration: 'c1',
   confirmedEpoch: 0,
+  isWalRemoved: false,
   retryInMs: 0,
   ...wish,
 });
@@ -65,7 +66,7 @@ const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
   ],
   [
     'changed configuration is reloaded',
-    { orders: primary, data: 'primary', server: running({ configuration: 'c0' }) },
+    { orders: primary, data: 'primary', confirmedEpoch: 1, server: running({ configuration: 'c0' }) },
     { kind: 'reconfigure', access: 'open' },
   ],
   [
@@ -75,8 +76,13 @@ const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
   ],
   [
     'as ordered, it maintains',
-    { orders: primary, data: 'primary', server: running({}) },
+    { orders: primary, data: 'primary', confirmedEpoch: 1, server: running({}) },
     { kind: 'maintain', phase: 'Primary' },
+  ],
+  [
+    'open at an earlier epoch, it asks before it serves the new one',
+    { orders: { ...primary, epoch: 2 }, data: 'primary', confirmedEpoch: 1, server: running({}) },
+    { kind: 'confirm', phase: 'Primary' },
   ],
   ['a follower without data clones', { orders: follower }, { kind: 'clone', phase: 'Cloning' }],
   [
@@ -110,6 +116,21 @@ const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
     { orders: follower, data: 'standby', server: running({ as: 'standby' }) },
     { kind: 'maintain', phase: 'Following' },
   ],
+  [
+    'a follower whose WAL is gone gives its data and identity up',
+    { orders: follower, data: 'standby', server: running({ as: 'standby' }), isWalRemoved: true },
+    { kind: 'discard' },
+  ],
+  [
+    'a follower whose WAL is gone stays while it is counted',
+    {
+      orders: { ...follower, synchronous: { acknowledgements: 1, members: [follower.member] } },
+      data: 'standby',
+      server: running({ as: 'standby' }),
+      isWalRemoved: true,
+    },
+    { kind: 'maintain' },
+  ],
 ];
 
 describe('the next step', () => {
@@ -138,6 +159,7 @@ const anyView: fc.Arbitrary<MemberView> = fc.record({
   ),
   wantedConfiguration: fc.constant('c1'),
   confirmedEpoch: fc.constantFrom(0, 1, 2),
+  isWalRemoved: fc.boolean(),
   retryInMs: fc.constantFrom(0, 100),
 });
 
@@ -164,6 +186,17 @@ it('whatever is there, data is never made where some is, and Postgres is never s
       const { kind } = nextStep(given);
       if (kind === 'initialise' || kind === 'clone') assert.equal(given.data, 'absent');
       if (['start', 'makeStandby', 'initialise', 'clone'].includes(kind)) assert.equal(given.server.state, 'stopped');
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+it('whatever is there, only a follower that is not counted ever gives data up', () => {
+  fc.assert(
+    fc.property(anyView, (given) => {
+      if (nextStep(given).kind !== 'discard') return;
+      assert.ok(given.isWalRemoved && given.orders?.role === 'Follower' && given.data === 'standby');
+      assert.deepEqual(given.orders.synchronous.members, []);
     }),
     { numRuns: 2_000 },
   );

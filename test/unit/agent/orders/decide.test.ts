@@ -74,7 +74,7 @@ const refused: readonly [string, OrdersRefusalCode, Parameters<typeof ordersWith
     { ...newer, epoch: 4, role: 'Initialise' },
     { promise: promised },
   ],
-  ['to follow nobody', 'Invalid', { source: undefined as never }, {}],
+  ['to follow nobody', 'Invalid', { source: undefined }, {}],
   ['to follow itself', 'Invalid', { source: { ...source, ...self } }, {}],
 ];
 

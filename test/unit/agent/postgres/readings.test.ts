@@ -46,6 +46,7 @@ const facts: StatusFacts = {
   isApplied: true,
   server: { state: 'running', as: 'standby', isReady: true, isOpen: true, configuration: 'c', restartNonce: 'n' },
   seen,
+  isWalRemoved: false,
   clone: undefined,
   certificateNotAfter: new Date('2027-01-01T00:00:00Z'),
 };

@@ -11,7 +11,9 @@ import {
 } from '#agent/promise/record.ts';
 
 const hex = (length: number) =>
-  fc.array(fc.constantFrom(...'0123456789abcdef'), { minLength: length, maxLength: length }).map((d) => d.join(''));
+  fc
+    .array(fc.constantFrom(...'0123456789abcdef'.split('')), { minLength: length, maxLength: length })
+    .map((d) => d.join(''));
 const counter = fc.nat({ max: Number.MAX_SAFE_INTEGER });
 const record: fc.Arbitrary<PromiseRecord> = fc.record(
   {
