@@ -25,8 +25,13 @@ export type MembershipChange =
   | { readonly kind: 'Remove'; readonly member: MemberIdentity; readonly why: RemovalReason }
   | { readonly kind: 'RaiseAcknowledgements'; readonly acknowledgements: number };
 
-/** Replaced: its volume is another one now. Leaving: no RegionalReplica asks for it. Lost: away too long (ShrinkMembership). */
-export type RemovalReason = 'Replaced' | 'Leaving' | 'Lost';
+/**
+ * Replaced: its volume is another one now. Leaving: no RegionalReplica asks for it. Stale: the log that it needs is gone, so
+ * that it can only be copied anew, as a new member. Lost: away too long (ShrinkMembership).
+ */
+export type RemovalReason = 'Replaced' | 'Leaving' | 'Stale' | 'Lost';
+
+const removalOrder: readonly RemovalReason[] = ['Replaced', 'Leaving', 'Stale', 'Lost'];
 
 export interface DurabilityWish {
   readonly acknowledgements: number;
@@ -41,6 +46,8 @@ export interface MemberFacts {
   readonly declared: boolean;
   /** Its agent answers with another incarnation than this one. */
   readonly replaced: boolean;
+  /** It can't stream any more: the primary no longer has the log that it needs. */
+  readonly stale: boolean;
   /** The primary has a WAL sender for exactly this identity, in state streaming. */
   readonly streaming: boolean;
   /** It has said itself that it has replayed nearly all that there is. */
@@ -95,7 +102,7 @@ function removing(input: MembershipInput): MembershipChange | undefined {
     const why = removalReason(facts, input);
     return why !== undefined && enoughWithout(facts.member, input) ? [{ facts, why }] : [];
   });
-  for (const why of ['Replaced', 'Leaving', 'Lost'] as const) {
+  for (const why of removalOrder) {
     const member = byName(due.filter((entry) => entry.why === why).map((entry) => entry.facts))[0]?.member;
     if (member !== undefined) return { kind: 'Remove', member, why };
   }
@@ -114,6 +121,7 @@ export function removalReason(
   if (isPrimary(record, facts.member) || !isListed(record, facts.member)) return undefined;
   if (facts.replaced) return 'Replaced';
   if (!facts.declared) return 'Leaving';
+  if (facts.stale) return 'Stale';
   return wish.onLoss === 'ShrinkMembership' && facts.awayMs >= awayBeforeShrinkMs ? 'Lost' : undefined;
 }
 

@@ -160,6 +160,7 @@ export function memberFacts(
       member,
       declared: view?.declared === true,
       replaced: status !== undefined && !isCurrent,
+      stale: isCurrent && status?.upstream?.needsCopy === true,
       streaming,
       caughtUp: isCurrent && status?.upstream?.streaming === true && status.upstream.caughtUp,
       flushed: streaming && standby !== undefined ? lsnOf(standby.flushed) : undefined,

@@ -19,7 +19,10 @@ export interface OrdersInput {
   readonly shard: Orders['shard'];
   readonly record: AuthorityRecord;
   readonly views: readonly MemberView[];
+  /** What the primary's Postgres is to work by; ahead of the record while something is removed or raised. */
   readonly settings: SynchronousSettings;
+  /** The same by the record alone: what followers are told, so that none takes itself for removed before it is. */
+  readonly recorded: SynchronousSettings;
   readonly parameters: Readonly<Record<string, string>>;
   /** The restart nonce of each member by name. */
   readonly nonceOf: (view: MemberView) => string;
@@ -52,10 +55,7 @@ function ordersFor(view: MemberView, input: OrdersInput): OrdersWish | undefined
     member,
     epoch: record.authority.epoch,
     generation: record.membership.generation,
-    synchronous: {
-      acknowledgements: input.settings.acknowledgements,
-      members: [...input.settings.members],
-    },
+    synchronous: synchronousFor(member, input),
     parameters: { ...input.parameters },
     restartNonce: input.nonceOf(view),
   };
@@ -68,6 +68,11 @@ function ordersFor(view: MemberView, input: OrdersInput): OrdersWish | undefined
   if (member.name === record.authority.member) return undefined;
   const source = sourceOf(input);
   return source === undefined ? undefined : { ...shared, role: 'Follower', slots, source };
+}
+
+function synchronousFor(member: MemberIdentity, { record, settings, recorded }: OrdersInput): Orders['synchronous'] {
+  const { acknowledgements, members } = isPrimary(record, member) ? settings : recorded;
+  return { acknowledgements, members: [...members] };
 }
 
 /** It has promised another shard, for example one of the same name that was deleted with its volumes kept. */

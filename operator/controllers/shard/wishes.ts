@@ -16,6 +16,7 @@ export function ordersDuring(
   const { shard, keyspace, views } = snapshot;
   const { namespace = '', name: shardName, uid } = shard.metadata;
   const { parameters } = shard.spec.postgres;
+  const { scope } = shard.spec.durability;
   if (keyspace === undefined) return [];
   const target = nonceOfParameters(parameters);
   return wishedOrders({
@@ -28,7 +29,8 @@ export function ordersDuring(
     },
     record,
     views,
-    settings: settingsDuring(record, change, shard.spec.durability.scope, regionIn(views)),
+    settings: settingsDuring(record, change, scope, regionIn(views)),
+    recorded: settingsDuring(record, undefined, scope, regionIn(views)),
     parameters,
     nonceOf: (view) => nonceOf(view, rollout, target),
   });

@@ -43,6 +43,7 @@ const well = (member: MemberIdentity, change: Partial<MemberFacts> = {}): Member
   member,
   declared: true,
   replaced: false,
+  stale: false,
   streaming: member !== A,
   caughtUp: member !== A,
   flushed: 100n as Lsn,
@@ -122,6 +123,16 @@ test('a lost member is dropped with ShrinkMembership only, after its time, and n
   assert.equal(nextChange(input({ record: record([A, C]), members: [well(A), lost], wish: shrink })), undefined);
 });
 
+test('a member that can not stream any more is removed before it may be copied anew', () => {
+  const stale = well(C, { ...gone, stale: true });
+  assert.deepEqual(nextChange(input({ record: record([A, B, C]), members: [well(A), well(B), stale] })), {
+    kind: 'Remove',
+    member: C,
+    why: 'Stale',
+  });
+  assert.equal(nextChange(input({ record: record([A, C]), members: [well(A), stale] })), undefined, 'none to spare');
+});
+
 test('k rises only when so many acknowledge already, and falls at once', () => {
   const members = [well(A), well(B), well(C)];
   const raise = wish({ acknowledgements: 2 });
@@ -168,6 +179,7 @@ const scenario = fc
       fc.record({
         declared: fc.boolean(),
         replaced: fc.boolean(),
+        stale: fc.boolean(),
         streaming: fc.boolean(),
         caughtUp: fc.boolean(),
         flushed: fc.option(

@@ -121,6 +121,28 @@ test('a wiped follower of two is added before the old one goes', () => {
   assert.equal(listed(world).length, 2);
 });
 
+test('a follower whose log is gone leaves the record first, and then joins anew as a new member', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  const { incarnation } = world.member('a-us-0');
+  world.member('a-us-0').lacksLog = true;
+  settle(world, operator);
+  assert.notEqual(world.member('a-us-0').incarnation, incarnation);
+  assert.deepEqual(listed(world), names.toSorted());
+});
+
+test('the last follower that has what was acknowledged keeps it, though its log is gone', () => {
+  const world = started({}, ['a-eu-0', 'a-us-0']);
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  const { incarnation } = world.member('a-us-0');
+  world.member('a-us-0').lacksLog = true;
+  settle(world, operator);
+  assert.equal(world.member('a-us-0').incarnation, incarnation);
+  assert.deepEqual(listed(world), ['a-eu-0', 'a-us-0']);
+});
+
 test('the first primary that loses its volume before it is open is named anew, at a higher epoch', () => {
   const world = started();
   const operator = new Operator(world, 1);
@@ -193,6 +215,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('silence' as const), who: fc.nat({ max: 3 }) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('hear' as const), who: fc.nat({ max: 3 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('stall' as const), who: fc.nat({ max: 3 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('loseLog' as const), who: fc.nat({ max: 3 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('declare' as const), who: fc.nat({ max: 3 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('wish' as const), k: fc.nat({ max: 3 }) }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'wipeFollower' as const }) },
@@ -242,6 +265,9 @@ test('interrupted, outdated and raced in any way, the record stays sound, and th
             member.stalled = !member.stalled;
             break;
           }
+          case 'loseLog':
+            world.member(four[event.who] ?? '').lacksLog = true;
+            break;
           case 'declare': {
             const member = world.member(four[event.who] ?? '');
             if (event.who > 0) member.declared = !member.declared;
@@ -261,7 +287,8 @@ test('interrupted, outdated and raced in any way, the record stays sound, and th
             event satisfies never;
         }
       }
-      for (const name of four) Object.assign(world.member(name), { reachable: true, declared: true, stalled: false });
+      for (const name of four)
+        Object.assign(world.member(name), { reachable: true, declared: true, stalled: false, lacksLog: false });
       world.change(durability(1));
       settle(world, new Operator(world, 3), 60);
       assert.deepEqual(listed(world), four.toSorted());

@@ -38,6 +38,8 @@ export interface SimulatedMember {
   inForce: Orders['synchronous'];
   /** It streams, and flushes nothing for now. */
   stalled: boolean;
+  /** The primary no longer has the log that it needs. */
+  lacksLog: boolean;
   restartNonce: string;
   pendingRestart: boolean;
   flushed: bigint;
@@ -108,6 +110,7 @@ export class World {
       open: false,
       inForce: { acknowledgements: 1, members: [nobody] },
       stalled: false,
+      lacksLog: false,
       restartNonce: '',
       pendingRestart: false,
       flushed: 0n,
@@ -189,6 +192,12 @@ export class World {
       return;
     }
     member.applied = true;
+    // As the agent does: on a member that its orders don't count, nothing rests; it becomes a new one.
+    if (member.lacksLog && !orders.synchronous.members.some((listed) => same(listed, member))) {
+      assert.ok(record === undefined || !isListed(record, member), 'a member that counts throws its data away');
+      this.wipe(member.name);
+      return;
+    }
     if (primary !== undefined && !member.stalled) member.flushed = primary.flushed;
   }
 
@@ -201,6 +210,7 @@ export class World {
   #streamsFrom(member: SimulatedMember): SimulatedMember | undefined {
     const source = member.orders?.source;
     const primary = source && this.members.get(source.name);
+    if (member.lacksLog && member.data === 'standby') return undefined;
     if (primary?.open !== true || primary.incarnation !== source?.incarnation) return undefined;
     const isNamed = primary.orders?.slots.some((slot) => same(slot, member)) === true;
     return isNamed && primary.orders?.epoch === member.orders?.epoch ? primary : undefined;
@@ -300,6 +310,7 @@ export class World {
               streaming: this.isStreaming(member),
               lagBytes: 0,
               caughtUp: this.isStreaming(member),
+              needsCopy: member.lacksLog,
             },
           }
         : {}),
