@@ -6,15 +6,15 @@
 import type { Alias, JoinExpr, Node, RangeSubselect, RangeVar } from '@pgsql/types';
 import { linkBetween, linksOf } from './conditions.ts';
 import { type Bound, type BoundQuery, bindExpressions, bindSelect, type Surroundings } from './query.ts';
-import { type Columns, DerivedColumns, type Found, findAmong, opaque, Scope } from './scope.ts';
+import { type Columns, DerivedColumns, type Found, findAmong, ItemColumns, opaque, Scope } from './scope.ts';
 import { KeyColumn, type Link } from './terms.ts';
 import { findCte } from './with.ts';
 
 export interface FromItem extends Bound {
   /** What unqualified names are looked up in. */
-  readonly items: readonly Columns[];
+  readonly items: readonly ItemColumns[];
   /** What aliases mean that it makes visible; undefined where some are unknown. */
-  readonly names: ReadonlyMap<string, Columns> | undefined;
+  readonly names: ReadonlyMap<string, ItemColumns> | undefined;
   /** Links that every row of the item satisfies. */
   readonly holds: readonly Link[];
 }
@@ -30,8 +30,9 @@ export function bindFrom(node: Node, scope: Scope, around: Surroundings): FromIt
   const alias = aliasOf(node);
   if (alias === undefined) {
     scope.hideOuterNames();
-    scope.items.push(opaque);
-    return { items: [opaque], names: undefined, holds: [], restrict: expressions.restrict };
+    const columns = new ItemColumns(opaque);
+    scope.items.push(columns);
+    return { items: [columns], names: undefined, holds: [], restrict: expressions.restrict };
   }
   return { ...named(alias, opaque, scope), holds: [], restrict: expressions.restrict };
 }
@@ -41,10 +42,16 @@ function aliasOf(node: Node): string | undefined {
   return inner?.alias?.aliasname;
 }
 
-function named(alias: string, columns: Columns, scope: Scope): Pick<FromItem, 'items' | 'names'> {
+function named(alias: string, found: Columns, scope: Scope): Pick<FromItem, 'items' | 'names'> {
+  const columns = new ItemColumns(found);
   scope.name(alias, columns);
   scope.items.push(columns);
   return { items: [columns], names: new Map([[alias, columns]]) };
+}
+
+/** After the join's own condition was read, which sees the rows that match. */
+function fillWithNulls(item: FromItem): void {
+  for (const columns of [...item.items, ...(item.names?.values() ?? [])]) columns.fillWithNulls();
 }
 
 /** Columns under other names: `AS x(a, b)`. */
@@ -89,7 +96,7 @@ function bindDerived(derived: RangeSubselect, scope: Scope, around: Surroundings
   if (subquery === undefined || !('SelectStmt' in subquery)) throw new Error('a derived table is a SELECT');
   const outer = derived.lateral === true ? scope : scope.outer;
   const bound = bindSelect(subquery.SelectStmt, { ...around, outer });
-  const columns = renamed(bound, alias);
+  const columns = new ItemColumns(renamed(bound, alias));
   if (alias?.aliasname !== undefined)
     return { ...named(alias.aliasname, columns, scope), holds: bound.holds, restrict: bound.restrict };
   scope.items.push(columns);
@@ -114,6 +121,9 @@ function bindJoin(join: JoinExpr, scope: Scope, around: Surroundings): FromItem 
   const on = [...linksOf(join.quals, onScope), ...merged.links];
   const matched = [...on, ...left.holds, ...right.holds];
   const expressions = bindExpressions([join.quals], onScope, { ...around, facts: around.facts.with(matched) });
+
+  if (kind === 'JOIN_LEFT' || kind === 'JOIN_FULL') fillWithNulls(right);
+  if (kind === 'JOIN_RIGHT' || kind === 'JOIN_FULL') fillWithNulls(left);
 
   const isOuter = kind !== 'JOIN_INNER';
   const keepsLeft = kind === 'JOIN_LEFT' || kind === 'JOIN_FULL';
@@ -141,7 +151,7 @@ function mergedColumns(
   left: FromItem,
   right: FromItem,
   tenantColumn: string,
-): { links: readonly Link[]; items: readonly Columns[] } {
+): { links: readonly Link[]; items: readonly ItemColumns[] } {
   const both = [...left.items, ...right.items];
   const using = (join.usingClause ?? []).map((name) => ('String' in name ? (name.String.sval ?? '') : ''));
   const names = join.isNatural === true ? [tenantColumn] : using;
@@ -156,5 +166,5 @@ function mergedColumns(
     const kept = join.jointype === 'JOIN_RIGHT' ? other : join.jointype === 'JOIN_FULL' ? 'unknown' : one;
     columns.set(name, typeof kept === 'object' ? kept : 'unknown');
   }
-  return { links, items: [{ find: (name) => columns.get(name) ?? findAmong(both, name) }] };
+  return { links, items: [new ItemColumns({ find: (name) => columns.get(name) ?? findAmong(both, name) })] };
 }

@@ -24,7 +24,7 @@ import {
   outputsOf,
   type Surroundings,
 } from './query.ts';
-import { type Columns, opaque, Scope } from './scope.ts';
+import { type Columns, ItemColumns, opaque, Scope } from './scope.ts';
 import { Facts, KeyColumn, type KeySet, type Term } from './terms.ts';
 import { bindWith } from './with.ts';
 
@@ -116,7 +116,7 @@ function bindInsert(insert: InsertStmt, around: Surroundings): BoundQuery {
 }
 
 const itemOf = (columns: Columns): FromItem => ({
-  items: [columns],
+  items: [new ItemColumns(columns)],
   names: new Map(),
   holds: [],
   restrict: () => undefined,

@@ -32,6 +32,28 @@ export class DerivedColumns implements Columns {
   }
 }
 
+/**
+ * The columns of an item of FROM, which an outer join around it may fill with NULLs: a column of a derived table that holds
+ * certain keys then no longer does. (A key column of a table says nothing by itself, so that it stays what it is.)
+ */
+export class ItemColumns implements Columns {
+  readonly #columns: Columns;
+  #mayBeNull = false;
+
+  constructor(columns: Columns) {
+    this.#columns = columns;
+  }
+
+  fillWithNulls(): void {
+    this.#mayBeNull = true;
+  }
+
+  find(name: string): Found {
+    const found = this.#columns.find(name);
+    return this.#mayBeNull && typeof found === 'object' && found.kind === 'set' ? 'unknown' : found;
+  }
+}
+
 /** Unqualified look-up among several items. */
 export function findAmong(items: readonly Columns[], name: string): Found {
   const found = items.map((item) => item.find(name));

@@ -314,8 +314,52 @@ export class StatementGenerator {
     return { sql: `${prefix}select ${key} as tenant_id, ${number} as n ${where}`, columns: keyed };
   }
 
+  /** Few conditions, at the one place where it matters whether they reach a table. */
+  #pointed(): string {
+    const table = (): string => this.#one(['orders', 'lines']);
+    const filter = this.#one(['true', 'i.n > 0', `i.tenant_id = ${this.#key()}`, 'i.tenant_id is not null']);
+    const inner = this.#one([
+      `select * from ${table()} i where ${filter}`,
+      `select i.tenant_id, i.n from ${table()} i where ${filter} order by 2, 1 limit ${1 + this.#upTo(4)}`,
+      `select i.tenant_id, i.n from ${table()} i where ${filter} order by 2, 1 offset ${1 + this.#upTo(3)}`,
+      `select i.tenant_id, count(*) over () as n from ${table()} i where ${filter}`,
+      `select i.tenant_id, rank() over (order by i.n, i.tenant_id) as n from ${table()} i where ${filter}`,
+      `select distinct on (i.n) i.tenant_id, i.n from ${table()} i where ${filter} order by i.n, i.tenant_id desc`,
+      `select distinct i.tenant_id, i.n from ${table()} i where ${filter}`,
+      `select max(i.tenant_id) as tenant_id, count(*) as n from ${table()} i where ${filter}`,
+      `select i.tenant_id, count(*) as n from ${table()} i where ${filter} group by rollup (i.tenant_id)`,
+      `select i.tenant_id, count(*) as n from ${table()} i where ${filter} group by i.tenant_id`,
+      `select i.tenant_id, i.n from ${table()} i where ${filter} union select 'a', i.n from ${table()} i`,
+      `select coalesce(j.tenant_id, 'a') as tenant_id, i.n from ${table()} i left join stock j on j.n = i.n where ${filter}`,
+      `select i.sku as tenant_id, i.n from ${table()} i where ${filter}`,
+      `select j.tenant_id, i.n from ${table()} i left join ${table()} j on j.tenant_id = i.tenant_id and ${this.#one(['true', filter])}`,
+    ]);
+    const key = this.#key();
+    const link = this.#one(['i.tenant_id = o.tenant_id', 'i.n = o.n', 'true']);
+    const from = `from ${table()} i where ${link} and i.tenant_id = ${this.#one([key, key, 'o.tenant_id'])}`;
+    const lateral = this.#one([
+      `select count(*) as n ${from}`,
+      `select o.tenant_id as t, count(*) as n ${from}`,
+      `select i.tenant_id as t, i.n ${from} limit 2`,
+      `select max(i.tenant_id) as t ${from}`,
+      `select i.tenant_id as t, count(*) as n ${from} group by i.tenant_id`,
+    ]);
+    const kind = this.#one(['join', 'left join', 'right join', 'full join']);
+    const on = this.#one(['o.tenant_id = p.tenant_id', `o.tenant_id = ${key}`, `p.tenant_id = ${key}`]);
+    const where = this.#one([`o.tenant_id = ${key}`, `p.tenant_id = ${key}`, 'true', 'p.tenant_id is null']);
+    return this.#one([
+      `select x.* from (${inner}) x where x.tenant_id = ${key}`,
+      `with x as (${inner}) select x.* from x where x.tenant_id = ${key}`,
+      `with x as (${inner}) select p.* from x join ${table()} p on p.tenant_id = x.tenant_id`,
+      `select o.n, x.* from ${table()} o, lateral (${lateral}) x where ${this.#one(['true', 'x.n > 0', `o.tenant_id = ${key}`])}`,
+      `select o.n, p.n from ${table()} o, lateral (${lateral}) x join ${table()} p on p.tenant_id = x.t`,
+      `select o.n, p.n from ${table()} o ${kind} ${table()} p on ${on} and ${this.#one([on, 'o.n = p.n', `p.tenant_id = ${key}`])} where ${where}`,
+      `select n from ${table()} o ${kind} ${table()} p using (tenant_id, n) where ${this.#one([where, `tenant_id = ${key}`])}`,
+    ]);
+  }
+
   query(): string {
-    return this.#query(placeIn(undefined), 3, false).sql;
+    return this.#chance(0.3) ? this.#pointed() : this.#query(placeIn(undefined), 3, false).sql;
   }
 
   write(): string {

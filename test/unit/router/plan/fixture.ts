@@ -28,5 +28,3 @@ export function plan(sql: string, other: Partial<Catalogue> = {}): StatementPlan
   if (only === undefined || more.length > 0) throw new Error(`not one statement: ${sql}`);
   return only;
 }
-
-export const { parseHints } = planner;

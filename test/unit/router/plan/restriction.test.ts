@@ -257,6 +257,11 @@ const unrestricted: Readonly<Record<string, readonly string[]>> = {
     "insert into orders (tenant_id, total) select * from products where tenant_id = 'acme'",
     "insert into orders (tenant_id, total) select sku, price from products where tenant_id = 'acme'",
   ],
+  'a key that an outer join may have made NULL': [
+    "insert into orders (tenant_id, total) select v.k, c.rate from currencies c left join (values ('acme')) v(k) on c.code = v.k",
+    "insert into orders (tenant_id, total) select k, rate from (values ('acme')) v(k) right join currencies c on true",
+    "insert into orders (tenant_id, total) select tenant_id, 1 from currencies natural left join (select 'acme' as tenant_id) v",
+  ],
   'a NULL key': ['select * from orders where tenant_id = null', 'select * from orders where tenant_id is null'],
   'UPDATE of the key': [
     "update orders set tenant_id = 'brook' where tenant_id = 'acme'",
@@ -342,7 +347,7 @@ for (const [what, cases] of Object.entries(restricted)) {
         assert.equal(touches, 'tenant');
         assert.ok(tenant.from === 'constant' || tenant.from === 'parameters', JSON.stringify(tenant));
         const indexes = tenant.from === 'parameters' ? tenant.indexes : [];
-        assert.deepEqual([...indexes, ...tenant.values].toSorted(), keys.toSorted());
+        assert.deepEqual(new Set([...indexes, ...tenant.values]), new Set(keys));
       });
     }
   });
