@@ -218,6 +218,30 @@ describe('a shard of three members', { timeout: 300_000 }, () => {
     await ap.until('caught up', (status) => status.upstream?.caughtUp === true);
   });
 
+  it('counts a member no more once orders without it are applied', async () => {
+    await shard.setSynchronous([us]);
+    const streams = await sql.query<{ sync: string; who: string }>(
+      "select sync_state as sync, split_part(application_name, '/', 1) as who from pg_stat_replication order by 2",
+    );
+    // Streams were ended for the barrier, and come back by themselves.
+    assert.ok(streams.rows.every(({ who, sync }) => (who === us.name ? sync === 'quorum' : sync === 'async')));
+    await Promise.all(
+      [us, ap].map((follower) => follower.until('streaming', (status) => status.upstream?.streaming === true)),
+    );
+    await us.kill();
+    let isDone = false;
+    const insert = sql.query("insert into seen values (2500, 'without the one that counts')").then(() => {
+      isDone = true;
+    });
+    await sleep(1_500);
+    assert.equal(isDone, false, 'acknowledged by a member that was removed');
+    // Grown again, with the one that streams all the while: nothing has to be ended for that.
+    await shard.setSynchronous([us, ap]);
+    await insert;
+    await us.startAgain();
+    await us.until('caught up', (status) => status.upstream?.caughtUp === true);
+  });
+
   describe('refuses a tunnel', () => {
     const dial = async (member: MemberFixture, as: MemberFixture): Promise<TLSSocket> => {
       const pair = await keyspace.issue(keyspace.memberIdentity(as.name));
