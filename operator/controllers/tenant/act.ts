@@ -10,11 +10,11 @@ import { operatorCredentials, operatorCredentialsReference } from '#operator/con
 import { KeptConnections } from '#operator/postgres/kept-connections.ts';
 import { removeTenant, setTenant, type TenantChangeResult } from '#operator/postgres/ownership/tenants.ts';
 import type { ActContext } from '#operator/runtime/controller.ts';
+import type { PlacementOutcome, TenantAction } from './actions.ts';
 import { cleanRows } from './clean-rows.ts';
 import { keyspaceKey, type TenantSenses } from './observe.ts';
 import { OwnershipReader } from './ownership-reader.ts';
 import { Placements } from './placements.ts';
-import type { PlacementOutcome, TenantAction } from './plan.ts';
 import type { OwnershipRow, ShardAccess } from './snapshot.ts';
 
 type Context = ActContext<Tenant>;

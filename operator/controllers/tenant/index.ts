@@ -9,8 +9,10 @@ import { keyspaces, regionalReplicas, shards, type Tenant, tenants } from '#kube
 import { keyOf, type ObjectKey, type Stored } from '#kube/objects.ts';
 import { type Cache, type Controller, type ControllerDeps, watch } from '#operator/runtime/controller.ts';
 import { TenantActor } from './act.ts';
+import type { TenantAction } from './actions.ts';
 import { observeTenant } from './observe.ts';
-import { concludeTenant, planTenant, type TenantAction } from './plan.ts';
+import { concludeTenant } from './ownership.ts';
+import { planTenant } from './plan.ts';
 import type { TenantSnapshot } from './snapshot.ts';
 
 export function createTenantController(_deps: ControllerDeps): Controller<Tenant, TenantSnapshot, TenantAction> {

@@ -1,6 +1,7 @@
 /**
  * Gathers what the tenant controller decides upon: from the cache, and for a placed tenant its row on the shard's primary.
  */
+import type { Client } from 'pg';
 import {
   type PlacementWish,
   type ShardCandidate,
@@ -29,7 +30,7 @@ import { findPrimary } from '#operator/postgres/primary.ts';
 import type { Cache, ObserveContext } from '#operator/runtime/controller.ts';
 import type { OwnershipReader } from './ownership-reader.ts';
 import type { Placements } from './placements.ts';
-import type { Home, Rival, RowView, ShardAccess, TenantSnapshot } from './snapshot.ts';
+import type { Home, OwnershipRow, Rival, RowView, ShardAccess, TenantSnapshot } from './snapshot.ts';
 
 export interface TenantSenses {
   readonly connections: KeptConnections;
@@ -209,9 +210,26 @@ async function readRow(
   const secret = cache.get(secrets, operatorCredentialsReference(namespace, keyspace.metadata.name));
   const credentials = operatorCredentials(secret);
   if (credentials === undefined) return { kind: 'unknown', message: "the operator's certificate isn't there yet" };
-  return reader.row(
-    { uid: shard.metadata.uid, epoch: primary.epoch, incarnation: primary.incarnation },
-    tenant.spec.key,
-    () => connections.use(primary.target, databaseOf(keyspace), credentials, readTenants),
-  );
+  const ask = <T>(use: (client: Client) => Promise<T>): Promise<T> =>
+    connections.use(primary.target, databaseOf(keyspace), credentials, use);
+  const { key } = tenant.spec;
+  // What lets go for good must not rest on what is only remembered: the row of a former leader would stay for ever.
+  if (tenant.metadata.deletionTimestamp !== undefined)
+    return ask((client) => readRowNow(client, key)).catch(unknownRow);
+  const identity = { uid: shard.metadata.uid, epoch: primary.epoch, incarnation: primary.incarnation };
+  return reader.row(identity, key, () => ask(readTenants));
 }
+
+async function readRowNow(client: Client, key: string): Promise<RowView> {
+  const { rows } = await client.query<{ epoch: string; state: OwnershipRow['state']; attempt: number }>(
+    'select epoch, state, attempt from meridian.ownership where key = $1',
+    [key],
+  );
+  const row = rows[0];
+  return row === undefined ? { kind: 'absent' } : { kind: 'present', row: { ...row, epoch: Number(row.epoch) } };
+}
+
+const unknownRow = (error: unknown): RowView => ({
+  kind: 'unknown',
+  message: (error instanceof Error ? error.message : String(error)).slice(0, 500),
+});

@@ -4,7 +4,9 @@ import fc from 'fast-check';
 import type { ShardCandidate } from '#core/placement/placement.ts';
 import type { Keyspace, Tenant } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
-import { concludeTenant, holderOf, planTenant } from '#operator/controllers/tenant/plan.ts';
+import { concludeTenant } from '#operator/controllers/tenant/ownership.ts';
+import { planTenant } from '#operator/controllers/tenant/plan.ts';
+import { holderOf } from '#operator/controllers/tenant/rivals.ts';
 import type { Home, Rival, TenantSnapshot } from '#operator/controllers/tenant/snapshot.ts';
 import { keyspace as aKeyspace } from '../keyspace/world.ts';
 
