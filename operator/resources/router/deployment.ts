@@ -14,6 +14,12 @@ const endpointRemovalSeconds = 5;
 /** Draining and ending together; the router cuts what is left after its own, shorter deadline. */
 const terminationSeconds = 60;
 
+/**
+ * Postgres' grammar is one giant WebAssembly function: V8's optimising compiler takes about 550 MB for some seconds to compile it, in each
+ * process that parses much. The baseline compiler alone makes a parse about twice as long, and plans are kept by their text.
+ */
+const nodeOptions = ['--liftoff-only'];
+
 export function routerDeployment(wish: RouterWish): Deployment {
   const metadata = routerMetadata(wish);
   const selector = routerSelector(wish.keyspace, wish.region);
@@ -68,7 +74,7 @@ function routerContainer(wish: RouterWish): Container {
     name: 'router',
     image: wish.image,
     imagePullPolicy: 'IfNotPresent',
-    command: ['/usr/local/bin/meridian-init', '--', 'node', '/opt/meridian/router.mjs'],
+    command: ['/usr/local/bin/meridian-init', '--', 'node', ...nodeOptions, '/opt/meridian/router.mjs'],
     env: [
       fromField('POD_NAME', 'metadata.name'),
       fromField('POD_NAMESPACE', 'metadata.namespace'),
