@@ -21,7 +21,7 @@ async function mapSource(settings: RouterSettings, log: Logger): Promise<MapSour
 }
 
 const settings = readSettings(process.env);
-const log = pino({ level: settings.logLevel, base: { router: settings.podName, region: settings.region } });
+const log = pino({ level: settings.logLevel, base: { router: settings.podName, keyspace: settings.keyspace } });
 const stopped = new AbortController();
 const tls = new TlsFiles(settings.tlsFolder);
 await tls.start((error) => {

@@ -86,7 +86,9 @@ export class RouterWorker {
         await sendCancel(member, tls.contexts.client, backend.processId, backend.secret, settings.times.connectMs);
       },
     };
-    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => this.#accept(socket));
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) =>
+      this.#accept(socket),
+    );
   }
 
   /** Resolves with the port once the first map is there and clients can connect. */
@@ -140,10 +142,9 @@ export class RouterWorker {
   #takeMap(map: ClusterMap): void {
     const before = this.#map;
     this.#map = mergeMaps(before, map);
-    if (before !== undefined && before.members !== this.#map.members) {
-      this.#pools.sweep();
-      void this.#directory.refresh();
-    }
+    if (before === undefined || placesOf(before) === placesOf(this.#map)) return;
+    this.#pools.sweep();
+    void this.#directory.refresh();
   }
 
   #accept(socket: Socket): void {
@@ -167,3 +168,7 @@ export class RouterWorker {
     });
   }
 }
+
+/** What pools and the directory depend on: tenants come and go without touching it. */
+const placesOf = (map: ClusterMap): string =>
+  JSON.stringify([map.keyspace, [...map.shards.values()], [...map.members.values()]]);

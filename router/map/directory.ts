@@ -43,6 +43,8 @@ export class Directory {
   #lastUnknownMs = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
+  /** No member answered the last time. */
+  #isSilent = false;
   readonly #searchPaths = new Map<string, Catalogue>();
 
   constructor(options: DirectoryOptions) {
@@ -126,12 +128,15 @@ export class Directory {
     for (const member of members) {
       try {
         this.#take(map, await this.#readFrom(map, member));
+        this.#isSilent = false;
         return true;
       } catch (error) {
         this.#options.log.debug({ member: member.name, err: error }, 'catalogue not read');
       }
     }
-    this.#options.log.warn({ members: members.length }, 'no member gave the catalogue');
+    // Said once: it is tried again and again until a member answers.
+    if (!this.#isSilent) this.#options.log.warn({ members: members.length }, 'no member gives the catalogue');
+    this.#isSilent = true;
     return false;
   }
 

@@ -392,6 +392,7 @@ export class Loan implements BackendReceiver {
   lost(reason: string, partial: boolean): void {
     if (this.#session.isClosed) return;
     this.#context.metrics.add('backend_losses_total');
+    this.#context.log.info({ role: this.#session.login.role, servedBy: this.servedBy, reason }, 'backend lost');
     const { transaction, settings } = this.#session;
     const wasInTransaction = !transaction.isIdle;
     const wasUnderWay = this.#phase === 'busy' || this.#isOpen;

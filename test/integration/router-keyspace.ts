@@ -78,7 +78,7 @@ export class RouterKeyspace {
   readonly ca: KeyspaceCa;
   readonly folder: string;
   readonly operator: KeyPairPem;
-  readonly members: readonly TestMember[];
+  members: readonly TestMember[];
   readonly #routers: RouterWorker[] = [];
   readonly #aborter = new AbortController();
 
@@ -130,6 +130,12 @@ export class RouterKeyspace {
     const found = this.members.find((member) => member.name === name);
     if (found === undefined) throw new Error(`no member ${name}`);
     return found;
+  }
+
+  /** A member has another address, as after a restart. */
+  async moveMember(name: string, address: string): Promise<void> {
+    this.members = this.members.map((member) => (member.name === name ? { ...member, address } : member));
+    await this.writeMap();
   }
 
   get mapPath(): string {

@@ -1,0 +1,209 @@
+/** The router while the world changes around it: roles, passwords, certificates, members that go, authority that moves. */
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, type PeerCertificate, type TLSSocket } from 'node:tls';
+import type pg from 'pg';
+import { run } from '#cluster/process.ts';
+import { makeVerifier } from '#operator/passwords/verifier.ts';
+import { issueCertificate } from '#operator/pki/leaf.ts';
+import { applyRole } from '#operator/postgres/roles.ts';
+import { defaultTimes } from '#router/settings.ts';
+import { sslRequest } from '#router/wire/startup.ts';
+import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { RawClient } from './router-raw-client.ts';
+
+let keyspace: RouterKeyspace;
+let router: TestRouter;
+const primaries = ['one-eu-0', 'two-us-0'];
+
+before(async () => {
+  keyspace = await RouterKeyspace.start();
+  router = await keyspace.router('ap', {
+    times: { ...defaultTimes, connectMs: 800, waitMs: 700, catalogueRefreshMs: 300, unknownUserMs: 200 },
+  });
+  await router.with('acme_app', (client) =>
+    client.query("insert into accounts (tenant_id, id) values ('acme', 1), ('acme', 2)"),
+  );
+  await keyspace.caughtUp();
+});
+after(() => keyspace?.stop());
+
+const parameters = { salt: Buffer.alloc(16, 9), iterations: 4096 };
+
+async function onEveryShard(use: (client: pg.Client) => Promise<void>): Promise<void> {
+  await Promise.all(primaries.map((member) => keyspace.asOperator(member, use)));
+}
+
+async function logsIn(user: string, password: string): Promise<boolean> {
+  return router
+    .with(user, () => Promise.resolve(true), { password })
+    .catch((error: unknown) => {
+      assert.equal((error as { code?: string }).code, '28P01', String(error));
+      return false;
+    });
+}
+
+async function waitFor(condition: () => Promise<boolean>, timeoutMs = 5_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    assert.ok(performance.now() < deadline, `not so within ${timeoutMs} ms: ${condition.toString()}`);
+    await sleep(50);
+  }
+}
+
+async function servedBy(client: pg.Client): Promise<string> {
+  await client.query('select count(*) from accounts');
+  const { rows } = await client.query<Record<string, string>>('show meridian.served_by');
+  return /member=(\S+)/.exec(rows[0]?.['meridian.served_by'] ?? '')?.[1] ?? '';
+}
+
+describe('roles', () => {
+  test('a role that was just made can log in at once', async () => {
+    const verifier = await makeVerifier('first', parameters);
+    assert.equal(await logsIn('fresh_app', 'first'), false);
+    await sleep(250);
+    await onEveryShard((client) => applyRole(client, { name: 'fresh_app', verifier, tenants: ['acme'] }));
+    await waitFor(() => logsIn('fresh_app', 'first'), 1_000);
+    await router.with('fresh_app', (client) => client.query('select * from accounts'), { password: 'first' });
+  });
+
+  test('during a rotation both passwords are accepted, and afterwards the new one only', async () => {
+    const [first, second] = await Promise.all(['first', 'second'].map((one) => makeVerifier(one, parameters)));
+    const role = { name: 'fresh_app', tenants: ['acme'], verifier: second as string };
+    await onEveryShard((client) => applyRole(client, { ...role, previousVerifier: first as string }));
+    await waitFor(() => logsIn('fresh_app', 'second'));
+    assert.ok(await logsIn('fresh_app', 'first'));
+    assert.ok(!(await logsIn('fresh_app', 'third')));
+    await onEveryShard((client) => applyRole(client, role));
+    await waitFor(async () => !(await logsIn('fresh_app', 'first')));
+    assert.ok(await logsIn('fresh_app', 'second'));
+  });
+
+  test('what a role may act for follows the Keyspace in sessions that are open', async () => {
+    await router.with('pair_app', async (client) => {
+      const read = (): Promise<unknown> => client.query("select * from accounts where tenant_id = 'cord'");
+      await assert.rejects(read(), { code: '42501' });
+      const verifier = await makeVerifier('correct horse', { salt: Buffer.alloc(16, 7), iterations: 4096 });
+      await onEveryShard((operator) =>
+        applyRole(operator, { name: 'pair_app', verifier, tenants: ['acme', 'bolt', 'cord'] }),
+      );
+      await waitFor(() =>
+        read().then(
+          () => true,
+          () => false,
+        ),
+      );
+    });
+  });
+});
+
+test('a renewed certificate is shown to new clients, and those that are connected go on', async () => {
+  const fingerprint = async (): Promise<string> => {
+    const tcp = await RawClient.tcp(router.port);
+    tcp.write(sslRequest);
+    await new Promise((resolve) => tcp.once('data', resolve));
+    const secured: TLSSocket = connect({ socket: tcp, ca: keyspace.ca.bundle, servername: 'localhost' });
+    await new Promise((resolve, reject) => secured.once('secureConnect', resolve).once('error', reject));
+    const certificate: PeerCertificate = secured.getPeerCertificate();
+    secured.destroy();
+    return certificate.fingerprint256;
+  };
+  const client = await router.connect('acme_app');
+  const old = await fingerprint();
+  const renewed = await issueCertificate(
+    keyspace.ca,
+    { identity: { kind: 'router', namespace: 'test', keyspace: 'shop' }, dnsNames: ['localhost'], ipAddresses: [] },
+    new Date(),
+  );
+  await writeFile(join(keyspace.folder, 'tls.key'), renewed.privateKey);
+  await writeFile(join(keyspace.folder, 'tls.crt'), renewed.certificate);
+  await waitFor(async () => (await fingerprint()) !== old);
+  assert.equal((await client.query('select 1')).rowCount, 1);
+  await client.end();
+  // New backends show it, too: this role has none yet.
+  await router.with('bolt_app', (other) => other.query('select 1'));
+});
+
+test('a transaction that waits too long for a backend is told so, and its session goes on', async () => {
+  const holders = await Promise.all(Array.from({ length: 5 }, () => router.connect('acme_app')));
+  for (const holder of holders) {
+    await holder.query('begin');
+    await holder.query('select count(*) from accounts');
+  }
+  await router.with('acme_app', async (client) => {
+    await assert.rejects(client.query('select count(*) from accounts'), { code: '53300' });
+    for (const holder of holders) await holder.query('commit');
+    assert.equal((await client.query('select * from accounts')).rowCount, 2);
+  });
+  for (const holder of holders) await holder.end();
+});
+
+describe('members that go', () => {
+  test('eventual reads go on from the primary while the follower is away, and return to it', async () => {
+    await router.with('acme_app', async (client) => {
+      await client.query("set meridian.consistency = 'eventual'");
+      assert.equal(await servedBy(client), 'one-ap-0');
+      const id = keyspace.member('one-ap-0').container.getId();
+      await run(['docker', 'kill', id]);
+      await waitFor(async () => (await servedBy(client).catch(() => '')) === 'one-eu-0');
+      for (let round = 0; round < 5; round++) assert.equal(await servedBy(client), 'one-eu-0');
+      await run(['docker', 'start', id]);
+      const inspect = ['docker', 'inspect', '-f', '{{.NetworkSettings.Networks.bridge.IPAddress}}', id];
+      await keyspace.moveMember('one-ap-0', (await run(inspect)).trim());
+      await waitFor(async () => (await servedBy(client)) === 'one-ap-0', 15_000);
+    });
+  });
+
+  test('a shard whose primary is away answers 57P03, while the other serves on', async () => {
+    const two = keyspace.map();
+    await keyspace.writeMap({
+      ...two,
+      members: two.members.map((member) =>
+        member.name === 'two-us-0' ? { ...member, address: '127.0.0.1', port: 1 } : member,
+      ),
+    });
+    await router.with('bolt_app', async (client) => {
+      await waitFor(() =>
+        client.query('select * from accounts').then(
+          () => false,
+          (error: { code: string }) => error.code === '57P03',
+        ),
+      );
+      assert.equal((await client.query('select 1')).rowCount, 1);
+    });
+    await router.with('acme_app', (client) => client.query('select * from accounts'));
+    await keyspace.writeMap(two);
+    await router.with('bolt_app', (client) =>
+      waitFor(() =>
+        client.query('select * from accounts').then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+  });
+});
+
+describe('authority that moves', () => {
+  test('statements follow the higher epoch, never a lower one, and backends of before are not used again', async () => {
+    await keyspace.caughtUp();
+    await keyspace.asOperator('one-ap-0', (client) => client.query('select pg_promote()'));
+    const map = keyspace.map();
+    await router.with('acme_app', async (client) => {
+      assert.equal(await servedBy(client), 'one-eu-0');
+      const moved = map.shards.map((shard) =>
+        shard.name === 'one' ? { ...shard, epoch: 2, primary: 'one-ap-0' } : shard,
+      );
+      await keyspace.writeMap({ ...map, shards: moved });
+      await waitFor(async () => (await servedBy(client)) === 'one-ap-0');
+      await client.query("insert into accounts (tenant_id, id) values ('acme', 50)");
+      await waitFor(async () => (await keyspace.backends('one-eu-0', "usename = 'acme_app'")) === 0);
+      await keyspace.writeMap(map);
+      await sleep(400);
+      assert.equal(await servedBy(client), 'one-ap-0');
+    });
+  });
+});
