@@ -41,7 +41,7 @@ export interface MemberOptions {
 }
 
 const LOOK_AGAIN_MS = 1_000;
-const READY_POLL_MS = 150;
+const READY_POLL_MS = 200;
 const CONFIRM_RETRY_MS = 1_000;
 const FAILURES_THAT_SHOW = 3;
 /** Postgres that has run this long has started well: the next crash is restarted at once again. */

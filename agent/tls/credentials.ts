@@ -66,6 +66,8 @@ export class CredentialsWatch {
   readonly #listeners: ((credentials: Credentials) => void | Promise<void>)[] = [];
   readonly #onProblem: (problem: string) => void;
   #current: Credentials;
+  /** Fingerprint of the ones that every listener has taken. */
+  #taken: string;
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
   #lastProblem = '';
@@ -74,6 +76,7 @@ export class CredentialsWatch {
     this.#folder = folder;
     this.#podName = podName;
     this.#current = first;
+    this.#taken = first.fingerprint;
     this.#onProblem = onProblem;
   }
 
@@ -106,10 +109,13 @@ export class CredentialsWatch {
   async #poll(): Promise<void> {
     try {
       const read = await readCredentials(this.#folder, this.#podName);
-      this.#lastProblem = '';
-      if (read.fingerprint === this.#current.fingerprint) return;
       this.#current = read;
-      for (const listener of this.#listeners) await listener(read);
+      if (read.fingerprint !== this.#taken) {
+        // One that fails is asked again at the next look, and so are the others: taking the same twice does no harm.
+        for (const listener of this.#listeners) await listener(read);
+        this.#taken = read.fingerprint;
+      }
+      this.#lastProblem = '';
     } catch (error) {
       const problem = error instanceof Error ? error.message : String(error);
       if (problem !== this.#lastProblem) this.#onProblem(problem);

@@ -4,6 +4,12 @@
  */
 import type { Socket } from 'node:net';
 
+/**
+ * A base copy has nobody who notices that the other side is gone without a word (a stream has Postgres' own timeouts): its
+ * connections end after this long without a byte. Longer than a checkpoint, for which a copy waits in silence.
+ */
+export const SILENT_COPY_MS = 120_000;
+
 export interface PipeOptions {
   /** Looks at what goes from `near` to `far`; undefined ends the pipe. */
   readonly filter?: (chunk: Buffer) => Buffer | undefined;

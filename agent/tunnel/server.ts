@@ -14,7 +14,7 @@ import type { TunnelHello } from '#core/protocol/tunnel.ts';
 import { CommandFilter } from './command-filter.ts';
 import { forceStartup } from './forced-startup.ts';
 import { decideTunnel, handshakeLine, parseHello, readLine, type TunnelContext } from './handshake.ts';
-import { join } from './pipe.ts';
+import { join, SILENT_COPY_MS } from './pipe.ts';
 import { receiveStartup } from './receive-startup.ts';
 import { fatalError, writeStartupPacket } from './startup-packet.ts';
 
@@ -143,6 +143,7 @@ export class TunnelServer {
     if (!reply.accepted || hello === undefined) {
       log.warn({ from: hello?.from, purpose: hello?.purpose, reply }, 'tunnel: refused');
       socket.end(handshakeLine(reply));
+      setTimeout(() => socket.destroy(), HANDSHAKE_TIMEOUT_MS).unref();
       await new Promise((resolve) => socket.once('close', resolve));
       return undefined;
     }
@@ -161,6 +162,7 @@ export class TunnelServer {
     const still = decideTunnel(hello, peer, context());
     if (!still.accepted) return refuse(socket, '57P03', still.message);
 
+    if (purpose === 'basebackup') socket.setTimeout(SILENT_COPY_MS, () => socket.destroy());
     this.#close((other) => competes(other.hello, hello));
     const tunnel: OpenTunnel = { hello, socket };
     this.#open.add(tunnel);

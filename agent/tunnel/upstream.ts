@@ -15,7 +15,7 @@ import { noHostNameCheck, type Place, peerOf } from '#agent/tls/peer.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import type { TunnelHello, TunnelPurpose } from '#core/protocol/tunnel.ts';
 import { checkReply, HandshakeError, handshakeLine, parseReply, readLine } from './handshake.ts';
-import { join } from './pipe.ts';
+import { join, SILENT_COPY_MS } from './pipe.ts';
 import { receiveStartup } from './receive-startup.ts';
 import { MAX_REFUSAL_BYTES, readRefusal, WAL_REMOVED } from './refusal.ts';
 import { fatalError, writeStartupPacket } from './startup-packet.ts';
@@ -145,6 +145,7 @@ export class Upstream {
   }
 
   async #carry(near: Socket, far: TLSSocket, purpose: TunnelPurpose): Promise<void> {
+    if (purpose === 'basebackup') far.setTimeout(SILENT_COPY_MS, () => far.destroy());
     const beginning: Buffer[] = [];
     let bytes = 0;
     await join(near, far, {
