@@ -35,7 +35,7 @@ export interface PodView {
   readonly address: string | undefined;
   readonly ready: boolean;
   readonly ending: boolean;
-  /** No container of it runs: it waits for a node, an image, or its next try. */
+  /** It doesn't get to run: it waits for a node, an image, or its next try after failures. Not so while it restarts. */
   readonly idle: boolean;
   /** Made from another template than the StatefulSet's present one. */
   readonly outdated: boolean;
@@ -101,10 +101,20 @@ function podView(pod: Pod, set: StatefulSet | undefined, answer: StatusAnswer | 
     address: agentTarget(pod)?.address,
     ready: isReady(pod),
     ending: pod.metadata.deletionTimestamp !== undefined,
-    idle: pod.status?.containerStatuses?.some(({ state }) => state?.running !== undefined) !== true,
+    idle: isIdle(pod),
     problem: podProblem(pod, answer),
     outdated: seen && revision !== undefined && wanted !== undefined && wanted !== '' && revision !== wanted,
   };
+}
+
+/** A container that has just ended starts again by itself in a moment; one that is held back (BackOff, Err...) doesn't. */
+function isIdle({ status }: Pod): boolean {
+  const states = (status?.containerStatuses ?? []).map(({ state }) => state);
+  if (states.some((state) => state?.running !== undefined || state?.terminated !== undefined)) return false;
+  return (
+    states.some((state) => /BackOff|Err|Invalid|CreateContainer/.test(state?.waiting?.reason ?? '')) ||
+    status?.phase === 'Pending'
+  );
 }
 
 export const statusOf = (view: MemberView | undefined): AgentStatus | undefined =>

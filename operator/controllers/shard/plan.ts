@@ -37,7 +37,7 @@ import { ordersDuring, rolloutOf } from './wishes.ts';
 export type ShardPlan = Plan<Shard, Action>;
 
 const convergingMs = 1_000;
-const stableMs = 10_000;
+const stableMs = 5_000;
 
 export function plan(snapshot: Snapshot, now: Date): ShardPlan {
   return snapshot.shard.metadata.deletionTimestamp === undefined ? serve(snapshot, now) : leave(snapshot, now);

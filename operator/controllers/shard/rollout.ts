@@ -1,7 +1,7 @@
 /**
  * Rolling changes: whose pod to replace, or whose Postgres to restart, next. Pure.
  * Followers first, one at a time, each only while all others are well; then the primary, which waits until authority can move.
- * A pod of which nothing runs is replaced at once, whoever it is: that can only help (a wrong image that was put right).
+ * A pod that doesn't get to run is replaced at once, whoever it is: that can only help (a wrong image that was put right).
  */
 import { createHash } from 'node:crypto';
 import { type MemberView, statusOf } from './members.ts';
@@ -42,7 +42,12 @@ export function nonceOf(view: MemberView, rollout: Pick<Rollout, 'restart'>, tar
 export function planRollout(input: RolloutInput): Rollout {
   const idle = input.views.filter(({ pod }) => pod !== undefined && pod.outdated && pod.idle && !pod.ending);
   if (idle.length > 0)
-    return { replace: idle, restart: undefined, state: 'Rolling', message: `replacing ${namesOf(idle)}: it never ran` };
+    return {
+      replace: idle,
+      restart: undefined,
+      state: 'Rolling',
+      message: `replacing ${namesOf(idle)}, which did not get to run`,
+    };
   const due = input.views.filter((view) => isDue(view, input));
   if (due.length === 0) return done;
   const followers = due.filter(({ name }) => name !== input.primary);

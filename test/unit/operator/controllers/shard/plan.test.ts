@@ -41,7 +41,7 @@ test('the same snapshot gives the same plan', () => {
 test('a shard that is well only keeps its budget and policies, and rests', () => {
   const snapshot = ready().operator.observe();
   assert.deepEqual(kinds(snapshot), ['ApplyBudget', 'ApplyPolicy', 'ApplyPolicy']);
-  assert.equal(plan(snapshot, now).requeueAfterMs, 10_000);
+  assert.equal(plan(snapshot, now).requeueAfterMs, 5_000);
   assert.equal(find(snapshot, 'Ready')?.status, 'True');
   assert.equal(find(snapshot, 'WouldBlock')?.status, 'False');
 });
