@@ -4,7 +4,7 @@
  */
 import type { RangeVar } from '@pgsql/types';
 import type { Catalogue, TableKind } from '../types.ts';
-import type { Facts, KeyColumn, KeySet } from './terms.ts';
+import { type Facts, KeyColumn, type KeySet } from './terms.ts';
 
 /** What a relation name means where it isn't that of a common table expression. */
 export type Relation =
@@ -29,6 +29,8 @@ export class Analysis {
   readonly visited = new Set<RangeVar>();
   /** Those of them that name a common table expression. */
   readonly ctes = new Set<RangeVar>();
+  /** Every key column met so far, in the order in which tables were bound. */
+  readonly keyColumns: KeyColumn[] = [];
   /** Reasons for which nothing can be concluded, however the tables are restricted. */
   readonly doubts: string[] = [];
 
@@ -42,6 +44,12 @@ export class Analysis {
 
   relation(mention: RangeVar): Relation {
     return relationOf(this.catalogue, mention);
+  }
+
+  keyColumn(table: string): KeyColumn {
+    const column = new KeyColumn(table);
+    this.keyColumns.push(column);
+    return column;
   }
 
   /** The key column of a tenant-owned table is met at a place where these facts hold. */

@@ -7,7 +7,7 @@ import type { Alias, JoinExpr, Node, RangeSubselect, RangeVar } from '@pgsql/typ
 import { linkBetween, linksOf } from './conditions.ts';
 import { type Bound, type BoundQuery, bindExpressions, bindSelect, type Surroundings } from './query.ts';
 import { type Columns, DerivedColumns, type Found, findAmong, ItemColumns, opaque, Scope } from './scope.ts';
-import { KeyColumn, type Link } from './terms.ts';
+import { type Conditional, inForce, type KeyColumn, type Link } from './terms.ts';
 import { findCte } from './with.ts';
 
 export interface FromItem extends Bound {
@@ -17,9 +17,19 @@ export interface FromItem extends Bound {
   readonly names: ReadonlyMap<string, ItemColumns> | undefined;
   /** Links that every row of the item satisfies. */
   readonly holds: readonly Link[];
+  /** Links that those of its rows satisfy in which an outer join found something. */
+  readonly conditionals: readonly Conditional[];
 }
 
-const nothing: Bound = { restrict: () => undefined };
+/** What every row satisfies that comes from all of these items joined, by these links. */
+export const holdsForAll = (links: readonly Link[], items: readonly FromItem[]): readonly Link[] =>
+  inForce(
+    [...links, ...items.flatMap(({ holds }) => holds)],
+    items.flatMap(({ conditionals }) => conditionals),
+  );
+
+/** An item of one table, function or query. */
+const single = { holds: [], conditionals: [], restrict: () => undefined } as const;
 
 /** Binds an item and makes its names known in the scope, so that lateral items after it see them. */
 export function bindFrom(node: Node, scope: Scope, around: Surroundings): FromItem {
@@ -32,9 +42,9 @@ export function bindFrom(node: Node, scope: Scope, around: Surroundings): FromIt
     scope.hideOuterNames();
     const columns = new ItemColumns(opaque);
     scope.items.push(columns);
-    return { items: [columns], names: undefined, holds: [], restrict: expressions.restrict };
+    return { ...single, items: [columns], names: undefined, restrict: expressions.restrict };
   }
-  return { ...named(alias, opaque, scope), holds: [], restrict: expressions.restrict };
+  return { ...single, ...named(alias, opaque, scope), restrict: expressions.restrict };
 }
 
 function aliasOf(node: Node): string | undefined {
@@ -77,16 +87,16 @@ function bindTable(mention: RangeVar, scope: Scope, around: Surroundings): FromI
   const cte = findCte(around.ctes, mention);
   if (cte !== undefined) {
     analysis.ctes.add(mention);
-    return { ...named(alias, renamed(cte, mention.alias), scope), holds: [], ...nothing };
+    return { ...single, ...named(alias, renamed(cte, mention.alias), scope) };
   }
   const relation = analysis.relation(mention);
-  if (relation.kind !== 'tenant') return { ...named(alias, opaque, scope), holds: [], ...nothing };
-  const column = new KeyColumn(relation.name);
+  if (relation.kind !== 'tenant') return { ...single, ...named(alias, opaque, scope) };
+  const column = analysis.keyColumn(relation.name);
   const hasOtherNames = (mention.alias?.colnames ?? []).length > 0;
   const columns = hasOtherNames ? opaque : tableColumns(column, analysis.tenantColumn);
   return {
+    ...single,
     ...named(alias, columns, scope),
-    holds: [],
     restrict: (facts) => analysis.restricted(column, facts),
   };
 }
@@ -98,17 +108,22 @@ function bindDerived(derived: RangeSubselect, scope: Scope, around: Surroundings
   const bound = bindSelect(subquery.SelectStmt, { ...around, outer });
   const columns = new ItemColumns(renamed(bound, alias));
   if (alias?.aliasname !== undefined)
-    return { ...named(alias.aliasname, columns, scope), holds: bound.holds, restrict: bound.restrict };
+    return { ...single, ...named(alias.aliasname, columns, scope), holds: bound.holds, restrict: bound.restrict };
   scope.items.push(columns);
-  return { items: [columns], names: new Map(), holds: bound.holds, restrict: bound.restrict };
+  return { ...single, items: [columns], names: new Map(), holds: bound.holds, restrict: bound.restrict };
 }
 
 function bindJoin(join: JoinExpr, scope: Scope, around: Surroundings): FromItem {
   if (join.larg === undefined || join.rarg === undefined) throw new Error('a join has two sides');
   // An alias hides the names inside; those then see nothing outside either, which can only lose restrictions.
   const inside = join.alias === undefined ? scope : new Scope(undefined).hideOuterNames();
+  const { keyColumns } = around.analysis;
+  const firstOfLeft = keyColumns.length;
   const left = bindFrom(join.larg, inside, around);
+  const firstOfRight = keyColumns.length;
   const right = bindFrom(join.rarg, inside, around);
+  const leftColumns = new Set(keyColumns.slice(firstOfLeft, firstOfRight));
+  const rightColumns = new Set(keyColumns.slice(firstOfRight));
   const kind = join.jointype ?? 'JOIN_INNER';
 
   const onScope = new Scope(around.outer);
@@ -119,7 +134,7 @@ function bindJoin(join: JoinExpr, scope: Scope, around: Surroundings): FromItem 
   }
   const merged = mergedColumns(join, left, right, around.analysis.tenantColumn);
   const on = [...linksOf(join.quals, onScope), ...merged.links];
-  const matched = [...on, ...left.holds, ...right.holds];
+  const matched = holdsForAll(on, [left, right]);
   const expressions = bindExpressions([join.quals], onScope, { ...around, facts: around.facts.with(matched) });
 
   if (kind === 'JOIN_LEFT' || kind === 'JOIN_FULL') fillWithNulls(right);
@@ -132,6 +147,12 @@ function bindJoin(join: JoinExpr, scope: Scope, around: Surroundings): FromItem 
     items: merged.items,
     names: left.names === undefined || right.names === undefined ? undefined : new Map([...left.names, ...right.names]),
     holds: !isOuter ? matched : kind === 'JOIN_LEFT' ? left.holds : kind === 'JOIN_RIGHT' ? right.holds : [],
+    conditionals: [
+      ...left.conditionals,
+      ...right.conditionals,
+      ...(keepsLeft ? [{ columns: rightColumns, links: keepsRight ? right.holds : matched }] : []),
+      ...(keepsRight ? [{ columns: leftColumns, links: keepsLeft ? left.holds : matched }] : []),
+    ],
     restrict(facts) {
       left.restrict(!isOuter ? facts : keepsLeft ? facts.with(left.holds) : facts.with(matched));
       right.restrict(!isOuter ? facts : keepsRight ? facts.with(right.holds) : facts.with(matched));

@@ -14,7 +14,7 @@ import type {
   WithClause,
 } from '@pgsql/types';
 import { linksOf, termOf } from './conditions.ts';
-import { bindFrom, type FromItem, tableColumns } from './from.ts';
+import { bindFrom, type FromItem, holdsForAll, tableColumns } from './from.ts';
 import {
   type Bound,
   type BoundQuery,
@@ -25,7 +25,7 @@ import {
   type Surroundings,
 } from './query.ts';
 import { type Columns, ItemColumns, opaque, Scope } from './scope.ts';
-import { Facts, KeyColumn, type KeySet, type Term } from './terms.ts';
+import type { Facts, KeyColumn, KeySet, Term } from './terms.ts';
 import { bindWith } from './with.ts';
 
 export function bindDataModifying(node: Node, around: Surroundings): BoundQuery {
@@ -53,7 +53,7 @@ function bindTarget(mention: RangeVar | undefined, around: Surroundings): Target
   if (relation.kind !== 'tenant') {
     return { column: undefined, columns: opaque, table: alias, alias, restrict: () => undefined };
   }
-  const column = new KeyColumn(relation.name);
+  const column = analysis.keyColumn(relation.name);
   return {
     column,
     columns: tableColumns(column, analysis.tenantColumn),
@@ -119,6 +119,7 @@ const itemOf = (columns: Columns): FromItem => ({
   items: [new ItemColumns(columns)],
   names: new Map(),
   holds: [],
+  conditionals: [],
   restrict: () => undefined,
 });
 
@@ -196,7 +197,7 @@ function bindFiltered(statement: Filtered, around: Surroundings): BoundQuery {
   scope.items = [target.columns];
   const items = statement.fromClause.map((node) => bindFrom(node, scope, inner));
   scope.items = [target.columns, ...items.flatMap((item) => item.items)];
-  const own = [...linksOf(statement.whereClause, scope), ...items.flatMap(({ holds }) => holds)];
+  const own = holdsForAll(linksOf(statement.whereClause, scope), items);
   const ownFacts = inner.facts.with(own);
   const exprs = statement.returningClause?.exprs ?? [];
   const expressions = bindExpressions([statement.whereClause, statement.targetList, exprs], scope, {
@@ -240,7 +241,7 @@ function bindMerge(merge: MergeStmt, around: Surroundings): BoundQuery {
   );
   const keepsSource = whens.some(({ matchKind }) => matchKind === 'MERGE_WHEN_NOT_MATCHED_BY_TARGET');
   const keepsTarget = whens.some(({ matchKind }) => matchKind === 'MERGE_WHEN_NOT_MATCHED_BY_SOURCE');
-  const matched = [...linksOf(merge.joinCondition, scope), ...source.holds];
+  const matched = holdsForAll(linksOf(merge.joinCondition, scope), [source]);
   const exprs = merge.returningClause?.exprs ?? [];
   const expressions = bindExpressions([merge.joinCondition, merge.mergeWhenClauses, exprs], scope, inner);
   return {

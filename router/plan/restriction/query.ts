@@ -14,7 +14,7 @@ import { children } from '../walk.ts';
 import type { Analysis } from './analysis.ts';
 import { columnNames, linksOf, termOf } from './conditions.ts';
 import { constantKeys } from './constants.ts';
-import { bindFrom, type FromItem } from './from.ts';
+import { bindFrom, type FromItem, holdsForAll } from './from.ts';
 import { type Columns, DerivedColumns, type Found, findAmong, Scope } from './scope.ts';
 import { Facts, type Link, type Term, unionOfKeys } from './terms.ts';
 import { bindWith, type Ctes } from './with.ts';
@@ -67,7 +67,7 @@ function bindPlain(select: SelectStmt, around: Surroundings): BoundQuery {
   const scope = new Scope(around.outer);
   const items = (select.fromClause ?? []).map((node) => bindFrom(node, scope, around));
   scope.items = items.flatMap((item) => item.items);
-  const own = [...linksOf(select.whereClause, scope), ...items.flatMap(({ holds }) => holds)];
+  const own = holdsForAll(linksOf(select.whereClause, scope), items);
   const ownFacts = around.facts.with(own);
   // A query that may aggregate without GROUP BY has a row even where WHERE has none: of that, nothing of WHERE holds.
   const resultFacts = mayBeOneAggregate(select) ? around.facts : ownFacts;

@@ -10,7 +10,7 @@ import { bindSelect } from './query.ts';
 import { Facts, identityOf, type KeySet, unionOfKeys } from './terms.ts';
 
 /** Past this many relations nothing is concluded: the work per statement stays bounded. */
-const maxRelations = 500;
+const maxRelations = 200;
 
 /**
  * @param statement SELECT, INSERT, UPDATE, DELETE or MERGE.

@@ -28,6 +28,41 @@ export interface Link {
   readonly to: Term;
 }
 
+/**
+ * Links that hold for a row as soon as one of these columns isn't NULL in it: what an outer join's condition says of the
+ * side that it fills with NULLs. Any other link that mentions such a column shows that it isn't NULL.
+ */
+export interface Conditional {
+  readonly columns: ReadonlySet<KeyColumn>;
+  readonly links: readonly Link[];
+}
+
+/** The links, and those of the conditionals that they bring into force. */
+export function inForce(links: readonly Link[], conditionals: readonly Conditional[]): readonly Link[] {
+  if (conditionals.length === 0) return links;
+  const all = [...links];
+  const mentioned = new Set<KeyColumn>();
+  const mention = (some: readonly Link[]): void => {
+    for (const { column, to } of some) {
+      mentioned.add(column);
+      if (to.kind === 'column') mentioned.add(to.column);
+    }
+  };
+  mention(links);
+  let pending = conditionals;
+  for (;;) {
+    // Later joins usually mention earlier ones, so that one pass from the end brings all into force.
+    const waiting = pending.toReversed().filter((conditional) => {
+      if (![...conditional.columns].some((column) => mentioned.has(column))) return true;
+      all.push(...conditional.links);
+      mention(conditional.links);
+      return false;
+    });
+    if (waiting.length === pending.length || waiting.length === 0) return all;
+    pending = waiting.toReversed();
+  }
+}
+
 export function keySet(indexes: readonly number[], values: readonly string[]): KeySet {
   return {
     indexes: [...new Set(indexes)].toSorted((a, b) => a - b),

@@ -193,7 +193,11 @@ const unrestricted: Readonly<Record<string, readonly string[]>> = {
     "select * from orders o full join stock s on o.tenant_id = 'acme' and s.tenant_id = 'acme'",
     "select * from orders o full join stock s using (tenant_id) where tenant_id = 'acme'",
     "select * from orders o left join stock s on true where s.tenant_id = 'acme'",
-    "select * from stock k left join (orders o left join stock s on s.tenant_id = o.tenant_id and o.tenant_id = 'acme') on k.tenant_id = s.tenant_id where k.tenant_id = 'acme'",
+    "select * from stock k left join (orders o left join stock s on s.tenant_id = o.tenant_id and o.tenant_id = 'acme') on true where k.tenant_id = 'acme'",
+    "select * from orders o left join stock s on s.tenant_id = o.tenant_id and o.tenant_id = 'acme' left join products p on p.tenant_id = s.tenant_id",
+    "select * from orders o left join stock s on s.tenant_id = o.tenant_id and o.tenant_id = 'acme' join products p on p.tenant_id = o.tenant_id",
+    "select * from orders o left join stock s on s.sku = o.sku and s.tenant_id = 'acme' left join products p on p.tenant_id = s.tenant_id where p.sku is null",
+    "select * from orders o full join stock s on s.tenant_id = o.tenant_id where s.tenant_id = 'acme'",
   ],
   'arithmetic, or a function of the key': [
     'select * from orders where tenant_id + 1 = 5',
@@ -383,7 +387,7 @@ test('an unrestricted statement says which tenants it names, so that a session o
 });
 
 test('a statement over more tables than can be looked at is unrestricted', () => {
-  const many = Array.from({ length: 501 }, (_, index) => `orders o${index}`).join(', ');
+  const many = Array.from({ length: 201 }, (_, index) => `orders o${index}`).join(', ');
   assert.equal(plan(`select 1 from ${many}`).tenant.from, 'unrestricted');
 });
 
