@@ -56,10 +56,6 @@ export const isPrimary = (record: AuthorityRecord, member: MemberIdentity): bool
 export const isListed = ({ membership }: AuthorityRecord, member: MemberIdentity): boolean =>
   membership.members.some((listed) => sameMember(listed, member));
 
-/** The members of the record other than the primary. */
-export const followersOf = (record: AuthorityRecord): readonly MemberIdentity[] =>
-  record.membership.members.filter((member) => !isPrimary(record, member));
-
 /**
  * Whether acknowledgements of this member count. With `OtherRegion` only those from outside the primary's region; a member
  * whose region nobody knows doesn't count. The fence rule stays over all members all the same (trap A29).

@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Operator, World } from './world.ts';
+import { Operator } from './simulated-operator.ts';
+import { World } from './world.ts';
 
 const names = ['a-eu-0', 'a-us-0', 'a-ap-0'] as const;
 

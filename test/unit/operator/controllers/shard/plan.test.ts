@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { conclude } from '#operator/controllers/shard/index.ts';
 import { plan } from '#operator/controllers/shard/plan.ts';
 import type { Snapshot } from '#operator/controllers/shard/snapshot.ts';
-import { Operator, World } from './world.ts';
+import { Operator } from './simulated-operator.ts';
+import { World } from './world.ts';
 
 const names = ['a-eu-0', 'a-us-0', 'a-ap-0'];
 const now = new Date('2026-01-01T00:10:00Z');

@@ -12,14 +12,10 @@ import { formatLsn, type Lsn } from '#core/lsn.ts';
 import { digestOfOrders } from '#core/protocol/digest.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
-import type { Keyspace, Shard } from '#kube/meridian.ts';
+import type { Shard } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
-import { OrderSequence } from '#operator/agents/sequence.ts';
-import type { Action } from '#operator/controllers/shard/actions.ts';
-import { awayNames, type MemberView } from '#operator/controllers/shard/members.ts';
-import { ShardMemory } from '#operator/controllers/shard/memory.ts';
-import { plan } from '#operator/controllers/shard/plan.ts';
-import { recordOf, type Snapshot } from '#operator/controllers/shard/snapshot.ts';
+import type { MemberView } from '#operator/controllers/shard/members.ts';
+import { recordOf } from '#operator/controllers/shard/snapshot.ts';
 
 export interface SimulatedMember {
   readonly name: string;
@@ -45,7 +41,7 @@ export interface SimulatedMember {
   flushed: bigint;
 }
 
-const shardUid = 'shard-uid';
+export const shardUid = 'shard-uid';
 
 export class World {
   shard: Stored<Shard>;
@@ -424,95 +420,4 @@ function phaseOf({ orders, open, data }: SimulatedMember): AgentStatus['phase'] 
   if (open) return 'Primary';
   if (data === 'standby') return 'Following';
   return orders.role === 'Follower' ? 'Cloning' : 'Initialising';
-}
-
-const keyspace: Stored<Keyspace> = {
-  apiVersion: 'meridian.db/v1alpha1',
-  kind: 'Keyspace',
-  metadata: { namespace: 'test', name: 'shop', uid: 'ks', resourceVersion: '1', creationTimestamp: '' },
-  spec: {} as Keyspace['spec'],
-};
-
-/** One operator process: what it remembers is lost with it. */
-export class Operator {
-  readonly #world: World;
-  readonly #leaderTerm: number;
-  readonly #memory = new ShardMemory();
-  readonly #sequence = new OrderSequence();
-
-  constructor(world: World, leaderTerm: number) {
-    this.#world = world;
-    this.#leaderTerm = leaderTerm;
-  }
-
-  observe(): Snapshot {
-    const world = this.#world;
-    const views = world.views();
-    const record = world.record;
-    return {
-      shard: world.shard,
-      record,
-      keyspace,
-      primaryRegionKnown: true,
-      replicasWithoutRegion: [],
-      views,
-      statefulSets: [],
-      claims: [],
-      ownedTenants: [],
-      leaderTerm: this.#leaderTerm,
-      noted: this.#memory.noted(shardUid),
-      awayMs: this.#memory.away(shardUid, awayNames(record, views), world.now),
-      operatorNamespace: 'meridian-system',
-    };
-  }
-
-  /**
-   * A whole round on what was seen. @param stopAfter Actions after which the process dies; all when absent.
-   * @returns False when the round ended early.
-   */
-  round(snapshot = this.observe(), stopAfter = Number.POSITIVE_INFINITY): boolean {
-    const planned = plan(snapshot, new Date(this.#world.now));
-    let version = snapshot.shard.metadata.resourceVersion;
-    for (const [index, action] of planned.actions.entries()) {
-      if (index >= stopAfter) return false;
-      const after = this.#act(action, version);
-      if (after === undefined) return false;
-      version = after;
-    }
-    if (version !== this.#world.shard.metadata.resourceVersion) return false;
-    const { phase } = planned.status ?? {};
-    this.#world.shard = {
-      ...this.#world.shard,
-      status: { ...this.#world.shard.status, ...(phase === undefined ? {} : { phase }) },
-    };
-    return true;
-  }
-
-  /** The version to go on with; undefined after a lost swap. */
-  #act(action: Action, version: string): string | undefined {
-    const world = this.#world;
-    switch (action.kind) {
-      case 'Record':
-        return world.swap(version, action.record) ? world.shard.metadata.resourceVersion : undefined;
-      case 'SendOrders':
-        world.order(action.member, {
-          ...action.orders,
-          leaderTerm: this.#leaderTerm,
-          sequence: this.#sequence.next(action.member, this.#leaderTerm, action.taken, world.now),
-        });
-        return version;
-      case 'NotePosition':
-        this.#memory.note(shardUid, action.noted);
-        return version;
-      case 'ReplacePod':
-        world.replacePod(action.name, action.uid);
-        return version;
-      case 'ApplyBudget':
-      case 'ApplyPolicy':
-      case 'DeleteClaim':
-        return version;
-      default:
-        return action satisfies never;
-    }
-  }
 }
