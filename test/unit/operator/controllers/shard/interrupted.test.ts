@@ -291,13 +291,13 @@ test('interrupted, outdated and raced in any way, the record stays sound, and th
       for (const name of four)
         Object.assign(world.member(name), { reachable: true, declared: true, stalled: false, lacksLog: false });
       world.change(durability(1));
-      settle(world, new Operator(world, 3), 60);
+      settle(world, new Operator(world, 3), 40);
       assert.deepEqual(listed(world), four.toSorted());
       assert.equal(world.record?.membership.acknowledgements, 1);
       assert.equal(world.shard.status?.phase, 'Ready');
       assert.equal(world.record?.history.length, 1);
       assert.equal(world.initialised, 1);
     }),
-    { numRuns: 200 },
+    { numRuns: 120 },
   );
 });
