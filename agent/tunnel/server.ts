@@ -41,6 +41,8 @@ export class TunnelServer {
   readonly #options: TunnelServerOptions;
   readonly #server: Server;
   readonly #open = new Set<OpenTunnel>();
+  /** Every connection from its first byte, also those that are still in their handshake. */
+  readonly #connections = new Set<Socket>();
   #sentBytes = 0;
 
   constructor(options: TunnelServerOptions) {
@@ -56,6 +58,10 @@ export class TunnelServer {
       (socket) => void this.#serve(socket),
     );
     this.#server.maxConnections = MAX_CONNECTIONS;
+    this.#server.on('connection', (socket: Socket) => {
+      this.#connections.add(socket);
+      socket.once('close', () => this.#connections.delete(socket));
+    });
     this.#server.on('tlsClientError', (error) => {
       options.log.warn({ reason: error.message }, 'tunnel: TLS refused');
     });
@@ -106,6 +112,7 @@ export class TunnelServer {
   async stop(): Promise<void> {
     const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.closeAll();
+    for (const socket of this.#connections) socket.destroy();
     await stopped;
   }
 

@@ -319,6 +319,27 @@ describe('a tunnel', () => {
     socket.destroy();
   });
 
+  it('does not keep its server from stopping, in whatever handshake it is', async () => {
+    const silent = connect(target.port, '127.0.0.1');
+    await new Promise((resolve) => silent.once('connect', resolve));
+    const secured = connectTls({
+      ca: followerCredentials.ca,
+      cert: followerCredentials.certificate,
+      key: followerCredentials.key,
+      host: '127.0.0.1',
+      port: target.port,
+      checkServerIdentity: () => undefined,
+    });
+    await new Promise((resolve) => secured.once('secureConnect', resolve));
+    for (const socket of [silent, secured]) socket.on('error', () => {});
+    const startedAt = performance.now();
+    await server.stop();
+    assert.ok(performance.now() - startedAt < 1_000);
+    await until(() => silent.destroyed && secured.destroyed, 'both closed');
+    // For the hook that follows each test.
+    await server.listen(0, '127.0.0.1');
+  });
+
   it('goes on with a renewed certificate, and so do those that are open', async () => {
     const before = dial();
     await opened();
