@@ -96,9 +96,9 @@ const refused: readonly [sql: string, ...reasons: string[]][] = [
   ['create table t (n text) inherits (notes)', 'Inheritance', 'Inheritance'],
   ['create policy open on notes using (true)', 'PermissivePolicy'],
   [
-    `create function late() returns trigger language plpgsql as 'begin new.tenant_id := ''x''; return new; end';
-     create trigger "~~" before insert on notes for each row execute function late()`,
-    'TriggerAfterClaim',
+    `create table country (code text primary key);
+     create table t (tenant_id text not null, id bigint, country text references country on delete cascade, primary key (tenant_id, id))`,
+    'CascadeFromReference',
   ],
   ['create table country (code bigint generated always as identity primary key)', 'ReferenceTableSequence'],
   [
@@ -257,11 +257,11 @@ test('protection that was taken away or changed by hand is seen and put back', a
   const damages = [
     'alter table notes disable row level security',
     'alter table notes no force row level security',
-    'drop policy "~meridian_tenant" on notes',
-    'alter policy "~meridian_tenant" on notes using (true)',
-    'alter table notes disable trigger "~meridian_insert"',
-    'drop trigger "~meridian_statement" on notes',
-    'drop trigger "~meridian_truncate" on notes',
+    'drop policy meridian_delete on notes',
+    'alter policy meridian_select on notes using (true)',
+    'alter table notes disable trigger meridian_superuser',
+    'drop trigger meridian_statement on notes',
+    'drop trigger meridian_truncate on notes',
   ];
   for (const damage of damages) {
     await operator.query(damage);

@@ -1,20 +1,27 @@
 /**
- * The ownership check on writes, as trigger functions: takes the tenant's lock in shared mode for the rest of the transaction, and
- * checks that this shard owns the tenant in state `active`; else SQLSTATE MD001.
+ * The ownership check on writes: takes the tenant's lock in shared mode for the rest of the transaction, and checks that this shard owns
+ * the tenant in state `active`; else SQLSTATE MD001. Every way to write has exactly one place that calls it (`pattern-sql.ts`):
+ *
+ * - logins of one tenant: a statement trigger, by the login's tenant;
+ * - logins of several: the policies for writing, whose tenant comes from `claim_session`. That is worked out once per statement and is
+ *   both what is claimed and what the rows must equal, so changing the setting while the statement runs gets around nothing (trap B15);
+ * - migrations (as `meridian_owner`, in the operator's session): the policies for writing, by each row's own tenant;
+ * - superusers as such, whom no policy holds: a row trigger, by OLD's and NEW's own tenant.
+ *
+ * What a foreign key's cascade changes has the tenant of the row that it started from, which is claimed already.
  *
  * The lock comes first and the check second, so that a freeze is either waiting for this transaction or seen by it. The lock is tried,
  * never awaited: a freeze that holds it or waits for it makes later writers fail at once, so it can't be starved.
  *
- * The check has two ways. The fast one needs no query: plans hold as constants which version of `meridian.ownership` they were made with
- * (and whether the login's tenant was active in it); as long as the sequence, which shows every change at once and to everybody, still
- * has that version, nothing has changed since. Each change moves both on, the sequence before it commits and under the tenant's
- * exclusive lock, and has these constants made anew (`note_change`). A constant made from an old snapshot, a change that was rolled back
- * or a crash leave the two different: then the slow way is taken, which is right, only slower, until the next change.
+ * The check has two ways. The fast one needs no query: plans hold as constants which tenants were active in which version of
+ * `meridian.ownership`; as long as the sequence, which shows every change at once and to everybody, still has that version, nothing has
+ * changed since. Each change moves both on, the sequence before it commits and under the tenant's exclusive lock, and has the constants
+ * made anew (`next_version`). A constant made from an old snapshot, a change that was rolled back or a crash leave the two different:
+ * then the slow way is taken, which is right, only slower, until the next change.
  * The slow way (`owns`) reads the row. In REPEATABLE READ and SERIALIZABLE the snapshot may be older than the lock, so there the row is
  * locked FOR SHARE as well: 40001 if it has changed since.
  *
- * Logins of one tenant pay once per statement, by their tenant. All others (several tenants; the operator's own migrations) pay per row,
- * by the row's own key, since the setting can change while the statement runs. In `login-sql.ts` is why no function sets search_path.
+ * In `login-sql.ts` is why the functions that every write calls set no search_path.
  */
 import { identifier } from '../sql-text.ts';
 import { tenantLockClass } from './lock.ts';
@@ -24,22 +31,18 @@ const take = (serial: string): string => `pg_catalog.pg_try_advisory_xact_lock_s
 
 const presentVersion = `pg_catalog.pg_sequence_last_value('meridian.ownership_version'::pg_catalog.regclass)`;
 
+/** More active tenants than this are looked up one by one: the constant would cost each session too much memory. */
+const plannedTenants = 1000;
+
+/** A serial with the version that it was seen in, as one number, so that they can't come from two snapshots. */
+const pack = (serial: string, version: string): string =>
+  `(${serial}::pg_catalog.int8 operator(pg_catalog.<<) 32) operator(pg_catalog.|) (${version} operator(pg_catalog.&) 4294967295)`;
+
 export const claimSql = (key: TenantKey): string =>
-  `${versionSql}${slowSql}${statementSql}${rowSql(key)}${truncateSql}`;
+  `${versionSql}${slowSql}${statementSql}${sessionSql(key)}${rowSql(key)}${truncateSql}`;
 
 const versionSql = `
--- The version of meridian.ownership that this plan was made with.
-create or replace function meridian.planned_version() returns pg_catalog.int8
-language plpgsql immutable parallel safe security definer as $function$
-declare
-  answer pg_catalog.int8;
-begin
-  select c.version into answer from meridian.ownership_change c;
-  return answer;
-end
-$function$;
-
--- The same, if the login is fixed to a tenant that was active in it; else null.
+-- The version of meridian.ownership that this plan was made with, if the login is fixed to a tenant that was active in it; else null.
 create or replace function meridian.planned_active_version() returns pg_catalog.int8
 language plpgsql immutable parallel safe security definer as $function$
 declare
@@ -51,6 +54,20 @@ begin
   cross join meridian.ownership_change c
   where l.name operator(pg_catalog.=) session_user and o.state operator(pg_catalog.=) 'active';
   return answer;
+end
+$function$;
+
+-- The tenants that were active when this plan was made, each with its serial and that version.
+create or replace function meridian.planned_tenants() returns pg_catalog.jsonb
+language plpgsql immutable parallel safe security definer as $function$
+declare
+  answer pg_catalog.jsonb;
+begin
+  select pg_catalog.jsonb_object_agg(o.key, ${pack('o.serial', 'c.version')}) into answer
+  from meridian.ownership o cross join meridian.ownership_change c
+  where o.state operator(pg_catalog.=) 'active'
+  having pg_catalog.count(*) operator(pg_catalog.<=) ${plannedTenants};
+  return coalesce(answer, '{}');
 end
 $function$;
 
@@ -66,7 +83,7 @@ begin
     returning version into answer;
   -- Not nextval: after a crash that would be ahead.
   perform setval('meridian.ownership_version'::regclass, answer);
-  alter function meridian.planned_version() cost 100;
+  alter function meridian.planned_tenants() cost 100;
   alter function meridian.planned_active_version() cost 100;
 end
 $function$;
@@ -157,48 +174,65 @@ end
 $function$;
 `;
 
-/** One function per event: what they cost logins of one tenant is the call and one look at a constant. */
-const rowSql = (key: TenantKey): string => {
-  const column = identifier(key.column);
-  return `${rowFunction('claim_insert', 'new', claimKey(key, `new.${column}`))}
-${rowFunction('claim_delete', 'old', claimKey(key, `old.${column}`))}
-${rowFunction(
-  'claim_update',
-  'new',
-  `${claimKey(key, `old.${column}`)}
-  if new.${column} operator(pg_catalog.<>) old.${column} then
-    ${claimKey(key, `new.${column}`)}
-  end if;`,
-)}`;
-};
-
-const rowFunction = (name: string, row: 'new' | 'old', claim: string): string => `
-create or replace function meridian.${name}() returns trigger
+const sessionSql = (key: TenantKey): string => `
+-- The tenant that a session of several tenants has chosen, claimed. Applications may call it: it gives them no more than a write gives.
+-- Null in the operator's sessions, whose rows are claimed one by one.
+create or replace function meridian.claim_session() returns ${catalogType(key)}
 language plpgsql volatile security definer as $function$
 declare
-  wanted pg_catalog.int4;
+  chosen ${catalogType(key)} := nullif(pg_catalog.current_setting('meridian.tenant', true), '');
+  seen pg_catalog.int8;
 begin
-  if meridian.login_serial() is not null then
-    return ${row};
+  if chosen is null or (chosen operator(pg_catalog.=) any (meridian.login_tenants())) is false then
+    if meridian.login_is_operator() then
+      return null;
+    end if;
+    return meridian.refuse_session();
   end if;
-  ${claim}
-  return ${row};
+  seen := (meridian.planned_tenants() operator(pg_catalog.->) chosen::pg_catalog.text)::pg_catalog.int8;
+  if seen is null then
+    select ${pack('o.serial', 'c.version')} into seen
+    from meridian.ownership o cross join meridian.ownership_change c
+    where o.key operator(pg_catalog.=) chosen::pg_catalog.text and o.state operator(pg_catalog.=) 'active';
+  end if;
+  if (
+    ${take('(seen operator(pg_catalog.>>) 32)::pg_catalog.int4')}
+    and (${presentVersion} operator(pg_catalog.&) 4294967295) operator(pg_catalog.=) (seen operator(pg_catalog.&) 4294967295)
+  ) is not true then
+    perform meridian.claim_slowly(chosen::pg_catalog.text);
+  end if;
+  return chosen;
 end
 $function$;
 `;
 
-/** That the login may act for the row's tenant, is for the policy to say; here only so that nothing is told of other tenants. */
-const claimKey = (key: TenantKey, value: string): string => `
-  if (${value}::${catalogType(key)} operator(pg_catalog.=) any (meridian.login_tenants())) is false and not meridian.login_is_operator() then
-    raise exception using
-      errcode = '42501',
-      message = pg_catalog.format('role "%s" may not act for tenant "%s"', session_user, ${value});
+const rowSql = (key: TenantKey): string => {
+  const column = identifier(key.column);
+  return `
+-- For migrations' rows. Only for meridian_owner.
+create or replace function meridian.claim_tenant(tenant ${catalogType(key)}) returns pg_catalog.bool
+language plpgsql volatile security definer as $function$
+begin
+  perform meridian.claim_slowly(tenant::pg_catalog.text);
+  return true;
+end
+$function$;
+
+-- After each row that a superuser writes.
+create or replace function meridian.claim_row() returns trigger
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $function$
+begin
+  if tg_op <> 'INSERT' then
+    perform meridian.claim_slowly(old.${column}::text);
   end if;
-  select o.serial into wanted from meridian.ownership o
-    where o.key operator(pg_catalog.=) ${value}::pg_catalog.text and o.state operator(pg_catalog.=) 'active';
-  if (${take('wanted')} and ${presentVersion} operator(pg_catalog.=) meridian.planned_version()) is not true then
-    perform meridian.claim_slowly(${value}::pg_catalog.text);
-  end if;`;
+  if tg_op <> 'DELETE' then
+    perform meridian.claim_slowly(new.${column}::text);
+  end if;
+  return null;
+end
+$function$;
+`;
+};
 
 const truncateSql = `
 -- TRUNCATE knows no tenants: it would write for all of them, and moves don't carry it.

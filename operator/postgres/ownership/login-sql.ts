@@ -78,8 +78,14 @@ end
 $function$;
 `;
 
-/** The tenant a session is pinned to, as an expression for policies; the subquery is planned away for logins of one tenant. */
-export const sessionTenantSql = (key: TenantKey): string => {
+/**
+ * The tenant whose rows a session sees, as an expression for policies, worked out once per statement. For logins of one tenant all of it
+ * is planned away but the constant.
+ */
+export function readTenantSql(key: TenantKey): string {
   const chosen = `nullif(pg_catalog.current_setting('meridian.tenant', true), '')::${catalogType(key)}`;
   return `coalesce(meridian.login_tenant(), (select coalesce(case when (${chosen} operator(pg_catalog.=) any (meridian.login_tenants())) is not false then ${chosen} end, meridian.refuse_session())))`;
-};
+}
+
+/** The tenant whose rows it may write: the same, but claimed (`claim-sql.ts`). Logins of one tenant have claimed theirs by trigger. */
+export const writeTenantSql = 'coalesce(meridian.login_tenant(), (select meridian.claim_session()))';

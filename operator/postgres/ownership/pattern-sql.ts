@@ -4,42 +4,68 @@
  */
 import { ownerRole } from '#core/roles.ts';
 import { identifier, qualified } from '../sql-text.ts';
-import { sessionTenantSql } from './login-sql.ts';
+import { readTenantSql, writeTenantSql } from './login-sql.ts';
 import { catalogType, type TenantKey } from './tenant-key.ts';
 
 export const patternTable = { schema: 'meridian', name: 'pattern' } as const;
 
-/** Names start with `~`, which sorts after every other name, so that row triggers see what all others have made of the row. */
-export const policies = ['~meridian_tenant', '~meridian_operator'] as const;
-export const rowTriggers = ['~meridian_insert', '~meridian_update', '~meridian_delete'] as const;
-export const triggers = ['~meridian_statement', ...rowTriggers, '~meridian_truncate'] as const;
+export const policies = [
+  'meridian_select',
+  'meridian_insert',
+  'meridian_update',
+  'meridian_delete',
+  'meridian_operator_select',
+  'meridian_operator_insert',
+  'meridian_operator_update',
+  'meridian_operator_delete',
+] as const;
+/** Row triggers, which partitions get from their parent. */
+export const rowTriggers = ['meridian_superuser'] as const;
+export const triggers = ['meridian_statement', ...rowTriggers, 'meridian_truncate'] as const;
 
 export type Policy = (typeof policies)[number];
 export type Trigger = (typeof triggers)[number];
 
-/** What follows `create policy NAME on TABLE`. */
-const policyBodies: Readonly<Record<Policy, (key: TenantKey) => string>> = {
-  // For everybody, the owner included: so views and SECURITY DEFINER functions that a migration makes are pinned, too.
-  '~meridian_tenant': (key) => `using (${identifier(key.column)} operator(pg_catalog.=) ${sessionTenantSql(key)})`,
-  // Migrations run as the owner in a superuser's session and see all tenants.
-  '~meridian_operator': () => `to ${ownerRole} using (meridian.login_is_operator())`,
-};
+/**
+ * What follows `create policy NAME on TABLE`. The first four are for everybody, the owner included: so views and SECURITY DEFINER
+ * functions that a migration makes are pinned, too. Migrations run as the owner in a superuser's session and see all tenants.
+ */
+function policyBody(policy: Policy, key: TenantKey): string {
+  const column = identifier(key.column);
+  const read = `(${column} operator(pg_catalog.=) ${readTenantSql(key)})`;
+  const write = `(${column} operator(pg_catalog.=) ${writeTenantSql})`;
+  const operator = `to ${ownerRole}`;
+  const operatorWrite = `(meridian.login_is_operator() and meridian.claim_tenant(${column}))`;
+  const bodies: Readonly<Record<Policy, string>> = {
+    meridian_select: `for select using ${read}`,
+    meridian_insert: `for insert with check ${write}`,
+    meridian_update: `for update using ${write} with check ${write}`,
+    meridian_delete: `for delete using ${write}`,
+    meridian_operator_select: `for select ${operator} using (meridian.login_is_operator())`,
+    meridian_operator_insert: `for insert ${operator} with check ${operatorWrite}`,
+    meridian_operator_update: `for update ${operator} using ${operatorWrite} with check ${operatorWrite}`,
+    meridian_operator_delete: `for delete ${operator} using ${operatorWrite}`,
+  };
+  return bodies[policy];
+}
 
-/** Events, level and function; all are BEFORE triggers. */
-const triggerBodies: Readonly<Record<Trigger, readonly [events: string, level: string, routine: string]>> = {
-  '~meridian_statement': ['insert or update or delete', 'statement', 'meridian.claim_statement()'],
-  '~meridian_insert': ['insert', 'row', 'meridian.claim_insert()'],
-  '~meridian_update': ['update', 'row', 'meridian.claim_update()'],
-  '~meridian_delete': ['delete', 'row', 'meridian.claim_delete()'],
-  '~meridian_truncate': ['truncate', 'statement', 'meridian.refuse_truncate()'],
+/** What comes around `on TABLE`, and the function. The superusers' trigger is AFTER, since a BEFORE UPDATE one locks each row for everybody. */
+const triggerBodies: Readonly<Record<Trigger, readonly [when: string, level: string, routine: string]>> = {
+  meridian_statement: ['before insert or update or delete', 'statement', 'meridian.claim_statement()'],
+  meridian_superuser: [
+    'after insert or update or delete',
+    `row when (pg_catalog.current_setting('is_superuser') operator(pg_catalog.=) 'on')`,
+    'meridian.claim_row()',
+  ],
+  meridian_truncate: ['before truncate', 'statement', 'meridian.refuse_truncate()'],
 };
 
 export const createPolicySql = (policy: Policy, schema: string, table: string, key: TenantKey): string =>
-  `create policy ${identifier(policy)} on ${qualified(schema, table)} ${policyBodies[policy](key)}`;
+  `create policy ${identifier(policy)} on ${qualified(schema, table)} ${policyBody(policy, key)}`;
 
 export function createTriggerSql(trigger: Trigger, schema: string, table: string): string {
-  const [events, level, routine] = triggerBodies[trigger];
-  return `create trigger ${identifier(trigger)} before ${events} on ${qualified(schema, table)} for each ${level} execute function ${routine}`;
+  const [when, level, routine] = triggerBodies[trigger];
+  return `create trigger ${identifier(trigger)} ${when} on ${qualified(schema, table)} for each ${level} execute function ${routine}`;
 }
 
 export function patternSql(key: TenantKey): string {

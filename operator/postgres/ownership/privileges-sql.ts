@@ -16,7 +16,8 @@ revoke all on all functions in schema meridian from public;
 
 -- A policy's functions run as whoever reads the table: everybody may call them, each learns of itself only.
 grant execute on function
-  meridian.login_tenant(), meridian.login_tenants(), meridian.login_is_operator(), meridian.refuse_session()
+  meridian.login_tenant(), meridian.login_tenants(), meridian.login_is_operator(), meridian.refuse_session(),
+  meridian.claim_session()
   to public;
 grant usage on schema meridian to public;
 grant execute on function meridian.router_logins(), meridian.router_catalogue(), meridian.router_functions() to ${routerRole};

@@ -35,6 +35,8 @@ export interface ForeignKeyFacts {
   readonly targetTable: string;
   /** Whether the tenant column here refers to the tenant column there. */
   readonly hasTenant: boolean;
+  /** Whether a change of the row referred to may change rows here (any ON DELETE or ON UPDATE action). */
+  readonly cascades: boolean;
   /** Whether ON DELETE or ON UPDATE would set the tenant column to null or its default. */
   readonly clearsTenant: boolean;
 }
@@ -58,8 +60,6 @@ export interface RelationFacts {
   readonly sequenceColumns: readonly string[];
   readonly uniqueIndexes: readonly IndexFacts[];
   readonly foreignKeys: readonly ForeignKeyFacts[];
-  /** Row triggers that would run after Meridian's. */
-  readonly laterTriggers: readonly string[];
   readonly rowSecurity: boolean;
   readonly forceRowSecurity: boolean;
   /** Our policies that are there and as on the pattern table. */
@@ -209,6 +209,7 @@ select jsonb_build_object(
         join pg_attribute h on h.attrelid = c.oid and h.attnum = pair.here and h.attname = $1
         join pg_attribute o on o.attrelid = t.oid and o.attnum = pair.there and o.attname = $1
       ),
+      'cascades', f.confdeltype in ('c', 'n', 'd') or f.confupdtype in ('c', 'n', 'd'),
       'clearsTenant', exists (
         select from pg_attribute h
         where h.attrelid = c.oid and h.attname = $1 and h.attnum = any (f.conkey) and (
@@ -218,11 +219,6 @@ select jsonb_build_object(
       )) order by f.conname)
     from pg_constraint f join pg_class t on t.oid = f.confrelid join pg_namespace tn on tn.oid = t.relnamespace
     where f.conrelid = c.oid and f.contype = 'f' and f.conparentid = 0
-  ), '[]'),
-  'laterTriggers', coalesce((
-    select jsonb_agg(t.tgname order by t.tgname) from pg_trigger t
-    where t.tgrelid = c.oid and not t.tgisinternal and (t.tgtype & 3) = 3
-      and t.tgname <> all ($3::name[]) and t.tgname > '~meridian_'
   ), '[]'),
   'rowSecurity', c.relrowsecurity,
   'forceRowSecurity', c.relforcerowsecurity,

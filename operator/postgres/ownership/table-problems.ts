@@ -157,7 +157,14 @@ const replicaIdentity: Rule = (relation) =>
 const foreignKeys: Rule = (relation, { key, references }) =>
   relation.foreignKeys.flatMap((foreignKey) => {
     const target = qualifiedName(foreignKey.targetSchema, foreignKey.targetTable);
-    if (references.has(target)) return none;
+    if (references.has(target)) {
+      return when(
+        foreignKey.cascades,
+        'CascadeFromReference',
+        `foreign key "${foreignKey.name}" would change tenants' rows when rows of ${target} change, without a check of who owns them`,
+        'leave out ON DELETE and ON UPDATE actions towards reference tables',
+      );
+    }
     return [
       ...when(
         !foreignKey.hasTenant,
@@ -180,14 +187,6 @@ const largeObjects: Rule = (relation) =>
     'LargeObjects',
     `column ${relation.largeObjectColumns.map((name) => `"${name}"`).join(', ')} can point at large objects, which belong to no tenant and can not move`,
     'use bytea, or bigint if it is only a number',
-  );
-
-const laterTriggers: Rule = (relation) =>
-  when(
-    relation.laterTriggers.length > 0,
-    'TriggerAfterClaim',
-    `trigger ${relation.laterTriggers.map((name) => `"${name}"`).join(', ')} could change a row after the check of who owns it`,
-    'give it a name that sorts before "~"',
   );
 
 const permissivePolicies: Rule = (relation) =>
@@ -226,7 +225,6 @@ const tenantRules: readonly Rule[] = [
   replicaIdentity,
   foreignKeys,
   largeObjects,
-  laterTriggers,
   permissivePolicies,
 ];
 const referenceRules: readonly Rule[] = [owner, logged, largeObjects, referenceForeignKeys, referenceSequences];
