@@ -192,6 +192,34 @@ export function preferredRegionFinding({ shard }: Snapshot, record: AuthorityRec
     : not('InPreferredRegion', 'Elsewhere', `the primary ${member} is in ${region}; ${primaryRegion} is preferred`);
 }
 
+/** What Postgres says of the settings is known by the agents only; each refused one is left out, and said here. */
+export function parametersFinding(views: readonly MemberView[]): Finding {
+  const refusals = new Map<string, string[]>();
+  for (const view of views)
+    for (const problem of statusOf(view)?.problem.split('; ') ?? [])
+      if (problem.startsWith('parameter ')) refusals.set(problem, [...(refusals.get(problem) ?? []), view.name]);
+  if (refusals.size === 0) return good('ParametersAccepted', 'Accepted', 'no member refuses a parameter');
+  const sentences = [...refusals].map(([problem, names]) => `${problem} (${names.join(', ')})`);
+  return bad('ParametersAccepted', 'Refused', sentences.join('; '));
+}
+
+export function versionFinding({ shard, views }: Snapshot): Finding | undefined {
+  const wished = shard.spec.postgres.version;
+  const running = views.flatMap((view) => {
+    const version = statusOf(view)?.postgres?.version;
+    return version === undefined ? [] : [{ name: view.name, version }];
+  });
+  if (running.length === 0) return undefined;
+  const others = running.filter(({ version }) => /^\d+/.exec(version)?.[0] !== wished);
+  return others.length === 0
+    ? good('VersionAsWished', 'AsWished', `every member runs Postgres ${wished}`)
+    : bad(
+        'VersionAsWished',
+        'AnotherVersion',
+        `${others.map(({ name, version }) => `${name} runs ${version}`).join(', ')}, not ${wished}: spec.postgres.image has to contain Postgres ${wished}`,
+      );
+}
+
 /** The first thing that keeps the shard from serving, in the words of its own condition. */
 export function readyFinding(findings: readonly Finding[]): Finding {
   const blockers = ['KeyspaceKnown', 'RegionKnown', 'Initialised', 'PrimaryAvailable', 'Durable'];

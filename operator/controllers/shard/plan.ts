@@ -18,11 +18,13 @@ import {
   durableFinding,
   good,
   membershipFinding,
+  parametersFinding,
   preferredRegionFinding,
   primaryFinding,
   readyFinding,
   referenceFindings,
   rolloutFinding,
+  versionFinding,
   wouldBlockFinding,
 } from './findings.ts';
 import { planFirstStart } from './first-start.ts';
@@ -166,6 +168,8 @@ function findings(snapshot: Snapshot, step: Step, rollout: Rollout, wished: read
     wouldBlockFinding(health),
     membershipFinding(active, step.change, step.held),
     rolloutFinding(rollout),
+    parametersFinding(views),
+    versionFinding(snapshot),
     preferredRegionFinding(snapshot, record),
     outranked.length === 0
       ? good('OrdersTaken', 'Taken', 'no member refuses orders')

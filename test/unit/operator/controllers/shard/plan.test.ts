@@ -173,3 +173,25 @@ test('a refusal shows in a condition with the words of the member', () => {
   assert.equal(finding?.status, 'False');
   assert.match(finding?.message ?? '', /a-us-0 refuses its orders: WrongShard/);
 });
+
+test('a parameter that Postgres refuses is said once, with who refuses it', () => {
+  const snapshot = ready().operator.observe();
+  assert.equal(find(snapshot, 'ParametersAccepted')?.status, 'True');
+  const problem = 'waiting for something; parameter work_mem is left out: invalid value: "lots"';
+  const views = snapshot.views.map((view) =>
+    view.answer.kind === 'status'
+      ? { ...view, answer: { ...view.answer, status: { ...view.answer.status, problem } } }
+      : view,
+  );
+  assert.equal(
+    find({ ...snapshot, views }, 'ParametersAccepted')?.message,
+    'parameter work_mem is left out: invalid value: "lots" (a-ap-0, a-eu-0, a-us-0)',
+  );
+});
+
+test('an image with another version of Postgres than the shard asks for is named', () => {
+  const { world, operator } = ready();
+  assert.equal(find(operator.observe(), 'VersionAsWished')?.status, 'True');
+  world.change({ postgres: { version: '18', parameters: {} } });
+  assert.match(find(operator.observe(), 'VersionAsWished')?.message ?? '', /a-ap-0 runs 17, .*not 18/);
+});
