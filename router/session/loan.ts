@@ -19,7 +19,7 @@ import { backend as code, headerBytes, transactionStatus as tx } from '../wire/c
 import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
 import type { Borrower, Request } from './borrower.ts';
 import { borrowError, lossError } from './loss.ts';
-import { mayTaintSession } from './statement-class.ts';
+import { mayTaintSession, surelyWritesNothing } from './statement-class.ts';
 import { mayCommit } from './transaction.ts';
 
 /** Where the transaction runs. */
@@ -435,9 +435,10 @@ export class Loan implements BackendReceiver {
   /** Postgres reports success for a commit whose wait is cancelled, so nothing that may be committing is (traps, ambiguity 20). */
   #mayCancel(): boolean {
     if (this.#session.transaction.isOpen) return this.#effects.every((plan) => plan !== undefined && !mayCommit(plan));
+    const { volatileFunctions } = this.#session.routing;
     return (
       this.#effects.length > 0 &&
-      this.#effects.every((plan) => plan !== undefined && plan.access === 'read' && !mayCommit(plan))
+      this.#effects.every((plan) => plan !== undefined && surelyWritesNothing(plan, volatileFunctions))
     );
   }
 

@@ -129,3 +129,16 @@ export function mayTaintSession(plan: StatementPlan, volatileFunctions: Readonly
       return false;
   }
 }
+
+/** Words without which a SELECT takes no row locks, writes nothing in a CTE, and makes no table. */
+const writingWords = /\b(for|insert|update|delete|merge|into)\b/i;
+
+/**
+ * Whether the statement surely writes nothing, so that a cancel can't hit its commit. Wider than `access`: a SELECT that is more than
+ * a read only for calling a function like pg_sleep writes nothing, either.
+ */
+export function surelyWritesNothing(plan: StatementPlan, volatileFunctions: ReadonlySet<string>): boolean {
+  if (plan.access === 'read') return plan.kind !== 'transaction';
+  const callsVolatile = plan.calls.some((name) => volatileFunctions.has(name));
+  return plan.kind === 'select' && !callsVolatile && !writingWords.test(plan.text);
+}

@@ -12,6 +12,7 @@ import { issueCertificate } from '#operator/pki/leaf.ts';
 import { applyRole } from '#operator/postgres/roles.ts';
 import { defaultTimes } from '#router/settings.ts';
 import { sslRequest } from '#router/wire/startup.ts';
+import { waitFor } from './router-assertions.ts';
 import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { RawClient } from './router-raw-client.ts';
 
@@ -44,14 +45,6 @@ async function logsIn(user: string, password: string): Promise<boolean> {
       assert.equal((error as { code?: string }).code, '28P01', String(error));
       return false;
     });
-}
-
-async function waitFor(condition: () => Promise<boolean>, timeoutMs = 5_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await condition())) {
-    assert.ok(performance.now() < deadline, `not so within ${timeoutMs} ms: ${condition.toString()}`);
-    await sleep(50);
-  }
 }
 
 async function servedBy(client: pg.Client): Promise<string> {

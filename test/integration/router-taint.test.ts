@@ -79,9 +79,12 @@ async function work(index: number, until: number): Promise<void> {
       message(0x42, '', '', int16(0), int16(0), int16(0)),
       message(0x45, '', int32(0)),
     ];
-    const say = async (...bytes: Buffer[]): Promise<void> => {
+    /** Whether it went well. */
+    const say = async (...bytes: Buffer[]): Promise<boolean> => {
       client.send(...bytes);
-      check(await client.until('Z', 20_000), tenant, nonce);
+      const messages = await client.until('Z', 20_000);
+      check(messages, tenant, nonce);
+      return messages.every(({ type }) => type !== 'E');
     };
     const choice = Math.floor(random() * 12);
     try {
@@ -96,8 +99,8 @@ async function work(index: number, until: number): Promise<void> {
         await say(queryMessage(random() < 0.5 ? 'commit' : 'rollback'));
       } else if (choice === 6) await say(queryMessage(`copy (${rows}) to stdout`));
       else if (choice === 7) {
-        await say(queryMessage(`set app.nonce = '${nonce}'`));
-        for (let round = 0; round < 2; round++)
+        const isSet = await say(queryMessage(`set app.nonce = '${nonce}'`));
+        for (let round = 0; isSet && round < 2; round++)
           await say(queryMessage(`select '${tenant}:' || current_setting('app.nonce')`));
       } else if (choice === 8) {
         const name = `p${Math.floor(random() * 5)}`;

@@ -132,7 +132,7 @@ describe('Backend', () => {
         const answers: OwnAnswer[] = [];
         for (const one of steps) one.expect(backend, answers);
         const stream = Buffer.concat(steps.flatMap((one) => one.said));
-        const at = [...new Set(places.map((place) => place % (stream.length + 1)))].sort((a, b) => a - b);
+        const at = [...new Set(places.map((place) => place % (stream.length + 1)))].toSorted((a, b) => a - b);
         for (const [index, from] of [0, ...at].entries())
           socket.emit('data', stream.subarray(from, at[index] ?? stream.length));
         assert.deepEqual(

@@ -5,7 +5,13 @@ import { RouterError } from '#router/errors.ts';
 import { createPlanner } from '#router/plan/planner.ts';
 import type { Catalogue, Planner, StatementPlan } from '#router/plan/types.ts';
 import { schemasOf } from '#router/session/search-path.ts';
-import { classOf, mayTaintSession, needsBackend, refuseUnpoolable } from '#router/session/statement-class.ts';
+import {
+  classOf,
+  mayTaintSession,
+  needsBackend,
+  refuseUnpoolable,
+  surelyWritesNothing,
+} from '#router/session/statement-class.ts';
 
 const catalogue: Catalogue = {
   version: 1,
@@ -102,6 +108,24 @@ test('what may leave something behind makes its backend suspect, and plain work 
     'begin',
   ])
     assert.ok(!mayTaintSession(planOf(sql), catalogue.volatileFunctions), sql);
+});
+
+test('what surely writes nothing may be cancelled outside a transaction, and nothing else', () => {
+  const known = new Set(['nextval', 'set_config', 'leave_setting']);
+  for (const sql of ['select 1', 'select pg_sleep(1)', 'select random() from accounts', 'show timezone'])
+    assert.ok(surelyWritesNothing(planOf(sql), known), sql);
+  for (const sql of [
+    "select nextval('s')",
+    'select leave_setting()',
+    'select * from accounts for update',
+    'select pg_sleep(1) from accounts for share',
+    'with gone as (delete from accounts returning 1) select pg_sleep(1) from gone',
+    'select random() into t',
+    'update accounts set id = 1',
+    'commit',
+    'call p()',
+  ])
+    assert.ok(!surelyWritesNothing(planOf(sql), known), sql);
 });
 
 describe('search paths', () => {

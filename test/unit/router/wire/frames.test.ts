@@ -15,7 +15,7 @@ const frames = fc.array(
 
 /** Cuts a buffer at the given places. */
 function cut(buffer: Buffer, places: readonly number[]): Buffer[] {
-  const at = [...new Set(places.map((place) => place % (buffer.length + 1)))].sort((a, b) => a - b);
+  const at = [...new Set(places.map((place) => place % (buffer.length + 1)))].toSorted((a, b) => a - b);
   return [0, ...at].map((from, index) => buffer.subarray(from, at[index] ?? buffer.length));
 }
 

@@ -1,0 +1,24 @@
+/** What several of the router's tests look at. */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+
+/** The value of the only column of the only row. */
+export async function one(client: pg.Client, sql: string, values: unknown[] = []): Promise<unknown> {
+  const { rows } = await client.query({ text: sql, values, rowMode: 'array' });
+  return (rows[0] as unknown[] | undefined)?.[0];
+}
+
+/** For `assert.rejects`: the error has that SQLSTATE. */
+export const refused = (sqlstate: string) => (error: unknown) => {
+  assert.equal((error as { code?: string }).code, sqlstate, String(error));
+  return true;
+};
+
+export async function waitFor(condition: () => Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    assert.ok(performance.now() < deadline, `not so within ${timeoutMs} ms: ${condition.toString()}`);
+    await sleep(50);
+  }
+}
