@@ -4,7 +4,7 @@
  */
 import type { FuncCall, RangeVar } from '@pgsql/types';
 import { functionName, isBuiltin, isVolatile } from './functions.ts';
-import { children } from './walk.ts';
+import { forEachChild } from './walk.ts';
 
 export interface Inventory {
   readonly mentions: ReadonlySet<RangeVar>;
@@ -23,10 +23,10 @@ export function takeInventory(statement: object): Inventory {
   let hasWrites = false;
   const visit = (node: object): void => {
     if ('relname' in node && typeof node.relname === 'string') mentions.add(node as RangeVar);
-    if ('funcname' in node && Array.isArray(node.funcname)) calls.push(node as FuncCall);
+    else if ('funcname' in node && Array.isArray(node.funcname)) calls.push(node as FuncCall);
     if ('lockingClause' in node) hasRowLocks = true;
-    if (writes.some((key) => key in node)) hasWrites = true;
-    for (const child of children(node)) visit(child);
+    hasWrites ||= writes.some((key) => key in node);
+    forEachChild(node, visit);
   };
   visit(statement);
   return { mentions, calls, hasRowLocks, hasWrites };

@@ -37,37 +37,31 @@ export async function createPlanner(): Promise<Planner> {
 
 function plansOf(sql: string, parser: Parser, catalogue: Catalogue): StatementPlan[] {
   const { stmts = [] } = parser.parse(sql);
-  const slice = slicer(sql);
+  const length = Buffer.byteLength(sql);
+  // The grammar counts bytes of UTF-8.
+  const bytes = length === sql.length ? undefined : Buffer.from(sql);
+  const plans: StatementPlan[] = [];
   let previousEnd = 0;
-  return stmts.flatMap(({ stmt, stmt_location = 0, stmt_len }) => {
-    if (stmt === undefined) return [];
-    const end = stmt_len === undefined ? slice.length : stmt_location + stmt_len;
+  for (const { stmt, stmt_location = 0, stmt_len } of stmts) {
+    if (stmt === undefined) continue;
+    const end = stmt_len === undefined ? length : stmt_location + stmt_len;
     // From the end of the statement before, so that a comment ahead of the statement (a hint) belongs to it.
-    const whole = slice(previousEnd, end);
+    const whole = bytes === undefined ? sql.slice(previousEnd, end) : bytes.toString('utf8', previousEnd, end);
     const separator = separatorLength(whole);
-    const start = previousEnd + separator;
+    plans.push(planOf(stmt, whole.slice(separator), previousEnd + separator, end, catalogue));
     previousEnd = end + 1;
-    return [planOf(stmt, whole.slice(separator), start, end, catalogue)];
-  });
+  }
+  return plans;
 }
 
 /** White space and empty statements ahead of a statement: ASCII, so that characters are bytes. */
 const separatorLength = (text: string): number => /^[ \t\n\r\f\v;]*/.exec(text)?.[0].length ?? 0;
 
-/** Cuts by byte offsets of the UTF-8 text, as the grammar counts. */
-function slicer(sql: string): ((start: number, end: number) => string) & { readonly length: number } {
-  const length = Buffer.byteLength(sql);
-  const isAscii = length === sql.length;
-  const bytes = isAscii ? undefined : Buffer.from(sql);
-  const cut = (start: number, end: number): string =>
-    bytes === undefined ? sql.slice(start, end) : bytes.toString('utf8', start, end);
-  return Object.defineProperty(cut, 'length', { value: length }) as typeof cut & { readonly length: number };
-}
-
 function planOf(statement: Node, text: string, start: number, end: number, catalogue: Catalogue): StatementPlan {
   const described = describe(statement);
   const inventory = takeInventory(statement);
-  const restricted = restrictionOf(described, inventory, catalogue);
+  const inQuery = described.query === statement ? inventory.mentions : mentionsIn(described.query);
+  const restricted = restrictionOf(described, inventory, inQuery, catalogue);
   const refuse = refusalOf(statement, inventory.calls);
   return {
     text,
@@ -87,9 +81,16 @@ type Restricted = Pick<StatementPlan, 'touches' | 'tenant' | 'tables'>;
 /** Kinds that run what isn't in their text. */
 const runsUnseen: ReadonlySet<StatementKind> = new Set(['execute', 'call', 'do']);
 
-function restrictionOf(described: Described, inventory: Inventory, catalogue: Catalogue): Restricted {
+const mentionsIn = (query: Node | undefined): ReadonlySet<RangeVar> =>
+  query === undefined ? new Set() : takeInventory(query).mentions;
+
+function restrictionOf(
+  described: Described,
+  inventory: Inventory,
+  inQuery: ReadonlySet<RangeVar>,
+  catalogue: Catalogue,
+): Restricted {
   const { kind, query, details } = described;
-  const inQuery = query === undefined ? new Set<RangeVar>() : takeInventory(query).mentions;
   const found = query === undefined ? undefined : tenantSourceOf(query, inQuery, catalogue);
   // A new temporary table is nobody's; what it is filled from is in the query.
   const outside = details.temporary === true ? [] : [...inventory.mentions].filter((mention) => !inQuery.has(mention));
@@ -126,6 +127,7 @@ function tenantOf(
     const why = foreign === undefined ? 'what it touches is not known' : readsUnseen(foreign);
     return { from: 'unrestricted', why };
   }
+  if (touches === 'nothing' || touches === 'reference') return { from: 'none' };
   if (found.from === 'unrestricted') return found;
   if (foreign !== undefined) return { from: 'unrestricted', why: readsUnseen(foreign), names: found.values };
   if (kind === 'prepare' && found.from === 'parameters')

@@ -31,6 +31,8 @@ export class Analysis {
   readonly ctes = new Set<RangeVar>();
   /** Every key column met so far, in the order in which tables were bound. */
   readonly keyColumns: KeyColumn[] = [];
+  /** How often the second part of a recursive query was bound again. */
+  secondLooks = 0;
   /** Reasons for which nothing can be concluded, however the tables are restricted. */
   readonly doubts: string[] = [];
 

@@ -10,12 +10,12 @@
  */
 import type { FuncCall, Node, ResTarget, SelectStmt } from '@pgsql/types';
 import { isPlainBuiltin } from '../functions.ts';
-import { children } from '../walk.ts';
+import { contains, forEachChild } from '../walk.ts';
 import type { Analysis } from './analysis.ts';
 import { columnNames, linksOf, termOf } from './conditions.ts';
 import { constantKeys } from './constants.ts';
 import { bindFrom, type FromItem, holdsForAll } from './from.ts';
-import { type Columns, DerivedColumns, type Found, findAmong, Scope } from './scope.ts';
+import { type Columns, DerivedColumns, findAmong, remembered, Scope } from './scope.ts';
 import { Facts, type Link, type Term, unionOfKeys } from './terms.ts';
 import { bindWith, type Ctes } from './with.ts';
 
@@ -113,7 +113,7 @@ function isTransparent(select: SelectStmt): boolean {
     (select.distinctClause ?? []).every((node) => Object.keys(node).length === 0) &&
     !(select.groupClause ?? []).some((node) => 'GroupingSet' in node) &&
     !mayBeOneAggregate(select) &&
-    !contains([select.targetList, select.sortClause], (node) => 'over' in node)
+    !contains([select.targetList ?? [], select.sortClause ?? []], (node) => 'over' in node)
   );
 }
 
@@ -123,16 +123,10 @@ function mayBeOneAggregate({ groupClause, havingClause, targetList, sortClause }
   // In subqueries, too: an aggregate over outer columns only belongs to the outer query.
   return (
     havingClause !== undefined ||
-    contains([targetList, sortClause], (node) => {
+    contains([targetList ?? [], sortClause ?? []], (node) => {
       if ('JsonObjectAgg' in node || 'JsonArrayAgg' in node || 'GroupingFunc' in node) return true;
       return 'funcname' in node && !('over' in node) && !isPlainBuiltin(node as FuncCall);
     })
-  );
-}
-
-function contains(nodes: readonly unknown[], matches: (node: object) => boolean): boolean {
-  return nodes.some(
-    (node) => typeof node === 'object' && node !== null && (matches(node) || contains(children(node), matches)),
   );
 }
 
@@ -166,12 +160,10 @@ export function outputsOf(
   const stars = list.filter(isStar);
   if (stars.length === 0) return { columns: named, outputs };
   const behindStars = stars.flatMap((star) => columnsOfStar(star, scope, items));
-  const columns: Columns = {
-    find(name): Found {
-      const found = findAmong([named, ...behindStars], name);
-      return typeof found === 'object' ? (outward(found) ?? 'unknown') : found;
-    },
-  };
+  const columns = remembered((name) => {
+    const found = findAmong([named, ...behindStars], name);
+    return typeof found === 'object' ? (outward(found) ?? 'unknown') : found;
+  });
   return { columns, outputs: undefined };
 }
 
@@ -233,7 +225,7 @@ function bindSetOperation(select: SelectStmt, around: Surroundings): BoundQuery 
 }
 
 /** Columns of a set operation: each holds what either branch may give. */
-export function eitherOf(
+function eitherOf(
   left: readonly Output[] | undefined,
   right: readonly Output[] | undefined,
   facts: Facts,
@@ -264,7 +256,7 @@ export function bindExpressions(nodes: readonly unknown[], scope: Scope, around:
         found.push(bindSelect(subselect.SelectStmt, { ...around, outer: scope }));
       return;
     }
-    for (const child of children(node)) visit(child);
+    forEachChild(node, visit);
   };
   for (const node of nodes) visit(node);
   return {

@@ -33,6 +33,21 @@ export class DerivedColumns implements Columns {
 }
 
 /**
+ * Columns that are found by looking further in, each name once: a chain of queries that each use the one before twice would
+ * take twice the time with every link.
+ */
+export function remembered(find: (name: string) => Found): Columns {
+  const known = new Map<string, Found>();
+  return {
+    find(name) {
+      let found = known.get(name);
+      if (found === undefined) known.set(name, (found = find(name)));
+      return found;
+    },
+  };
+}
+
+/**
  * The columns of an item of FROM, which an outer join around it may fill with NULLs: a column of a derived table that holds
  * certain keys then no longer does. (A key column of a table says nothing by itself, so that it stays what it is.)
  */

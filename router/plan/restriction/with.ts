@@ -2,19 +2,14 @@
  * Common table expressions: evaluated on their own, so that conditions of the query that uses them don't reach into them;
  * what is known of their columns is known outside, too.
  */
-import type { CommonTableExpr, Node, RangeVar, WithClause } from '@pgsql/types';
+import type { CommonTableExpr, RangeVar, SelectStmt, WithClause } from '@pgsql/types';
 import { bindDataModifying } from './modify.ts';
-import {
-  type Bound,
-  type BoundQuery,
-  bindSelect,
-  eitherOf,
-  keysOfTerm,
-  type Output,
-  type Surroundings,
-} from './query.ts';
-import { DerivedColumns, opaque } from './scope.ts';
-import { isSubset } from './terms.ts';
+import { type Bound, type BoundQuery, bindSelect, keysOfTerm, type Output, type Surroundings } from './query.ts';
+import { DerivedColumns, opaque, remembered } from './scope.ts';
+import { isSubset, type Term } from './terms.ts';
+
+/** Recursive queries within recursive queries would multiply. */
+const maxSecondLooks = 20;
 
 type Exposed = Pick<BoundQuery, 'columns' | 'outputs'>;
 
@@ -23,16 +18,12 @@ export interface Ctes {
   readonly name: string;
   readonly query: Exposed;
   readonly outer: Ctes | undefined;
-  /** Called when a reference is found. */
-  readonly used?: (() => void) | undefined;
 }
 
 export function findCte(ctes: Ctes | undefined, mention: RangeVar): Exposed | undefined {
   if (mention.schemaname !== undefined) return undefined;
   for (let cte = ctes; cte !== undefined; cte = cte.outer) {
-    if (cte.name !== mention.relname) continue;
-    cte.used?.();
-    return cte.query;
+    if (cte.name === mention.relname) return cte.query;
   }
   return undefined;
 }
@@ -64,7 +55,7 @@ function bindCte(expression: CommonTableExpr, mayRecurse: boolean, around: Surro
   if (!('SelectStmt' in query)) return bindDataModifying(query, around);
   const select = query.SelectStmt;
   if (mayRecurse && select.op === 'SETOP_UNION' && select.larg && select.rarg && select.withClause === undefined)
-    return bindRecursive(expression, query, around);
+    return bindRecursive(expression, select, around);
   return closed(bindSelect(select, around), around);
 }
 
@@ -77,12 +68,10 @@ function closed(bound: BoundQuery, { facts }: Surroundings): BoundQuery {
   };
   return {
     outputs: bound.outputs?.map(close),
-    columns: {
-      find(name) {
-        const found = bound.columns.find(name);
-        return typeof found === 'object' ? (close({ name, term: found }).term ?? 'unknown') : found;
-      },
-    },
+    columns: remembered((name) => {
+      const found = bound.columns.find(name);
+      return typeof found === 'object' ? (close({ name, term: found }).term ?? 'unknown') : found;
+    }),
     holds: [],
     restrict: bound.restrict,
   };
@@ -105,35 +94,33 @@ const columnsOf = (outputs: readonly Output[]): DerivedColumns =>
 
 /**
  * A recursive query, by induction: what its first part says of a column holds for all of it if the second part, believing
- * that of its own input, says the same. Otherwise nothing is concluded about the statement.
+ * that of its own input, says the same. Columns of which it doesn't are believed nothing of.
  */
-function bindRecursive(expression: CommonTableExpr, query: Node, around: Surroundings): BoundQuery {
-  if (!('SelectStmt' in query) || !query.SelectStmt.larg || !query.SelectStmt.rarg) throw new Error('not a UNION');
-  const { larg, rarg, sortClause, limitCount, limitOffset } = query.SelectStmt;
+function bindRecursive(expression: CommonTableExpr, select: SelectStmt, around: Surroundings): BoundQuery {
+  const { larg = {}, rarg = {}, sortClause, limitCount, limitOffset } = select;
   const first = closed(bindSelect(larg, around), around);
-  const assumed = first.outputs?.map(({ name, term }) => ({ name, term }));
-  let isRecursive = false;
-  const self: Ctes = {
-    name: expression.ctename ?? '',
-    query: exposed({ outputs: assumed, columns: assumed === undefined ? opaque : columnsOf(assumed) }, expression),
-    outer: around.ctes,
-    used: () => {
-      isRecursive = true;
-    },
-  };
-  const second = closed(bindSelect(rarg, { ...around, ctes: self }), around);
-  const holds = (first.outputs ?? []).every(({ term }, position) => {
-    if (term === undefined || term.kind !== 'set') return true;
-    const again = keysOfTerm(second.outputs?.[position]?.term, around.facts);
-    return again !== undefined && isSubset(again, term.keys);
-  });
-  if (isRecursive && !holds)
-    around.analysis.doubts.push(`recursive query "${expression.ctename}" may leave its tenant`);
+  let believed = first.outputs;
+  let second = bindSecond(expression, rarg, believed, around);
+  for (let attempt = 0; !isInduction(believed, second.outputs, around); attempt += 1) {
+    around.analysis.secondLooks += 1;
+    if (around.analysis.secondLooks > maxSecondLooks) {
+      around.analysis.doubts.push('its recursive queries are too many to be followed');
+      break;
+    }
+    // Giving up a column may be what another rests on; after a few rounds nothing is believed at all.
+    const isLast = attempt === 2;
+    const before = believed;
+    const { outputs } = second;
+    believed = before?.map(({ name, term }, position) => {
+      const isKept = !isLast && isWithin(term, outputs?.[position]?.term, around);
+      return { name, term: isKept ? term : undefined };
+    });
+    second = bindSecond(expression, rarg, believed, around);
+  }
   if (sortClause || limitCount || limitOffset) around.analysis.doubts.push('a recursive query with ORDER BY or LIMIT');
-  const outputs = isRecursive ? assumed : eitherOf(first.outputs, second.outputs, around.facts);
   return {
-    outputs,
-    columns: outputs === undefined ? opaque : columnsOf(outputs),
+    outputs: believed,
+    columns: believed === undefined ? opaque : columnsOf(believed),
     holds: [],
     restrict(facts) {
       first.restrict(facts);
@@ -141,3 +128,27 @@ function bindRecursive(expression: CommonTableExpr, query: Node, around: Surroun
     },
   };
 }
+
+function bindSecond(
+  expression: CommonTableExpr,
+  rarg: SelectStmt,
+  believed: readonly Output[] | undefined,
+  around: Surroundings,
+): BoundQuery {
+  const itself: Exposed = { outputs: believed, columns: believed === undefined ? opaque : columnsOf(believed) };
+  const ctes: Ctes = { name: expression.ctename ?? '', query: exposed(itself, expression), outer: around.ctes };
+  return closed(bindSelect(rarg, { ...around, ctes }), around);
+}
+
+/** Whether what is known of a column says no more than what the column may hold again. */
+function isWithin(known: Term | undefined, again: Term | undefined, { facts }: Surroundings): boolean {
+  if (known === undefined || known.kind !== 'set') return true;
+  const keys = keysOfTerm(again, facts);
+  return keys !== undefined && isSubset(keys, known.keys);
+}
+
+const isInduction = (
+  believed: readonly Output[] | undefined,
+  again: readonly Output[] | undefined,
+  around: Surroundings,
+): boolean => (believed ?? []).every(({ term }, position) => isWithin(term, again?.[position]?.term, around));

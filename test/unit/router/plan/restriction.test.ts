@@ -391,6 +391,21 @@ test('a statement over more tables than can be looked at is unrestricted', () =>
   assert.equal(plan(`select 1 from ${many}`).tenant.from, 'unrestricted');
 });
 
+test('no statement takes long to be planned, however its queries multiply', () => {
+  const doubling = Array.from(
+    { length: 60 },
+    (_, index) => `, c${index + 1} as (select * from c${index} a, c${index} b)`,
+  );
+  const recursive = (depth: number): string =>
+    depth === 0
+      ? 'select 2 as a'
+      : `with recursive r${depth} as (select 1 as a union all select x.a from (${recursive(depth - 1)}) x, r${depth}) select a from r${depth}`;
+  const startedAt = performance.now();
+  plan(`with c0 as (select * from orders)${doubling.join('')} select * from c60 where tenant_id = 'acme'`);
+  plan(recursive(40));
+  assert.ok(performance.now() - startedAt < 2_000);
+});
+
 test('the search path decides which table a name is', () => {
   const { tables } = plan("select * from orders where tenant_id = 'acme'", { searchPath: ['sales', 'public'] });
   assert.deepEqual(tables, ['sales.orders']);
