@@ -89,6 +89,8 @@ export class Backend {
     socket.on('close', () => this.#onClose());
     socket.on('error', (error) => this.close(error.message));
     socket.on('drain', () => this.#receiver?.drained());
+    // It comes paused from connect.ts, so that nothing was lost on the way here.
+    socket.resume();
   }
 
   get isClosed(): boolean {

@@ -57,6 +57,7 @@ export function openTls(member: MemberAddress, context: SecureContext, timeoutMs
       tls.on('error', fail);
       tls.once('secureConnect', () => {
         clearTimeout(timer);
+        tcp.on('error', () => undefined);
         tcp.removeListener('error', fail);
         tcp.removeAllListeners('close');
         (tls as TLSSocket).removeListener('error', fail);
@@ -87,13 +88,15 @@ export async function connectToMember(options: ConnectOptions): Promise<OpenedCo
     let secret = 0;
     const settle = (): void => {
       clearTimeout(timer);
+      // Until its new owner listens: nothing may be lost, and no error may go unheard (that would end the process).
+      socket.pause();
+      socket.on('error', () => undefined);
+      socket.removeListener('error', fail);
       socket.removeAllListeners('data');
-      socket.removeAllListeners('error');
       socket.removeAllListeners('close');
     };
     const fail = (error: Error): void => {
       settle();
-      socket.on('error', () => undefined);
       socket.destroy();
       reject(error);
     };

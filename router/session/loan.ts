@@ -254,7 +254,9 @@ export class Loan implements BackendReceiver {
   // ---- answers
 
   forward(bytes: Buffer): void {
-    if (!this.#isMuted) this.#session.say(bytes);
+    if (this.#isMuted) return;
+    this.#context.metrics.add('server_bytes_total', bytes.length);
+    this.#session.say(bytes);
   }
 
   observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {

@@ -320,6 +320,21 @@ describe('after the log-in', () => {
     client.end();
   });
 
+  test('a function call is answered, and refused where no tenant is known', async () => {
+    // pg_backend_pid(), which takes nothing.
+    const call = message(0x46, int32(2026), int16(0), int16(0), int16(0));
+    const client = await login();
+    client.send(call);
+    assert.equal(textsOf(await client.until('Z')), 'VZI');
+    client.end();
+    const anybody = await login('any_app');
+    anybody.send(call);
+    const refused = await anybody.until('Z');
+    assert.equal(textsOf(refused), 'EZI');
+    assert.equal(sqlstateOf(refused[0] as RawMessage), 'MD003');
+    anybody.end();
+  });
+
   test('more prepared statements than a backend keeps are made again when they are used', async () => {
     const client = await login();
     const count = 260;
