@@ -1,5 +1,5 @@
 /**
- * Writes the CRD of each kind as `crds/<kind>.yaml`, from the kind's Zod schemas (`npm run crds`).
+ * Writes the CRD of each kind as `crds/<kind>.yaml`, and `docs/resources.md`, from the kinds' Zod schemas (`npm run crds`).
  * The YAML is committed so that `kubectl apply -f crds/` works from a checkout; a test fails when it is stale.
  */
 import { writeFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { stringify } from 'yaml';
 import { apiGroup, apiVersion } from '#core/names.ts';
 import { kinds } from './index.ts';
 import type { Kind } from './kind.ts';
+import { resourcesPage } from './reference.ts';
 import { validationsKey } from './rule.ts';
 import { type Structural, structural } from './structural.ts';
 
@@ -62,6 +63,8 @@ const heading = (kind: Kind) =>
 export const customResourceDefinitionYaml = (kind: Kind): string =>
   heading(kind) + stringify(customResourceDefinition(kind), { lineWidth: 120, aliasDuplicateObjects: false });
 
+export const resourcesPath = fileURLToPath(new URL('../docs/resources.md', import.meta.url));
+
 export const yamlPath = (kind: Kind): string => fileURLToPath(new URL(`${kind.singular}.yaml`, import.meta.url));
 
 if (import.meta.main) {
@@ -70,4 +73,6 @@ if (import.meta.main) {
     writeFileSync(yamlPath(kind), text);
     console.log(`crds/${kind.singular}.yaml  ${(text.length / 1024).toFixed(1)} KiB`);
   }
+  writeFileSync(resourcesPath, resourcesPage(kinds));
+  console.log('docs/resources.md');
 }

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { z } from 'zod';
-import { customResourceDefinition, customResourceDefinitionYaml, yamlPath } from '#crds/generate.ts';
+import { customResourceDefinition, customResourceDefinitionYaml, resourcesPath, yamlPath } from '#crds/generate.ts';
 import { kinds } from '#crds/index.ts';
+import { resourcesPage } from '#crds/reference.ts';
 import { type Structural, structural } from '#crds/structural.ts';
 
 type Visit = (schema: Structural, path: string) => void;
@@ -74,6 +75,10 @@ for (const kind of kinds) {
     assert.deepEqual(spec.versions[0]?.subresources.status, {});
   });
 }
+
+test('docs/resources.md is up to date (else: npm run crds)', () => {
+  assert.equal(readFileSync(resourcesPath, 'utf8'), resourcesPage(kinds));
+});
 
 test('only RegionalReplica can be scaled', () => {
   const scaled = kinds.filter(({ scale }) => scale !== undefined).map(({ kind }) => kind);
