@@ -187,8 +187,12 @@ export const keyspaceKind = defineKind({
       jsonPath: '.status.schemaVersion',
       description: 'The last migration everywhere.',
     },
-    { name: 'Shards', type: 'string', jsonPath: '.status.shards[*].name', description: 'The shards.' },
-    { name: 'Routers', type: 'string', jsonPath: '.status.routers[*].region', description: 'Regions with routers.' },
+    {
+      name: 'Consistency',
+      type: 'string',
+      jsonPath: '.spec.consistency.default',
+      description: 'The level of reads that ask for none.',
+    },
     {
       name: 'Database',
       type: 'string',
