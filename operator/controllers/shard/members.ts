@@ -28,6 +28,8 @@ export interface MemberView {
   /** Bound: it may hold something. Pending: it waits for its pod, and is empty. */
   readonly volume: 'none' | 'pending' | 'bound';
   readonly answer: StatusAnswer;
+  /** Who it was when it last answered somebody, for as long as its volume is there; to be used only while it is silent. */
+  readonly lastKnown: MemberIdentity | undefined;
 }
 
 export interface PodView {
@@ -80,14 +82,17 @@ function view(name: string, declared: boolean, sources: MemberSources): MemberVi
   const pod = sources.pods.find(({ metadata }) => metadata.name === name);
   const claim = sources.claims.find((candidate) => memberOfClaim(candidate) === name);
   const set = sources.statefulSets.find(({ metadata }) => metadata.name === replica?.metadata.name);
+  const volume = claim === undefined ? 'none' : claim.status?.phase === 'Bound' ? 'bound' : 'pending';
+  const published = replica?.status?.members?.find((member) => member.name === name)?.incarnation;
   return {
     name,
     region: replica?.spec.region,
     promotable: replica?.spec.promotable === true,
     declared,
     pod: pod && podView(pod, set, sources.answers.get(name)),
-    volume: claim === undefined ? 'none' : claim.status?.phase === 'Bound' ? 'bound' : 'pending',
+    volume,
     answer: sources.answers.get(name) ?? { kind: 'silent', why: 'it has no pod' },
+    lastKnown: volume !== 'bound' || published === undefined ? undefined : { name, incarnation: published },
   };
 }
 

@@ -2,7 +2,10 @@
  * What the shard controller remembers between rounds, in this process only. Losing it (a restart, another leader) costs time,
  * never safety: positions are read again, and absence is counted from the beginning.
  */
+import type { MemberIdentity } from '#core/identity.ts';
 import type { Lsn } from '#core/lsn.ts';
+import { identityOf, type MemberView } from './members.ts';
+import { isStranger } from './orders.ts';
 
 /** A position of the primary's log, read after its Postgres was shown to work by certain orders. */
 export interface NotedPosition {
@@ -16,6 +19,8 @@ export interface NotedPosition {
 interface OfShard {
   noted: NotedPosition | undefined;
   readonly awaySinceMs: Map<string, number>;
+  /** Who answered last, by name; undefined for one that has promised another shard. */
+  readonly identities: Map<string, MemberIdentity | undefined>;
 }
 
 export class ShardMemory {
@@ -37,10 +42,26 @@ export class ShardMemory {
     return new Map([...awaySinceMs].map(([name, since]) => [name, nowMs - since]));
   }
 
+  /**
+   * The views, with who a silent member was when it last answered here. That is newer than what RegionalReplicas say, which
+   * is written after us: a volume made anew must not be taken for the former one because one answer is late.
+   */
+  recall(shardUid: string, views: readonly MemberView[]): MemberView[] {
+    const { identities } = this.#of(shardUid);
+    for (const name of identities.keys()) if (!views.some((view) => view.name === name)) identities.delete(name);
+    return views.map((view) => {
+      const member = identityOf(view);
+      if (member !== undefined) identities.set(view.name, isStranger(view, shardUid) ? undefined : member);
+      // The identity is on the volume: a new one has another.
+      else if (view.volume !== 'bound') identities.delete(view.name);
+      return { ...view, lastKnown: identities.has(view.name) ? identities.get(view.name) : view.lastKnown };
+    });
+  }
+
   #of(shardUid: string): OfShard {
     let memory = this.#shards.get(shardUid);
     if (memory === undefined) {
-      memory = { noted: undefined, awaySinceMs: new Map() };
+      memory = { noted: undefined, awaySinceMs: new Map(), identities: new Map() };
       this.#shards.set(shardUid, memory);
     }
     return memory;

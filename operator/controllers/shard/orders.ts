@@ -86,7 +86,10 @@ function sourceOf({ record, views }: OrdersInput): NonNullable<Orders['source']>
   return address === undefined ? undefined : { ...primaryOf(record), address, tunnelPort: ports.tunnel };
 }
 
-/** All others: those in the record, and those that are on their way into it. */
+/**
+ * All others: those in the record, and those that are on their way into it. The latter also while they are silent: an answer
+ * that is late once would else cost a member that copies or catches up its slot, and with it the log that it needs.
+ */
 function slotsFor(self: MemberIdentity, { record, views, shard }: OrdersInput): MemberIdentity[] {
   const others = new Map<string, MemberIdentity>();
   const add = (member: MemberIdentity): void => {
@@ -94,7 +97,7 @@ function slotsFor(self: MemberIdentity, { record, views, shard }: OrdersInput): 
   };
   for (const member of record.membership.members) add(member);
   for (const view of views) {
-    const member = identityOf(view);
+    const member = identityOf(view) ?? view.lastKnown;
     if (member !== undefined && view.declared && !isStranger(view, shard.uid)) add(member);
   }
   return [...others.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, member]) => member);

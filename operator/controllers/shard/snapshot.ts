@@ -49,7 +49,7 @@ export async function observe(
   const ownPods = cache.list(pods, ofShard);
   const sets = cache.list(statefulSets, ofShard);
   const claims = cache.list(persistentVolumeClaims, ofShard);
-  const views = memberViews({
+  const seen = memberViews({
     replicas,
     pods: ownPods,
     statefulSets: sets,
@@ -57,6 +57,7 @@ export async function observe(
     answers: await agents.ask(keyspace, ownPods, 0),
     listed: record?.membership.members.map((member) => member.name) ?? [],
   });
+  const views = memory.recall(uid, seen);
   return {
     shard,
     record,

@@ -78,6 +78,15 @@ test('whoever is declared, has a pod or a volume, or stands in the record, is a 
   );
 });
 
+test('who a member was last is known from its RegionalReplica, for as long as its volume is there', () => {
+  const known = { ...replica('a-eu', 'eu', 1), status: { members: [{ name: 'a-eu-0', incarnation: 'b'.repeat(16) }] } };
+  const lastKnown = (claims: readonly PersistentVolumeClaim[]) =>
+    views({ replicas: [known as RegionalReplica], claims })[0]?.lastKnown;
+  assert.deepEqual(lastKnown([claim('data-a-eu-0', 'Bound')]), { name: 'a-eu-0', incarnation: 'b'.repeat(16) });
+  assert.equal(lastKnown([claim('data-a-eu-0', 'Pending')]), undefined);
+  assert.equal(lastKnown([]), undefined);
+});
+
 test('a pod is outdated by its revision, once the newest template was seen', () => {
   assert.equal(podView({}, 'r1')?.outdated, false);
   assert.equal(podView({}, 'r0')?.outdated, true);

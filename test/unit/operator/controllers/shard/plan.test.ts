@@ -86,6 +86,45 @@ test('a follower that was away gets its orders when the address of the primary i
   assert.ok(!kinds({ ...lost, views }).includes('SendOrders'));
 });
 
+test('a member that copies keeps its slot while it is silent, with this operator and with the next', () => {
+  const { world, operator } = ready();
+  const joining = world.addMember('a-us-1');
+  operator.round();
+  const slot = (): string | undefined =>
+    world.member('a-eu-0').orders?.slots.find(({ name }) => name === 'a-us-1')?.incarnation;
+  assert.equal(slot(), joining.incarnation);
+  joining.reachable = false;
+  operator.round();
+  assert.equal(slot(), joining.incarnation, 'before anybody else has written down who it is');
+  joining.reachable = true;
+  world.tick();
+  joining.reachable = false;
+  new Operator(world, 2).round();
+  assert.equal(slot(), joining.incarnation, 'by what its RegionalReplica says');
+});
+
+test('a member with a new volume keeps its new slot, though its RegionalReplica still says the former one', () => {
+  const { world, operator } = ready();
+  world.wipe('a-us-0');
+  operator.round();
+  const { incarnation, published } = world.member('a-us-0');
+  assert.notEqual(incarnation, published);
+  world.member('a-us-0').reachable = false;
+  operator.round();
+  assert.ok(world.member('a-eu-0').orders?.slots.some((slot) => slot.incarnation === incarnation));
+});
+
+test('a member of another shard gets no slot by being silent', () => {
+  const { world, operator } = ready();
+  const stranger = world.addMember('a-us-1');
+  stranger.promise = { ...stranger.promise, shardUid: 'an older shard', epoch: 1 };
+  world.tick();
+  operator.round();
+  stranger.reachable = false;
+  operator.round();
+  assert.ok(!world.member('a-eu-0').orders?.slots.some(({ name }) => name === 'a-us-1'));
+});
+
 test('a new leader says everything again, so that what the old one still sends is refused', () => {
   const { world } = ready();
   const sent = plan(new Operator(world, 2).observe(), now).actions.filter(({ kind }) => kind === 'SendOrders');

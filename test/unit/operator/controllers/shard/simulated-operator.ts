@@ -32,7 +32,7 @@ export class Operator {
 
   observe(): Snapshot {
     const world = this.#world;
-    const views = world.views();
+    const views = this.#memory.recall(shardUid, world.views());
     const record = world.record;
     return {
       shard: world.shard,

@@ -22,6 +22,8 @@ export interface SimulatedMember {
   readonly region: string;
   declared: boolean;
   incarnation: string;
+  /** Its incarnation as its RegionalReplica says it, which is some time after it was made. */
+  published: string | undefined;
   podUid: string;
   outdated: boolean;
   reachable: boolean;
@@ -96,6 +98,7 @@ export class World {
       region: name.slice(2, 4),
       declared: true,
       incarnation,
+      published: undefined,
       podUid: `pod-${incarnation}`,
       outdated: false,
       reachable: true,
@@ -117,9 +120,9 @@ export class World {
 
   /** Its volume is gone, and the pod starts with a new one. */
   wipe(name: string): void {
-    const { declared, outdated } = this.member(name);
+    const { declared, outdated, published } = this.member(name);
     this.members.delete(name);
-    Object.assign(this.addMember(name), { declared, outdated });
+    Object.assign(this.addMember(name), { declared, outdated, published });
   }
 
   change(spec: Partial<Shard['spec']>): void {
@@ -131,6 +134,7 @@ export class World {
   tick(milliseconds = 1_000): void {
     this.now += milliseconds;
     this.lsn += 10n;
+    for (const member of this.members.values()) if (member.reachable) member.published = member.incarnation;
     for (const member of this.members.values()) this.#work(member);
     this.#acknowledge();
     this.#check();
@@ -350,6 +354,7 @@ export class World {
         answer: member.reachable
           ? { kind: 'status', status: this.status(member) }
           : { kind: 'silent', why: 'no answer within 2000 ms' },
+        lastKnown: member.published === undefined ? undefined : { name: member.name, incarnation: member.published },
       }));
   }
 
