@@ -20,7 +20,7 @@ import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
 import type { Borrower, Request } from './borrower.ts';
 import { borrowError, lossError } from './loss.ts';
 import { mayTaintSession, surelyWritesNothing } from './statement-class.ts';
-import { mayCommit } from './transaction.ts';
+import { endsFailure, mayCommit } from './transaction.ts';
 
 /** Where the transaction runs. */
 interface Bound {
@@ -399,7 +399,8 @@ export class Loan implements BackendReceiver {
     const wasInTransaction = !transaction.isIdle;
     const wasUnderWay = this.#phase === 'busy' || this.#isOpen;
     const hadAnswer = this.#isMuted;
-    const error = lossError(reason, wasInTransaction, wasUnderWay ? this.#effects : []);
+    const underWay = wasUnderWay ? this.#effects : [];
+    const error = lossError(reason, wasInTransaction, underWay);
     this.#bound = undefined;
     this.#cancelling = undefined;
     this.#effects = [];
@@ -409,7 +410,7 @@ export class Loan implements BackendReceiver {
     settings.rollback();
     // The client has half a message: nothing can be said after that.
     if (partial) return this.#session.ended(error);
-    if (wasInTransaction) transaction.fail(false);
+    transaction.lose(underWay.some((plan) => plan !== undefined && endsFailure(plan) === 'transaction'));
     this.#session.segmentEnded(true);
     if (!wasUnderWay) return transaction.loseSilently(error);
     if (!hadAnswer) this.#session.say(error.response());
@@ -436,7 +437,8 @@ export class Loan implements BackendReceiver {
 
   /** Postgres reports success for a commit whose wait is cancelled, so nothing that may be committing is (traps, ambiguity 20). */
   #mayCancel(): boolean {
-    if (this.#session.transaction.isOpen) return this.#effects.every((plan) => plan !== undefined && !mayCommit(plan));
+    if (this.#session.transaction.isOpen)
+      return this.#effects.every((plan) => plan !== undefined && plan.kind !== 'transaction' && !mayCommit(plan));
     const { volatileFunctions } = this.#session.routing;
     return (
       this.#effects.length > 0 &&

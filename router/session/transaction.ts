@@ -107,6 +107,14 @@ export class ClientTransaction {
     return 'ROLLBACK';
   }
 
+  /** The backend was lost with it. `ending`: its end had been sent, so for the client it is over. */
+  lose(ending: boolean): void {
+    if (this.isIdle) return;
+    if (!ending) return this.fail(false);
+    this.status = tx.idle;
+    this.ended(true);
+  }
+
   /** The backend says that no transaction is open any more. */
   ended(hasFailed: boolean): void {
     if (hasFailed) this.#settings.rollback();
@@ -188,6 +196,10 @@ export function endsFailure(plan: StatementPlan): 'transaction' | 'savepoint' | 
   return verb === 'rollback-to' ? 'savepoint' : undefined;
 }
 
+const committing: ReadonlySet<string> = new Set(['commit', 'prepare', 'commit-prepared']);
+
 /** A statement that may commit something, whatever transaction it runs in. */
 export const mayCommit = (plan: StatementPlan): boolean =>
-  plan.kind === 'transaction' || plan.kind === 'call' || plan.kind === 'do' || plan.kind === 'utility';
+  plan.kind === 'transaction'
+    ? committing.has(plan.transaction?.verb ?? '')
+    : plan.kind === 'call' || plan.kind === 'do' || plan.kind === 'utility';

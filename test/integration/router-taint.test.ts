@@ -11,11 +11,20 @@ import { readErrorFields, readTextRow } from '#router/wire/server-messages.ts';
 import { cancelRequest } from '#router/wire/startup.ts';
 import { int16, int32, message } from '#router/wire/writer.ts';
 import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
-import { RawClient, type RawMessage } from './router-raw-client.ts';
+import { RawClient, type RawMessage, sqlstateOf, textsOf } from './router-raw-client.ts';
 
 const seed = Number(process.env['ROUTER_TAINT_SEED'] ?? Date.now() % 1_000_000);
 const seconds = Number(process.env['ROUTER_TAINT_SECONDS'] ?? 6);
 const clientCount = 40;
+
+/** SQLSTATEs that an action of `work` brings about itself, by its number. */
+const expectedErrors: Readonly<Record<number, readonly string[]>> = {
+  3: ['P0042'],
+  4: ['P0042'],
+  5: ['22012', '25P02'],
+  // Its statement may not have been made when its backend was killed.
+  8: ['26000'],
+};
 
 let keyspace: RouterKeyspace;
 let router: TestRouter;
@@ -44,6 +53,20 @@ function randomOf(start: number): () => number {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   };
+}
+
+/** What killing a backend, and waiting for one, may bring on anybody at any time. */
+const mishaps = ['08006', '08007', '40001', '53300', '57P03'];
+
+/** No error but those that its own action, or a mishap, explains; and no transaction left open that it didn't begin. */
+function checkEnd(messages: readonly RawMessage[], expected: readonly string[], status: string): void {
+  for (const one of messages)
+    if (one.type === 'E')
+      assert.ok(
+        [...mishaps, ...expected].includes(sqlstateOf(one) ?? ''),
+        `${sqlstateOf(one)} is nobody's (seed ${seed})`,
+      );
+  assert.ok(status.includes(textsOf(messages.slice(-1))), `${textsOf(messages.slice(-1))} (seed ${seed})`);
 }
 
 /** Every value of every row is `tenant:nonce`; every error that names a nonce names this one. */
@@ -79,14 +102,15 @@ async function work(index: number, until: number): Promise<void> {
       message(0x42, '', '', int16(0), int16(0), int16(0)),
       message(0x45, '', int32(0)),
     ];
+    const choice = Math.floor(random() * 12);
     /** Whether it went well. */
     const say = async (...bytes: Buffer[]): Promise<boolean> => {
       client.send(...bytes);
       const messages = await client.until('Z', 20_000);
       check(messages, tenant, nonce);
+      checkEnd(messages, expectedErrors[choice] ?? [], choice === 5 ? 'ZI ZT ZE' : 'ZI');
       return messages.every(({ type }) => type !== 'E');
     };
-    const choice = Math.floor(random() * 12);
     try {
       if (choice <= 2) await say(queryMessage(rows));
       else if (choice === 3) await say(queryMessage(`select fail('${nonce}')`));
@@ -119,8 +143,12 @@ async function work(index: number, until: number): Promise<void> {
         await sleep(random() * 30);
         const canceller = RawClient.plain(await RawClient.tcp(router.port));
         canceller.send(cancelRequest(client.processId, client.secret));
+        // From then on it has either been aimed at this statement, or done nothing.
+        await canceller.closed();
         cancels += 1;
-        check(await client.until('Z', 20_000), tenant, nonce);
+        const messages = await client.until('Z', 20_000);
+        check(messages, tenant, nonce);
+        checkEnd(messages, ['57014'], 'ZI');
       } else if (choice === 10) {
         client.send(random() < 0.5 ? queryMessage(rows) : Buffer.concat([...batch(rows)]));
         if (random() < 0.5) await sleep(random() * 5);

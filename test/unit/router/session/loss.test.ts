@@ -9,6 +9,7 @@ import { plan } from '../exec/fixture.ts';
 const read = plan();
 const write = plan({ kind: 'update', access: 'write' });
 const commit = plan({ kind: 'transaction', transaction: { verb: 'commit' } });
+const rollback = plan({ kind: 'transaction', transaction: { verb: 'rollback' } });
 const call = plan({ kind: 'call', access: 'write' });
 
 describe('a lost connection', () => {
@@ -20,6 +21,7 @@ describe('a lost connection', () => {
     ['in a transaction', true, [write], '40001'],
     ['in a transaction with nothing under way', true, [], '40001'],
     ['at COMMIT', true, [commit], '08007'],
+    ['at ROLLBACK', true, [rollback], '40001'],
     ['in a procedure, which may commit', true, [call], '08007'],
   ];
   for (const [name, isInTransaction, underWay, sqlstate] of cases)
