@@ -16,13 +16,10 @@ export interface MemberStorage {
   readonly storageClassName?: string | undefined;
 }
 
-export type DeletionPolicy = 'Retain' | 'Delete';
-
 export interface MemberSetWish extends MemberPodWish {
   readonly owner: OwnerReference;
   readonly replicas: number;
   readonly storage: MemberStorage;
-  readonly deletionPolicy: DeletionPolicy;
 }
 
 type Spec = NonNullable<StatefulSet['spec']>;
@@ -51,8 +48,9 @@ export function memberStatefulSet(wish: MemberSetWish, present?: StatefulSet): S
       revisionHistoryLimit: 3,
       selector: { matchLabels: memberSetSelector(place) },
       template: memberPodTemplate(wish),
-      // Scaling down is not deleting: the volumes stay, whatever the policy says.
-      persistentVolumeClaimRetentionPolicy: { whenDeleted: wish.deletionPolicy, whenScaled: 'Retain' },
+      // Whatever the policy says: among these volumes may be some that an earlier shard of the same name was to leave, and a
+      // StatefulSet goes for other reasons, too. The shard's controller deletes those that were made for its Shard.
+      persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Retain', whenScaled: 'Retain' },
       volumeClaimTemplates: presentClaims(present) ?? claimTemplates(wish),
     },
   };

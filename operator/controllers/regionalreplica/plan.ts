@@ -67,7 +67,7 @@ interface Known {
 function leave(snapshot: Snapshot): ReplicaPlan {
   const { replica, shard } = snapshot;
   const counted = shard === undefined || isGoing(shard) ? [] : countedMembers(replica.metadata.name, shard.status);
-  // Pods, Service and certificates go with the object, by owner references; volumes as the StatefulSet was told.
+  // Pods, Service and certificates go with the object, by owner references; volumes stay, as long as their Shard does.
   if (counted.length === 0) return { actions: [], release: true };
   const held = podCount(replica.metadata.name, 0, shard?.status).held;
   const plan = conclude(snapshot, [], 'Deleting');
@@ -87,7 +87,7 @@ function leave(snapshot: Snapshot): ReplicaPlan {
   };
 }
 
-/** No pod runs for a shard that is gone or going: its volumes stay or go as its deletionPolicy said. */
+/** No pod runs for a shard that is gone or going. Its volumes are its own controller's affair. */
 function withoutShard(snapshot: Snapshot): ReplicaPlan {
   const { statefulSet } = snapshot.owned;
   const actions: Action[] =
@@ -165,7 +165,6 @@ function wishedObjects(snapshot: Snapshot, known: Known, count: PodCount, now: D
           resources,
           replicas: count.replicas,
           storage: replica.spec.storage ?? shard.spec.storage,
-          deletionPolicy: shard.spec.deletionPolicy,
         },
         owned.statefulSet,
       ),

@@ -58,7 +58,9 @@ export async function act(action: Action, means: Means, context: ActContext<Shar
       await deps.kube.of(pods).delete({ namespace, name: action.name }, { preconditions: { uid: action.uid } });
       return undefined;
     case 'DeleteClaim':
-      await deps.kube.of(persistentVolumeClaims).delete({ namespace, name: action.name });
+      await deps.kube
+        .of(persistentVolumeClaims)
+        .delete({ namespace, name: action.name }, { preconditions: { uid: action.uid } });
       return undefined;
     default:
       return action satisfies never;

@@ -25,4 +25,4 @@ export type Action =
     }
   | { readonly kind: 'NotePosition'; readonly noted: NotedPosition | undefined }
   | { readonly kind: 'ReplacePod'; readonly name: string; readonly uid: string }
-  | { readonly kind: 'DeleteClaim'; readonly name: string };
+  | { readonly kind: 'DeleteClaim'; readonly name: string; readonly uid: string };

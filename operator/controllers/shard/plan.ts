@@ -67,7 +67,7 @@ function leave(snapshot: Snapshot, now: Date): ShardPlan {
   if (statefulSets.length > 0) return { actions: [], status, conditions: [allowed], requeueAfterMs: convergingMs };
   const claims = shard.spec.deletionPolicy === 'Delete' ? snapshot.claims : [];
   return {
-    actions: claims.map((name) => ({ kind: 'DeleteClaim', name })),
+    actions: claims.map(({ name, uid }) => ({ kind: 'DeleteClaim', name, uid })),
     status,
     conditions: [allowed],
     release: true,

@@ -10,6 +10,7 @@ import type { Stored } from '#kube/objects.ts';
 import type { AgentAccess } from '../../agents/access.ts';
 import { shardMembersSelector } from '../../resources/member-labels.ts';
 import type { ControllerDeps, ObserveContext } from '../../runtime/controller.ts';
+import { type OwnedClaim, ownClaims } from './claims.ts';
 import { awayNames, type MemberView, memberViews } from './members.ts';
 import type { NotedPosition, ShardMemory } from './memory.ts';
 
@@ -23,8 +24,8 @@ export interface Snapshot {
   readonly views: readonly MemberView[];
   /** StatefulSets of the shard that are still there. */
   readonly statefulSets: readonly string[];
-  /** PersistentVolumeClaims of the shard that are still there and not going. */
-  readonly claims: readonly string[];
+  /** PersistentVolumeClaims that were made for this Shard, are still there and not going. */
+  readonly claims: readonly OwnedClaim[];
   /** Keys of the tenants that this shard owns. */
   readonly ownedTenants: readonly string[];
   readonly leaderTerm: number;
@@ -68,9 +69,7 @@ export async function observe(
       .map(({ metadata }) => metadata.name),
     views,
     statefulSets: sets.map(({ metadata }) => metadata.name),
-    claims: claims
-      .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
-      .map(({ metadata }) => metadata.name),
+    claims: ownClaims(shard, claims),
     ownedTenants: cache
       .list(tenants, { namespace })
       .filter(({ spec, status }) => spec.keyspace === shard.spec.keyspace && status?.authority?.shard === name)

@@ -22,7 +22,6 @@ const wish: MemberSetWish = {
   nodeSelector: { 'topology.kubernetes.io/region': 'eu' },
   replicas: 2,
   storage: { size: '10Gi' },
-  deletionPolicy: 'Retain',
 };
 const set = memberStatefulSet(wish);
 const pod = set.spec?.template.spec;
@@ -32,11 +31,6 @@ test('pods are replaced by nobody but us, start side by side, and keep their vol
   assert.deepEqual(set.spec?.updateStrategy, { type: 'OnDelete' });
   assert.equal(set.spec?.podManagementPolicy, 'Parallel');
   assert.deepEqual(set.spec?.persistentVolumeClaimRetentionPolicy, { whenDeleted: 'Retain', whenScaled: 'Retain' });
-  const deleting = memberStatefulSet({ ...wish, deletionPolicy: 'Delete' });
-  assert.deepEqual(deleting.spec?.persistentVolumeClaimRetentionPolicy, {
-    whenDeleted: 'Delete',
-    whenScaled: 'Retain',
-  });
 });
 
 test('a pod has no root, no writable root file system and no capability', () => {

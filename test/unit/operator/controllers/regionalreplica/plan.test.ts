@@ -116,6 +116,13 @@ test('everything is there: account, certificates, name and StatefulSet are made,
   assert.equal(planned.status?.phase, 'Progressing');
 });
 
+test('no StatefulSet takes volumes with it, also where the shard deletes its own in the end', () => {
+  const deleting = { ...shard, spec: { ...shard.spec, deletionPolicy: 'Delete' as const } };
+  const set = plan(snapshot({ shard: deleting }), now).actions.find(({ kind }) => kind === 'ApplyStatefulSet');
+  assert.ok(set?.kind === 'ApplyStatefulSet');
+  assert.equal(set.object.spec?.persistentVolumeClaimRetentionPolicy?.whenDeleted, 'Retain');
+});
+
 test('without an authority, that comes first and alone: a pod without certificates could not start', () => {
   assert.deepEqual(kindsOf(plan(snapshot({ ca: undefined }), now)), ['EnsureAuthority']);
 });

@@ -65,11 +65,12 @@ test('a shard goes in order: members first, then volumes by its policy', () => {
   const stopping = plan({ ...snapshot, statefulSets: ['a-eu'] }, now);
   assert.equal(stopping.release, undefined);
   assert.equal(stopping.conditions?.find(({ type }) => type === 'DeletionAllowed')?.status, 'True');
-  const kept = plan({ ...snapshot, claims: ['data-a-eu-0'] }, now);
+  const claims = [{ name: 'data-a-eu-0', uid: 'volume-1' }];
+  const kept = plan({ ...snapshot, claims }, now);
   assert.deepEqual([kept.release, kept.actions], [true, []]);
   const spec = { ...snapshot.shard.spec, deletionPolicy: 'Delete' as const };
-  const removed = plan({ ...snapshot, shard: { ...snapshot.shard, spec }, claims: ['data-a-eu-0'] }, now);
-  assert.deepEqual(removed.actions, [{ kind: 'DeleteClaim', name: 'data-a-eu-0' }]);
+  const removed = plan({ ...snapshot, shard: { ...snapshot.shard, spec }, claims }, now);
+  assert.deepEqual(removed.actions, [{ kind: 'DeleteClaim', name: 'data-a-eu-0', uid: 'volume-1' }]);
 });
 
 test('a follower that was away gets its orders when the address of the primary is known again', () => {
@@ -200,7 +201,7 @@ test('a pod that never ran is replaced at once, also when it is to be the primar
 test('a refusal shows in a condition with the words of the member', () => {
   const snapshot = ready().operator.observe();
   const planned = plan(snapshot, now);
-  const action = { kind: 'DeleteClaim' as const, name: 'x' };
+  const action = { kind: 'DeleteClaim' as const, name: 'x', uid: 'y' };
   const refusal = { code: 'WrongShard' as const, message: 'this volume belongs to another shard' };
   const result = {
     action,
