@@ -30,7 +30,7 @@ before(async () => {
     ['bolt', 'theirs'],
     ['globex', 'theirs'],
   ] as const) {
-    await shop.operator.query(attemptRows(tenant, text));
+    await shop.operator.query(`set role meridian_owner; ${attemptRows(tenant, text)}; reset role`);
   }
   await shop.operator.query('analyze');
 });

@@ -259,7 +259,7 @@ test('protection that was taken away or changed by hand is seen and put back', a
     'alter table notes no force row level security',
     'drop policy meridian_delete on notes',
     'alter policy meridian_select on notes using (true)',
-    'alter table notes disable trigger meridian_superuser',
+    'alter table notes disable trigger meridian_statement',
     'drop trigger meridian_statement on notes',
     'drop trigger meridian_truncate on notes',
   ];

@@ -6,7 +6,8 @@
  * - logins of several: the policies for writing, whose tenant comes from `claim_session`. That is worked out once per statement and is
  *   both what is claimed and what the rows must equal, so changing the setting while the statement runs gets around nothing (trap B15);
  * - migrations (as `meridian_owner`, in the operator's session): the policies for writing, by each row's own tenant;
- * - superusers as such, whom no policy holds: a row trigger, by OLD's and NEW's own tenant.
+ * - superusers as such, whom no policy holds, are refused by the statement trigger: they write as `meridian_owner`, like migrations.
+ *   (What moves rows between shards runs as `meridian_mover`, or with `session_replication_role = replica`, and answers for itself.)
  *
  * What a foreign key's cascade changes has the tenant of the row that it started from, which is claimed already.
  *
@@ -23,7 +24,7 @@
  *
  * In `login-sql.ts` is why the functions that every write calls set no search_path.
  */
-import { identifier } from '../sql-text.ts';
+import { ownerRole } from '#core/roles.ts';
 import { tenantLockClass } from './lock.ts';
 import { catalogType, type TenantKey } from './tenant-key.ts';
 
@@ -32,7 +33,7 @@ const take = (serial: string): string => `pg_catalog.pg_try_advisory_xact_lock_s
 const presentVersion = `pg_catalog.pg_sequence_last_value('meridian.ownership_version'::pg_catalog.regclass)`;
 
 /** More active tenants than this are looked up one by one: the constant would cost each session too much memory. */
-const plannedTenants = 1000;
+const plannedTenants = 5000;
 
 /** A serial with the version that it was seen in, as one number, so that they can't come from two snapshots. */
 const pack = (serial: string, version: string): string =>
@@ -158,11 +159,17 @@ $function$;
 `;
 
 const statementSql = `
--- Before each statement, for logins of one tenant.
+-- Before each statement, for logins of one tenant; and for superusers, who must be held by the policies.
 create or replace function meridian.claim_statement() returns trigger
 language plpgsql volatile security definer as $function$
 begin
   if meridian.login_serial() is null then
+    if pg_catalog.current_setting('is_superuser') operator(pg_catalog.=) 'on' then
+      raise exception using
+        errcode = 'MD001',
+        message = pg_catalog.format('a superuser does not write to "%s" as such: nothing would check who owns the rows', tg_table_name),
+        hint = 'SET ROLE ${ownerRole} first: then each row is checked.';
+    end if;
     return null;
   end if;
   if ${take('meridian.login_serial()')} and ${presentVersion} operator(pg_catalog.=) meridian.planned_active_version() then
@@ -206,9 +213,7 @@ end
 $function$;
 `;
 
-const rowSql = (key: TenantKey): string => {
-  const column = identifier(key.column);
-  return `
+const rowSql = (key: TenantKey): string => `
 -- For migrations' rows. Only for meridian_owner.
 create or replace function meridian.claim_tenant(tenant ${catalogType(key)}) returns pg_catalog.bool
 language plpgsql volatile security definer as $function$
@@ -217,22 +222,7 @@ begin
   return true;
 end
 $function$;
-
--- After each row that a superuser writes.
-create or replace function meridian.claim_row() returns trigger
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $function$
-begin
-  if tg_op <> 'INSERT' then
-    perform meridian.claim_slowly(old.${column}::text);
-  end if;
-  if tg_op <> 'DELETE' then
-    perform meridian.claim_slowly(new.${column}::text);
-  end if;
-  return null;
-end
-$function$;
 `;
-};
 
 const truncateSql = `
 -- TRUNCATE knows no tenants: it would write for all of them, and moves don't carry it.

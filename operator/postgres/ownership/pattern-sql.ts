@@ -19,9 +19,7 @@ export const policies = [
   'meridian_operator_update',
   'meridian_operator_delete',
 ] as const;
-/** Row triggers, which partitions get from their parent. */
-export const rowTriggers = ['meridian_superuser'] as const;
-export const triggers = ['meridian_statement', ...rowTriggers, 'meridian_truncate'] as const;
+export const triggers = ['meridian_statement', 'meridian_truncate'] as const;
 
 export type Policy = (typeof policies)[number];
 export type Trigger = (typeof triggers)[number];
@@ -49,23 +47,18 @@ function policyBody(policy: Policy, key: TenantKey): string {
   return bodies[policy];
 }
 
-/** What comes around `on TABLE`, and the function. The superusers' trigger is AFTER, since a BEFORE UPDATE one locks each row for everybody. */
-const triggerBodies: Readonly<Record<Trigger, readonly [when: string, level: string, routine: string]>> = {
-  meridian_statement: ['before insert or update or delete', 'statement', 'meridian.claim_statement()'],
-  meridian_superuser: [
-    'after insert or update or delete',
-    `row when (pg_catalog.current_setting('is_superuser') operator(pg_catalog.=) 'on')`,
-    'meridian.claim_row()',
-  ],
-  meridian_truncate: ['before truncate', 'statement', 'meridian.refuse_truncate()'],
+/** Statement triggers only: a row trigger would cost everybody, even where its WHEN says no. */
+const triggerBodies: Readonly<Record<Trigger, readonly [events: string, routine: string]>> = {
+  meridian_statement: ['insert or update or delete', 'meridian.claim_statement()'],
+  meridian_truncate: ['truncate', 'meridian.refuse_truncate()'],
 };
 
 export const createPolicySql = (policy: Policy, schema: string, table: string, key: TenantKey): string =>
   `create policy ${identifier(policy)} on ${qualified(schema, table)} ${policyBody(policy, key)}`;
 
 export function createTriggerSql(trigger: Trigger, schema: string, table: string): string {
-  const [when, level, routine] = triggerBodies[trigger];
-  return `create trigger ${identifier(trigger)} ${when} on ${qualified(schema, table)} for each ${level} execute function ${routine}`;
+  const [events, routine] = triggerBodies[trigger];
+  return `create trigger ${identifier(trigger)} before ${events} on ${qualified(schema, table)} for each statement execute function ${routine}`;
 }
 
 export function patternSql(key: TenantKey): string {

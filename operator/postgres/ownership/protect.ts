@@ -8,7 +8,7 @@ import type { ClientBase } from 'pg';
 import { applicationGroup, ownerRole } from '#core/roles.ts';
 import { identifier, inTransaction, qualified } from '../sql-text.ts';
 import { readSettings } from './install.ts';
-import { createPolicySql, createTriggerSql, policies, rowTriggers, triggers } from './pattern-sql.ts';
+import { createPolicySql, createTriggerSql, policies, triggers } from './pattern-sql.ts';
 import { parseTableName, qualifiedName } from './reference-tables.ts';
 import { type SequenceRange, sequenceRange } from './sequence-range.ts';
 import {
@@ -165,9 +165,6 @@ function wantedPrivileges(relation: RelationFacts, context: TableContext): reado
 function protectionSql(relation: RelationFacts, key: TenantKey): readonly string[] {
   const { schema, name } = relation;
   const table = qualified(schema, name);
-  // A partition has its parent's row triggers already (Postgres clones them).
-  const inherited: readonly string[] = relation.isPartition ? rowTriggers : [];
-  const wantedTriggers = triggers.filter((trigger) => !inherited.includes(trigger));
   return [
     ...(relation.rowSecurity ? [] : [`alter table ${table} enable row level security`]),
     ...(relation.forceRowSecurity ? [] : [`alter table ${table} force row level security`]),
@@ -175,12 +172,8 @@ function protectionSql(relation: RelationFacts, key: TenantKey): readonly string
     ...policies
       .filter((policy) => !relation.rightPolicies.includes(policy))
       .map((policy) => createPolicySql(policy, schema, name, key)),
-    ...relation.wrongTriggers.map((trigger) =>
-      inherited.includes(trigger)
-        ? `alter table ${table} enable trigger ${identifier(trigger)}`
-        : `drop trigger ${identifier(trigger)} on ${table}`,
-    ),
-    ...wantedTriggers
+    ...relation.wrongTriggers.map((trigger) => `drop trigger ${identifier(trigger)} on ${table}`),
+    ...triggers
       .filter((trigger) => !relation.rightTriggers.includes(trigger))
       .map((trigger) => createTriggerSql(trigger, schema, name)),
   ];

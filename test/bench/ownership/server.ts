@@ -70,7 +70,7 @@ export class BenchServer {
       roles: { [roles.any]: { anyTenant: true }, [roles.fixed]: { tenants: [tenant] } },
       tenants: Array.from({ length: tenants }, (_, i) => `t${i + 1}`),
     });
-    await kept.operator.query(rows);
+    await kept.operator.query(`set role meridian_owner; ${rows}; reset role`);
     await makeOthers(kept.operator);
     const admin = await fixture.connect(agentRole, 'postgres');
     await admin.query(
