@@ -1,6 +1,7 @@
 /**
  * What the controllers share to ask agents: connections, credentials, numbers of orders, and the last answer of each member.
  * One per operator process (and its ControllerDeps), since several controllers look at the same members.
+ * Ages are by the monotonic clock: with the wall clock put back, an old answer would pass for a new one.
  */
 import { labels } from '#core/names.ts';
 import type { Pod } from '#kube/kinds.ts';
@@ -12,7 +13,8 @@ import { OrderSequence } from './sequence.ts';
 
 interface Kept {
   readonly answer: StatusAnswer;
-  readonly atMs: number;
+  /** When it was asked, which is before anything that the answer says. */
+  readonly askedMs: number;
 }
 
 export class AgentAccess {
@@ -52,16 +54,17 @@ export class AgentAccess {
     if (keyspace === undefined) return { kind: 'silent', why: 'its Keyspace is gone, and with it our certificate' };
     const key = `${pod.metadata.uid ?? pod.metadata.name}@${target.address}`;
     const kept = this.#answers.get(key);
-    if (kept !== undefined && Date.now() - kept.atMs <= maxAgeMs) return kept.answer;
+    const askedMs = performance.now();
+    if (maxAgeMs > 0 && kept !== undefined && askedMs - kept.askedMs <= maxAgeMs) return kept.answer;
     const answer = await this.client.status(target, await this.credentials.of(keyspace));
     this.#forgetOld();
-    this.#answers.set(key, { answer, atMs: Date.now() });
+    this.#answers.set(key, { answer, askedMs });
     return answer;
   }
 
   #forgetOld(): void {
-    const limit = Date.now() - 60_000;
-    for (const [key, { atMs }] of this.#answers) if (atMs < limit) this.#answers.delete(key);
+    const limit = performance.now() - 60_000;
+    for (const [key, { askedMs }] of this.#answers) if (askedMs < limit) this.#answers.delete(key);
   }
 }
 

@@ -113,7 +113,7 @@ export class AgentClient {
   /** One per member: its certificate check names the member. Made anew when our own certificate changes. */
   #connection(target: AgentTarget, credentials: OperatorCredentials): Agent {
     const key = `${target.namespace}/${target.keyspace}/${target.member}@${target.address}`;
-    const now = Date.now();
+    const now = performance.now();
     const present = this.#connections.get(key);
     if (present !== undefined && sameCredentials(present.credentials, credentials)) {
       present.lastUsedMs = now;

@@ -22,9 +22,9 @@ export class CredentialStore {
   async of(keyspace: Stored<KubeObject>): Promise<OperatorCredentials> {
     const { uid } = keyspace.metadata;
     const kept = this.#kept.get(uid);
-    if (kept !== undefined && Date.now() < kept.untilMs) return kept.credentials;
+    if (kept !== undefined && performance.now() < kept.untilMs) return kept.credentials;
     const credentials = await this.#read(keyspace);
-    this.#kept.set(uid, { credentials, untilMs: Date.now() + keepMs });
+    this.#kept.set(uid, { credentials, untilMs: performance.now() + keepMs });
     return credentials;
   }
 

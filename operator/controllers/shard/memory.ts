@@ -34,7 +34,10 @@ export class ShardMemory {
     this.#of(shardUid).noted = position;
   }
 
-  /** For how long each of these members has been away; the others are forgotten. */
+  /**
+   * For how long each of these members has been away; the others are forgotten.
+   * @param nowMs By a monotonic clock: a wall clock put forward would have members dropped that were away for a moment.
+   */
   away(shardUid: string, names: readonly string[], nowMs: number): ReadonlyMap<string, number> {
     const { awaySinceMs } = this.#of(shardUid);
     for (const name of awaySinceMs.keys()) if (!names.includes(name)) awaySinceMs.delete(name);

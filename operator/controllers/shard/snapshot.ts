@@ -77,7 +77,7 @@ export async function observe(
       .toSorted(),
     leaderTerm: deps.leaderTerm(),
     noted: memory.noted(uid),
-    awayMs: memory.away(uid, awayNames(record, views), Date.now()),
+    awayMs: memory.away(uid, awayNames(record, views), performance.now()),
     operatorNamespace: deps.operatorNamespace,
   };
 }
