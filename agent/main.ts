@@ -15,6 +15,7 @@ import { PromiseFile } from './promise/file.ts';
 import { CredentialsWatch } from './tls/credentials.ts';
 import { TunnelServer } from './tunnel/server.ts';
 import { Upstream } from './tunnel/upstream.ts';
+import { assertVolumeIsLocked } from './volume-lock.ts';
 
 const configuration = configurationFromEnvironment(process.env);
 const log = createLogger(configuration.logLevel, configuration.podName);
@@ -28,6 +29,7 @@ await run(configuration, log);
 async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
   const { paths, podName, namespace, keyspace } = config;
   const place = { namespace, keyspace };
+  assertVolumeIsLocked(paths.volume);
   for (const folder of [paths.volume, paths.run, paths.postgresSockets, paths.upstreamSockets]) {
     await mkdir(folder, { recursive: true, mode: 0o700 });
   }

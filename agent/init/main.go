@@ -1,6 +1,7 @@
 // Process 1 of every Meridian container: starts one program, hands it the signals that the container gets, reaps the
 // orphans that nobody else waits for (Postgres' backends, when their postmaster is gone), and ends with the program's
 // own status. When it ends the kernel kills what is left in the container, so no Postgres outlives its agent here.
+// With --lock it starts the program only once this container alone works on the volume (lock.go).
 //
 // It leaves everything else to the program. It is static and has no dependencies because it is to become the dead
 // man's handle (docs/design.md, section 4, "Lease"): a process that the agent can't take down with it. The deadline
@@ -29,19 +30,47 @@ func concernsOnlyUs(s os.Signal) bool {
 	return s == syscall.SIGCHLD || s == syscall.SIGURG || s == syscall.SIGPIPE
 }
 
-func main() {
-	argv := os.Args[1:]
-	if len(argv) > 0 && argv[0] == "--" {
-		argv = argv[1:]
-	}
-	if len(argv) == 0 {
-		fmt.Fprintln(os.Stderr, "usage: meridian-init [--] program [argument ...]")
-		os.Exit(exitUsage)
-	}
-	os.Exit(supervise(argv))
+// The program finds the locked file under this number, and hands it on to what may outlive it.
+const lockVariable = "MERIDIAN_VOLUME_LOCK"
+const lockNumber = 3
+
+type wish struct {
+	// The file to be locked before the program starts; empty for none.
+	lock string
+	// Where probes are answered while it waits for the lock; empty for nowhere.
+	probes string
+	argv   []string
 }
 
-func supervise(argv []string) int {
+func main() {
+	wanted, ok := parse(os.Args[1:])
+	if !ok {
+		fmt.Fprintln(os.Stderr, "usage: meridian-init [--lock file [--probes address]] [--] program [argument ...]")
+		os.Exit(exitUsage)
+	}
+	os.Exit(supervise(wanted))
+}
+
+func parse(argv []string) (wanted wish, ok bool) {
+	for len(argv) > 0 {
+		switch {
+		case argv[0] == "--":
+			wanted.argv = argv[1:]
+			return wanted, len(wanted.argv) > 0
+		case argv[0] == "--lock" && len(argv) > 1:
+			wanted.lock, argv = argv[1], argv[2:]
+		case argv[0] == "--probes" && len(argv) > 1:
+			wanted.probes, argv = argv[1], argv[2:]
+		default:
+			wanted.argv = argv
+			return wanted, true
+		}
+	}
+	return wanted, false
+}
+
+func supervise(wanted wish) int {
+	argv := wanted.argv
 	// Before the start, so that no signal is lost in between. SIGCHLD coalesces: one delivery may mean several children.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
@@ -59,7 +88,21 @@ func supervise(argv []string) int {
 		}
 		return exitCantRun
 	}
-	child, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}})
+	files, environment := []uintptr{0, 1, 2}, os.Environ()
+	if wanted.lock != "" {
+		lock, err := takeLock(wanted.lock, wanted.probes, signals)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "meridian-init: %v\n", err)
+			return exitCantRun
+		}
+		if lock.endedBy != 0 {
+			return exitSignalBase + int(lock.endedBy)
+		}
+		// Ours stays open, too: the lock outlives a program that closes its own.
+		files = append(files, uintptr(lock.descriptor))
+		environment = append(environment, fmt.Sprintf("%s=%d", lockVariable, lockNumber))
+	}
+	child, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{Env: environment, Files: files})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "meridian-init: %s: %v\n", argv[0], err)
 		return exitCantRun

@@ -2,7 +2,9 @@
  * Runs one of Postgres' own programs to its end: bounded memory for what it prints, killed when the signal aborts.
  * The postmaster is not run from here (`server.ts`).
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+import { lockToHandOn } from '#agent/volume-lock.ts';
 
 export interface ProgramResult {
   readonly stdout: string;
@@ -38,10 +40,10 @@ export function runProgram(
   return new Promise((resolve, reject) => {
     const child = spawn(program, argumentList, {
       env: { ...env },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe', ...lockToHandOn()],
       killSignal: 'SIGTERM',
       ...(signal === undefined ? {} : { signal }),
-    });
+    }) as ChildProcessByStdio<Writable, Readable, Readable>;
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -7,6 +7,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { lockToHandOn } from '#agent/volume-lock.ts';
 import { postgresProcesses } from './data-directory.ts';
 
 export interface ServerExit {
@@ -52,7 +53,7 @@ export class PostgresServer {
     const { dataDirectory, configFile, env, onExit } = this.#options;
     const child = spawn('postgres', ['-D', dataDirectory, '-c', `config_file=${configFile}`], {
       env: { ...env },
-      stdio: ['ignore', 'inherit', 'inherit'],
+      stdio: ['ignore', 'inherit', 'inherit', ...lockToHandOn()],
     });
     this.#child = child;
     this.#isStopping = false;

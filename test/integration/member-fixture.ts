@@ -40,6 +40,13 @@ class MemberContainer extends GenericContainer {
     this.hostConfig.Mounts = [{ Type: 'volume', Target: memberPaths.volume, Source: '' }];
     return this;
   }
+
+  /** In the place of a volume of its own: the one that this container has. */
+  onVolumeOf(containerId: string): this {
+    this.hostConfig.Mounts = [];
+    this.hostConfig.VolumesFrom = [containerId];
+    return this;
+  }
 }
 
 /** What the members of one keyspace share: a network, an authority, a folder for mounted files. */
@@ -280,10 +287,26 @@ export class MemberFixture {
   }
 
   async start(): Promise<void> {
-    const { keyspace, folder, name: shardName } = this.shard;
     await mkdir(this.tlsFolder, { recursive: true, mode: 0o755 });
     await this.renewCertificate();
-    this.#container = await new MemberContainer(keyspace.image)
+    this.#container = await this.#prepared().start();
+    await this.untilAnswers();
+  }
+
+  /**
+   * A second container on this member's volume, as when a pod is deleted by force and its containers still run. From here
+   * on this fixture is the second one. Gives back the first, which is the caller's to end; nothing is waited for.
+   */
+  async startSecond(): Promise<StartedTestContainer> {
+    const first = this.container;
+    this.#container = await this.#prepared().onVolumeOf(first.getId()).start();
+    this.#address = '';
+    return first;
+  }
+
+  #prepared(): MemberContainer {
+    const { keyspace, folder, name: shardName } = this.shard;
+    return new MemberContainer(keyspace.image)
       .restricted()
       .withNetwork(keyspace.network)
       .withNetworkAliases(this.name)
@@ -300,9 +323,7 @@ export class MemberFixture {
       .withBindMounts([
         { source: this.tlsFolder, target: memberPaths.tls, mode: 'ro' },
         { source: join(folder, 'authority'), target: AUTHORITY_FOLDER, mode: 'ro' },
-      ])
-      .start();
-    await this.untilAnswers();
+      ]);
   }
 
   get container(): StartedTestContainer {

@@ -1,10 +1,12 @@
 /** The init as a program: built, and run outside a container, where it asks for orphans itself. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { buildInit } from '../../../../images/build.ts';
 
 describe('process 1', () => {
@@ -70,6 +72,82 @@ describe('process 1', () => {
       assert.match(ended.stdout, /got/);
     });
   }
+
+  describe('given a lock', () => {
+    const until = async (isThere: () => boolean): Promise<void> => {
+      const giveUpAt = Date.now() + 10_000;
+      while (!isThere()) {
+        assert.ok(Date.now() < giveUpAt, 'not seen in time');
+        await sleep(20);
+      }
+    };
+    const start = (lock: string, script: string, options: readonly string[] = []) => {
+      const child = spawn(init, ['--lock', lock, ...options, '--', 'sh', '-c', script], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const seen = { child, stdout: '', stderr: '', ended: once(child, 'close') };
+      child.stdout.on('data', (chunk: Buffer) => {
+        seen.stdout += chunk.toString();
+      });
+      child.stderr.on('data', (chunk: Buffer) => {
+        seen.stderr += chunk.toString();
+      });
+      return seen;
+    };
+
+    it('starts its program only when the one before has ended, says so, and answers the probes meanwhile', async () => {
+      const lock = join(folder, 'taken');
+      const first = start(lock, 'echo runs; exec sleep 30');
+      await until(() => first.stdout === 'runs\n');
+      const second = start(lock, 'echo runs too', ['--probes', '127.0.0.1:18422']);
+      await until(() => second.stderr.includes(`waiting for the lock on ${lock}`));
+      await sleep(500);
+      assert.equal(second.stdout, '');
+      assert.equal((await fetch('http://127.0.0.1:18422/livez')).status, 200);
+      const readiness = await fetch('http://127.0.0.1:18422/readyz');
+      assert.equal(readiness.status, 503);
+      assert.match(await readiness.text(), /waiting for the lock/);
+      first.child.kill('SIGTERM');
+      await Promise.all([first.ended, second.ended]);
+      assert.equal(second.stdout, 'runs too\n');
+      await assert.rejects(fetch('http://127.0.0.1:18422/livez'));
+    });
+
+    it('lets nobody in while a child of its program is left, even when both are gone', async () => {
+      const lock = join(folder, 'inherited');
+      const first = start(lock, 'sleep 30 & echo $! $$; wait');
+      await until(() => first.stdout.includes('\n'));
+      const [left = 0, program = 0] = first.stdout.trim().split(' ').map(Number);
+      first.child.kill('SIGKILL');
+      process.kill(program, 'SIGKILL');
+      await until(() => first.child.signalCode !== null);
+      const second = start(lock, 'echo runs too');
+      await until(() => second.stderr.includes('waiting for the lock'));
+      await sleep(500);
+      assert.equal(second.stdout, '');
+      process.kill(left, 'SIGKILL');
+      await second.ended;
+      assert.equal(second.stdout, 'runs too\n');
+    });
+
+    it('ends on SIGTERM while it waits', async () => {
+      const lock = join(folder, 'ended');
+      const first = start(lock, 'echo runs; exec sleep 30');
+      await until(() => first.stdout === 'runs\n');
+      const second = start(lock, 'echo runs too');
+      await until(() => second.stderr.includes('waiting for the lock'));
+      second.child.kill('SIGTERM');
+      assert.deepEqual(await second.ended, [143, null]);
+      first.child.kill('SIGTERM');
+      await first.ended;
+    });
+
+    it('starts nothing where the lock file can not be made', async () => {
+      const ended = await run(['--lock', join(folder, 'no-such-folder', 'lock'), '--', 'echo', 'runs']);
+      assert.equal(ended.code, 126);
+      assert.equal(ended.stdout, '');
+    });
+  });
 
   it('reaps orphans while its program runs', async () => {
     // The inner shell ends at once and leaves a child behind, which becomes the init's; a zombie would show as Z.

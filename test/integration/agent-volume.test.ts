@@ -1,0 +1,72 @@
+/** What lies on a member's volume is one container's at a time, and nothing on it is believed that the promise outdates. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { run } from '#cluster/process.ts';
+import { KeyspaceFixture, type MemberFixture, type ShardFixture } from './member-fixture.ts';
+
+describe("a member's volume", { timeout: 300_000 }, () => {
+  let keyspace: KeyspaceFixture;
+  let shard: ShardFixture;
+  let primary: MemberFixture;
+
+  before(async () => {
+    keyspace = await KeyspaceFixture.start('volumes');
+    shard = await keyspace.shard({ members: [{ name: 'main-eu-0', region: 'eu' }] });
+    primary = shard.primary;
+    await shard.initialise();
+    await shard.order(primary, { role: 'Primary' });
+  });
+  after(async () => {
+    await keyspace?.stop();
+  });
+
+  const processes = async (member: MemberFixture): Promise<string> =>
+    (await member.exec('sh', '-c', 'cat /proc/[0-9]*/comm')).output;
+
+  it('is worked on by one container at a time: a second one waits, says so, and goes on when the first is gone', async () => {
+    const identity = await primary.identity();
+    const client = await primary.connect();
+    await client.query('create table notes (note text)');
+    await client.query("insert into notes values ('kept')");
+    const first = await primary.startSecond();
+    try {
+      // The first hangs, as on a node that does; it holds the volume all the same.
+      await run(['docker', 'pause', first.getId()]);
+      await sleep(3_000);
+      assert.match(await primary.log(), /waiting for the lock on \/var\/lib\/meridian\/lock/);
+      assert.doesNotMatch(await processes(primary), /node|postgres/);
+      const probe = `http://${await primary.address()}:8422`;
+      assert.equal((await fetch(`${probe}/livez`)).status, 200);
+      assert.equal((await fetch(`${probe}/readyz`)).status, 503);
+      // It goes on, and nobody was there meanwhile.
+      await run(['docker', 'unpause', first.getId()]);
+      await client.query("insert into notes values ('thawed')");
+      // Agent and init gone, Postgres with them: only now is the volume free.
+      await run(['docker', 'kill', '--signal', 'KILL', first.getId()]);
+      await primary.until('open', (status) => status.postgres?.open === true);
+      assert.deepEqual((await primary.status()).member, identity);
+      const again = await primary.connect();
+      const { rows } = await again.query<{ note: string }>('select note from notes');
+      assert.deepEqual(
+        rows.map(({ note }) => note),
+        ['kept', 'thawed'],
+      );
+      await again.end();
+    } finally {
+      await client.end().catch(() => undefined);
+      await first.stop({ remove: true, removeVolumes: false, timeout: 1 });
+    }
+  });
+
+  it('stays locked through every process of Postgres', async () => {
+    const { output } = await primary.exec(
+      'sh',
+      '-c',
+      'for p in /proc/[0-9]*; do [ "$(cat $p/comm)" = postgres ] && readlink $p/fd/3; done',
+    );
+    const held = output.trim().split('\n');
+    assert.ok(held.length > 3, output);
+    assert.deepEqual(new Set(held), new Set(['/var/lib/meridian/lock']));
+  });
+});
