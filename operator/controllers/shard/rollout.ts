@@ -2,6 +2,8 @@
  * Rolling changes: whose pod to replace, or whose Postgres to restart, next. Pure.
  * Followers first, one at a time, each only while all others are well; then the primary, which waits until authority can move.
  * A pod that doesn't get to run is replaced at once, whoever it is: that can only help (a wrong image that was put right).
+ * Invariant: nothing that runs is stopped while the primary isn't open, or doesn't answer: nobody knows then who streams, and
+ * those that run are the ones to take over.
  */
 import { createHash } from 'node:crypto';
 import { type MemberView, statusOf } from './members.ts';
@@ -62,16 +64,19 @@ export function planRollout(input: RolloutInput): Rollout {
   const unwell = input.views.filter(
     (view) => view.declared && view.name !== next.name && view.name !== input.primary && !isWell(view, input),
   );
-  // An unwell follower that is itself due goes first; else everybody waits for it to recover.
-  const first =
-    unwell.find((view) => isDue(view, input)) ?? (unwell.length === 0 && input.primaryIsOpen ? next : undefined);
+  // Before the first start there is no primary to wait for, and nothing to lose.
+  const mayStop = input.primaryIsOpen || input.primary === undefined;
+  // An unwell follower that is itself due goes first, if its pod isn't ready either: one that only doesn't stream may be about
+  // to, and everybody waits for it to recover.
+  const hopeless = unwell.find((view) => view.pod?.ready === false && isDue(view, input));
+  const first = mayStop ? (hopeless ?? (unwell.length === 0 ? next : undefined)) : undefined;
   const progress = `${namesOf(followers)} and then ${input.primary ?? 'the primary'} get the new settings`;
   if (first === undefined)
     return {
       replace: [],
       restart: undefined,
       state: 'Rolling',
-      message: `${progress}; waiting for ${unwell.length === 0 ? 'the primary' : namesOf(unwell)}`,
+      message: `${progress}; waiting for ${mayStop ? namesOf(unwell) : (input.primary ?? '')}`,
     };
   return first.pod?.outdated === true
     ? { replace: [first], restart: undefined, state: 'Rolling', message: `${progress}; replacing ${first.name}` }

@@ -203,6 +203,27 @@ test('a new image replaces one follower at a time, while all others stream, and 
   assert.deepEqual(order.toSorted(), ['a-ap-0', 'a-us-0']);
 });
 
+test('while the primary does not answer, no follower is replaced or restarted, whatever is due', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  for (const name of names) world.member(name).outdated = true;
+  world.change({ postgres: { version: '17', parameters: { max_connections: '300' } } });
+  const running = names.map((name) => [world.member(name).podUid, world.member(name).restartNonce]);
+  world.member('a-eu-0').reachable = false;
+  settle(world, operator, 10);
+  assert.deepEqual(
+    names.map((name) => [world.member(name).podUid, world.member(name).restartNonce]),
+    running,
+  );
+  world.member('a-eu-0').reachable = true;
+  settle(world, operator, 20);
+  assert.deepEqual(
+    names.filter((name) => !world.member(name).outdated),
+    ['a-us-0', 'a-ap-0'],
+  );
+});
+
 /** What may happen between two rounds, and how a round ends. */
 const step = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('round' as const), by: fc.nat({ max: 1 }) }) },

@@ -198,6 +198,27 @@ test('a pod that never ran is replaced at once, also when it is to be the primar
   assert.match(find({ ...snapshot, views }, 'Initialised')?.message ?? '', /a-eu-0 waits: ErrImagePull/);
 });
 
+test('a follower that only does not stream is waited for; one whose pod is not ready is replaced first', () => {
+  const { world, operator } = ready();
+  for (const name of names) world.member(name).outdated = true;
+  const withLag = (isReady: boolean): Snapshot => {
+    const seen = operator.observe();
+    const views = seen.views.map((view) => {
+      if (view.name === 'a-us-0' && view.pod !== undefined) return { ...view, pod: { ...view.pod, ready: isReady } };
+      if (view.name !== 'a-eu-0' || view.answer.kind !== 'status') return view;
+      const { status } = view.answer;
+      const standbys = status.standbys.filter(({ name }) => name !== 'a-us-0');
+      return { ...view, answer: { ...view.answer, status: { ...status, standbys } } };
+    });
+    return { ...seen, views };
+  };
+  const replaced = (snapshot: Snapshot): string[] =>
+    plan(snapshot, now).actions.flatMap((action) => (action.kind === 'ReplacePod' ? [action.name] : []));
+  assert.deepEqual(replaced(withLag(true)), []);
+  assert.match(find(withLag(true), 'RolloutPending')?.message ?? '', /waiting for a-us-0/);
+  assert.deepEqual(replaced(withLag(false)), ['a-us-0']);
+});
+
 test('a refusal shows in a condition with the words of the member', () => {
   const snapshot = ready().operator.observe();
   const planned = plan(snapshot, now);
