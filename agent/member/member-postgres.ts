@@ -10,7 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentConfiguration, environmentOfPostgres } from '#agent/configuration.ts';
 import type { Logger } from '#agent/log.ts';
 import { DataDirectory } from '#agent/postgres/data-directory.ts';
-import { observePostgres, type PostgresSeen, refusedSettings } from '#agent/postgres/observe.ts';
+import { neverSeen, type Observation, Observations } from '#agent/postgres/observations.ts';
+import { observePostgres, refusedSettings } from '#agent/postgres/observe.ts';
 import { runProgram } from '#agent/postgres/programs.ts';
 import { PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
 import { LocalSession } from '#agent/postgres/session.ts';
@@ -41,10 +42,6 @@ export interface MemberPostgresOptions {
 const RELOAD_SEEN_MS = 3_000;
 const BARRIER_MS = 10_000;
 const CHECKPOINT_MS = 300_000;
-/** A look at Postgres this young serves the next one who asks. */
-const SEEN_FRESH_MS = 250;
-/** A Postgres that answers no faster must not make its agent look dead. */
-const SEEN_PATIENCE_MS = 1_000;
 
 export class MemberPostgres {
   readonly data: DataDirectory;
@@ -63,9 +60,9 @@ export class MemberPostgres {
   } = { key: '', accepted: {}, problems: [] };
   /** Of the primary, read from the control file before a standby's start. */
   #limits: Readonly<Record<string, number>> = {};
-  #listInForce: SynchronousList = { acknowledgements: 0, members: [] };
-  #seen: { readonly at: number; readonly value: PostgresSeen | undefined } = { at: -Infinity, value: undefined };
-  #observing: Promise<PostgresSeen | undefined> | undefined;
+  /** Undefined while it isn't known: a change of it has begun, and not ended. */
+  #listInForce: SynchronousList | undefined;
+  readonly #observations: Observations;
 
   constructor(options: MemberPostgresOptions) {
     const { paths, ports, runConfiguration } = options.configuration;
@@ -74,13 +71,19 @@ export class MemberPostgres {
     this.env = environmentOfPostgres(process.env);
     this.data = new DataDirectory(paths.pgdata, this.env);
     this.#session = new LocalSession(paths.postgresSockets, ports.postgres);
+    this.#observations = new Observations(() =>
+      observePostgres(this.#session).catch((error: unknown) => {
+        this.#log.debug({ err: error }, 'Postgres could not be asked');
+        return undefined;
+      }),
+    );
     this.#server = new PostgresServer({
       dataDirectory: paths.pgdata,
       configFile: configurationPlaces(runConfiguration).parameters,
       env: this.env,
       onExit: (exit) => {
         this.#view = { state: 'stopped' };
-        this.#seen = { at: -Infinity, value: undefined };
+        this.#observations.forget();
         void this.#session.close();
         options.onExit(exit);
       },
@@ -147,15 +150,21 @@ export class MemberPostgres {
     return undefined;
   }
 
-  /** Resolves when the configuration of these orders is in force, the list past its barrier. */
+  /**
+   * Resolves when the configuration of these orders is in force, the list past its barrier. Until then, and if it fails,
+   * nothing is believed to be in force: the files, Postgres and some walsender may each have another list.
+   */
   async reconfigure(orders: Orders, access: 'closed' | 'open'): Promise<void> {
     const rendered = await this.#render(orders);
+    const listBefore = this.#listInForce;
+    this.#listInForce = undefined;
+    if (this.#view.state === 'running') this.#view = { ...this.#view, configuration: '' };
     await writeConfiguration(this.#options.configuration.runConfiguration, rendered, access);
     const loadedBefore = await this.#configurationLoadedAt();
     this.#server.reload();
     await this.#reloadedSince(loadedBefore);
     if (this.#view.state === 'running' && this.#view.as === 'primary') {
-      await this.#passBarrier(this.#listInForce, orders.synchronous);
+      await this.#passBarrier(listBefore, orders.synchronous);
     }
     this.#listInForce = orders.synchronous;
     this.#problems = [...rendered.problems, ...(await refusedSettings(this.#session))];
@@ -168,7 +177,7 @@ export class MemberPostgres {
 
   /** Slots as the orders say. False while one that has to go is still in use. */
   async maintainSlots(orders: Orders): Promise<boolean> {
-    const seen = await this.observe();
+    const { seen } = await this.observe();
     const replayed = seen?.inRecovery === true ? parseLsn(seen.replayed) : undefined;
     const slots = await readSlots(this.#session);
     for (const action of planSlots(orders.slots, slots, replayed)) {
@@ -189,22 +198,10 @@ export class MemberPostgres {
     await this.#server.stop(fastMs);
   }
 
-  /** What Postgres shows, or showed last when it is slow to answer; undefined when it can't be asked. */
-  async observe(): Promise<PostgresSeen | undefined> {
-    if (this.#view.state === 'stopped' || !this.#view.isReady) return undefined;
-    if (performance.now() - this.#seen.at < SEEN_FRESH_MS) return this.#seen.value;
-    // Several who ask at once share one look.
-    this.#observing ??= observePostgres(this.#session)
-      .catch((error: unknown) => {
-        this.#log.debug({ err: error }, 'Postgres could not be asked');
-        return undefined;
-      })
-      .then((value) => {
-        this.#seen = { at: performance.now(), value };
-        this.#observing = undefined;
-        return value;
-      });
-    return Promise.race([this.#observing, sleep(SEEN_PATIENCE_MS, this.#seen.value, { ref: false })]);
+  /** What Postgres shows, by a look begun no earlier than `since` if it answers in time: `begunAt` says so. */
+  async observe(since?: number): Promise<Observation> {
+    if (this.#view.state === 'stopped' || !this.#view.isReady) return neverSeen;
+    return this.#observations.latest(since);
   }
 
   async #render(orders: Orders): Promise<RenderedConfiguration> {
@@ -239,7 +236,7 @@ export class MemberPostgres {
    * the shorter one waits for members that the longer one has, too. Otherwise every stream is ended, and their walsenders
    * are seen to be gone: the new ones start with the new list (docs/design-traps.md, A9).
    */
-  async #passBarrier(before: SynchronousList, after: SynchronousList): Promise<void> {
+  async #passBarrier(before: SynchronousList | undefined, after: SynchronousList): Promise<void> {
     const change = compareLists(before, after);
     if (change === 'same' || change === 'grown') return;
     if (change === 'begun') await this.#session.query('checkpoint', [], CHECKPOINT_MS);

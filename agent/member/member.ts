@@ -46,6 +46,7 @@ const CONFIRM_RETRY_MS = 1_000;
 const FAILURES_THAT_SHOW = 3;
 /** Postgres that has run this long has started well: the next crash is restarted at once again. */
 const STEADY_MS = 10_000;
+const notApplied = { digest: '', at: 0 };
 
 export class Member {
   readonly #options: MemberOptions;
@@ -55,8 +56,8 @@ export class Member {
   #tunnels: TunnelServer | undefined;
   #orders: Orders | undefined;
   readonly #gate: StartGate;
-  /** Digest of the orders that the running Postgres works by. */
-  #applied = '';
+  /** Digest of the orders that the running Postgres works by, and since when (monotonic, ms). */
+  #applied: { readonly digest: string; readonly at: number } = notApplied;
   #phase: AgentPhase = 'Waiting';
   #problem = '';
   #clone: CloneProgress | undefined;
@@ -131,7 +132,8 @@ export class Member {
 
   async status(): Promise<AgentStatus> {
     const { configuration, promise, credentials, upstream } = this.#options;
-    const seen = await this.#postgres.observe();
+    const appliedAt = this.#appliedAt();
+    const observation = await this.#postgres.observe(appliedAt);
     const problems = [this.#problem, ...this.#postgres.problems, upstream.problem].filter((text) => text !== '');
     return statusOf({
       member: this.identity,
@@ -141,9 +143,10 @@ export class Member {
       hasData: (await this.#postgres.data.state()) !== 'absent',
       promise: promise.current,
       orders: this.#orders,
-      isApplied: this.#isApplied(),
+      // Other orders may have come while Postgres was asked.
+      appliedAt: this.#appliedAt(),
       server: this.#postgres.view,
-      seen,
+      observation,
       isWalRemoved: upstream.isWalRemoved,
       clone: this.#clone,
       certificateNotAfter: credentials.current.notAfter,
@@ -251,6 +254,7 @@ export class Member {
       case 'awaitReady':
         return this.#awaitReady();
       case 'reconfigure':
+        this.#applied = notApplied;
         await this.#postgres.reconfigure(orders, step.access);
         return 0;
       case 'maintain':
@@ -352,17 +356,22 @@ export class Member {
     this.#tunnels?.closeUnaccepted();
     const isDone = await this.#postgres.maintainSlots(orders);
     // The look that led here saw the configuration of these very orders in force.
-    if (isDone && this.#orders === orders) this.#applied = digestOfOrders(orders);
+    const digest = digestOfOrders(orders);
+    if (isDone && this.#orders === orders && this.#applied.digest !== digest) {
+      this.#applied = { digest, at: performance.now() };
+    }
     if (this.#postgres.runsForMs > STEADY_MS) this.#retry.succeed();
     this.#problem = '';
     return LOOK_AGAIN_MS;
   }
 
-  #isApplied(): boolean {
+  /** Since when all is as ordered; undefined while it isn't. */
+  #appliedAt(): number | undefined {
     const orders = this.#orders;
-    if (orders === undefined) return false;
+    if (orders === undefined) return undefined;
     const isRunning = this.#postgres.view.state === 'running';
-    return orders.role === 'Hold' ? !isRunning : isRunning && this.#applied === digestOfOrders(orders);
+    if (orders.role === 'Hold') return isRunning ? undefined : 0;
+    return isRunning && this.#applied.digest === digestOfOrders(orders) ? this.#applied.at : undefined;
   }
 
   #succeeded(): void {
@@ -411,6 +420,8 @@ export class Member {
     if (!decision.isNew) return undefined;
     const { role, epoch, leaderTerm, sequence, generation } = orders;
     this.#log.info({ role, epoch, leaderTerm, sequence, generation }, 'orders taken');
+    // These may be the orders before last again: what is in effect is on its way to the last ones.
+    this.#applied = notApplied;
     if (isAnotherWork(before, orders)) {
       this.#gate.forget();
       this.#step.abort();
@@ -423,7 +434,7 @@ export class Member {
   }
 
   #onExit({ code, signal, isUnexpected }: ServerExit): void {
-    this.#applied = '';
+    this.#applied = notApplied;
     this.#gate.forget();
     this.#tunnels?.closeAll();
     if (isUnexpected) {

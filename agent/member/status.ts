@@ -4,7 +4,7 @@
  */
 
 import type { CloneProgress } from '#agent/postgres/clone.ts';
-import type { PostgresSeen } from '#agent/postgres/observe.ts';
+import type { Observation } from '#agent/postgres/observations.ts';
 import type { PromiseRecord } from '#agent/promise/record.ts';
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
 import { digestOfOrders } from '#core/protocol/digest.ts';
@@ -20,10 +20,10 @@ export interface StatusFacts {
   readonly hasData: boolean;
   readonly promise: PromiseRecord;
   readonly orders: Orders | undefined;
-  readonly isApplied: boolean;
+  /** Since when the orders are in effect (monotonic, ms): undefined while they aren't. */
+  readonly appliedAt: number | undefined;
   readonly server: ServerView;
-  /** Undefined while Postgres can't be asked. */
-  readonly seen: PostgresSeen | undefined;
+  readonly observation: Observation;
   readonly isWalRemoved: boolean;
   readonly clone: CloneProgress | undefined;
   readonly certificateNotAfter: Date;
@@ -33,7 +33,8 @@ export interface StatusFacts {
 export const caughtUpBytes = 16 * 1024 * 1024;
 
 export function statusOf(facts: StatusFacts): AgentStatus {
-  const { member, region, phase, problem, hasData, promise, orders, seen, clone } = facts;
+  const { member, region, phase, problem, hasData, promise, orders, clone } = facts;
+  const { seen } = facts.observation;
   return {
     member,
     region,
@@ -51,7 +52,7 @@ export function statusOf(facts: StatusFacts): AgentStatus {
         }
       : {}),
     ...(promise.systemIdentifier === '' ? {} : { systemIdentifier: promise.systemIdentifier }),
-    ...(orders === undefined ? {} : { orders: summaryOf(orders, facts.isApplied) }),
+    ...(orders === undefined ? {} : { orders: summaryOf(orders, isShownApplied(facts)) }),
     ...postgresOf(facts),
     ...upstreamOf(facts),
     standbys: (seen?.standbys ?? []).flatMap((standby) => {
@@ -68,12 +69,21 @@ export function statusOf(facts: StatusFacts): AgentStatus {
   };
 }
 
+/**
+ * Whoever reads "applied" takes the positions beside it for positions past the barrier, so these must have been looked up
+ * after it (docs/design-traps.md, A9). A stopped Postgres has none.
+ */
+function isShownApplied({ appliedAt, server, observation }: StatusFacts): boolean {
+  if (appliedAt === undefined) return false;
+  return server.state === 'stopped' || observation.begunAt >= appliedAt;
+}
+
 function summaryOf(orders: Orders, applied: boolean): NonNullable<AgentStatus['orders']> {
   const { role, epoch, leaderTerm, sequence, generation, restartNonce } = orders;
   return { role, epoch, leaderTerm, sequence, generation, digest: digestOfOrders(orders), applied, restartNonce };
 }
 
-function postgresOf({ server, seen, promise }: StatusFacts): Pick<AgentStatus, 'postgres'> {
+function postgresOf({ server, observation: { seen }, promise }: StatusFacts): Pick<AgentStatus, 'postgres'> {
   if (server.state === 'stopped' || seen === undefined) return {};
   const { inRecovery, version, timeline, written, flushed, replayed, replayAgeMs, pendingRestart } = seen;
   return {
@@ -92,7 +102,7 @@ function postgresOf({ server, seen, promise }: StatusFacts): Pick<AgentStatus, '
   };
 }
 
-function upstreamOf({ orders, seen, isWalRemoved }: StatusFacts): Pick<AgentStatus, 'upstream'> {
+function upstreamOf({ orders, observation: { seen }, isWalRemoved }: StatusFacts): Pick<AgentStatus, 'upstream'> {
   if (orders?.role !== 'Follower' || orders.source === undefined) return {};
   const streaming = seen?.receiver?.isStreaming ?? false;
   const lagBytes = seen?.receiver?.lagBytes ?? 0;

@@ -15,7 +15,9 @@ export interface SynchronousList {
  */
 export type ListChange = 'same' | 'grown' | 'begun' | 'changed';
 
-export function compareLists(before: SynchronousList, after: SynchronousList): ListChange {
+/** @param before Undefined where it isn't known which list is in force: it may have been none, or any. */
+export function compareLists(before: SynchronousList | undefined, after: SynchronousList): ListChange {
+  if (before === undefined) return after.acknowledgements === 0 ? 'changed' : 'begun';
   if (before.acknowledgements === 0 && after.acknowledgements === 0) return 'same';
   if (before.acknowledgements === 0) return 'begun';
   if (before.acknowledgements !== after.acknowledgements) return 'changed';

@@ -9,6 +9,7 @@ import { ProbesServer } from '#agent/api/probes.ts';
 import { ApiServer } from '#agent/api/server.ts';
 import { createLogger } from '#agent/log.ts';
 import { statusOf } from '#agent/member/status.ts';
+import { neverSeen } from '#agent/postgres/observations.ts';
 import { checkCredentials } from '#agent/tls/credentials.ts';
 import type { PeerIdentity } from '#core/identity.ts';
 import type { Orders, OrdersRefusal } from '#core/protocol/orders.ts';
@@ -25,9 +26,9 @@ const status = statusOf({
   hasData: false,
   promise: promiseWith({ epoch: 5 }),
   orders: undefined,
-  isApplied: false,
+  appliedAt: undefined,
   server: { state: 'stopped' },
-  seen: undefined,
+  observation: neverSeen,
   isWalRemoved: false,
   clone: undefined,
   certificateNotAfter: new Date(0),

@@ -9,7 +9,7 @@ const list = (acknowledgements: number, ...members: SynchronousList['members'][n
   members,
 });
 
-const cases: readonly [string, SynchronousList, SynchronousList, ListChange][] = [
+const cases: readonly [string, SynchronousList | undefined, SynchronousList, ListChange][] = [
   ['the same list', list(1, other), list(1, other), 'same'],
   ['the same list in another order', list(1, other, third), list(1, third, other), 'same'],
   ['no list at all, twice', list(0), list(0), 'same'],
@@ -21,6 +21,9 @@ const cases: readonly [string, SynchronousList, SynchronousList, ListChange][] =
   ['a lower k', list(2, other, third), list(1, other, third), 'changed'],
   ['a list where there was none', list(0), list(1, other), 'begun'],
   ['no list any more', list(1, other), list(0), 'changed'],
+  // After a change that went wrong halfway; "begun" is the one that takes every precaution.
+  ['a list after an unknown one', undefined, list(1, other), 'begun'],
+  ['no list after an unknown one', undefined, list(0), 'changed'],
 ];
 
 for (const [what, before, after, expected] of cases) {

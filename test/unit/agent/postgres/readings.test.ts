@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type StatusFacts, statusOf } from '#agent/member/status.ts';
 import { parseProgress } from '#agent/postgres/clone.ts';
+import { neverSeen } from '#agent/postgres/observations.ts';
 import { type PostgresSeen, receiverOf } from '#agent/postgres/observe.ts';
 import { agentStatusSchema } from '#core/protocol/status.ts';
 import { ordersWith, other, promiseWith, self } from '../orders/orders-fixture.ts';
@@ -43,9 +44,9 @@ const facts: StatusFacts = {
   hasData: true,
   promise: promiseWith({ epoch: 2, shardUid: 'uid', grantee: 'b-0/x', systemIdentifier: '7' }),
   orders: ordersWith({ epoch: 2 }),
-  isApplied: true,
+  appliedAt: 1,
   server: { state: 'running', as: 'standby', isReady: true, isOpen: true, configuration: 'c', restartNonce: 'n' },
-  seen,
+  observation: { begunAt: 2, seen },
   isWalRemoved: false,
   clone: undefined,
   certificateNotAfter: new Date('2027-01-01T00:00:00Z'),
@@ -67,14 +68,14 @@ describe('the status', () => {
       promise: promiseWith({}),
       orders: undefined,
       server: { state: 'stopped' },
-      seen: undefined,
+      observation: neverSeen,
     });
     assert.deepEqual(agentStatusSchema.parse(status), status);
     assert.deepEqual([status.promise, status.orders, status.postgres, status.upstream], Array(4).fill(undefined));
   });
   it('says caught up only of a follower that streams and is near', () => {
     const upstream = (receiver: PostgresSeen['receiver']) =>
-      statusOf({ ...facts, seen: { ...seen, receiver } }).upstream;
+      statusOf({ ...facts, observation: { begunAt: 2, seen: { ...seen, receiver } } }).upstream;
     assert.equal(upstream({ isStreaming: true, lagBytes: 17 * 1024 * 1024 })?.caughtUp, false);
     assert.equal(upstream({ isStreaming: false, lagBytes: 0 })?.caughtUp, false);
     assert.equal(upstream(undefined)?.caughtUp, false);
@@ -83,7 +84,7 @@ describe('the status', () => {
     const standby = { state: 'streaming', flushed: '0/1', replayed: '0/1', lagBytes: 0, sync: 'quorum' };
     const names = [`b-0/${other.incarnation}`, `basebackup of b-0/${other.incarnation}`, 'psql', 'a/b'];
     const standbys = names.map((applicationName) => ({ ...standby, applicationName }));
-    const status = statusOf({ ...facts, seen: { ...seen, inRecovery: false, standbys } });
+    const status = statusOf({ ...facts, observation: { begunAt: 2, seen: { ...seen, inRecovery: false, standbys } } });
     assert.deepEqual(
       status.standbys.map(({ name, incarnation }) => ({ name, incarnation })),
       [other],

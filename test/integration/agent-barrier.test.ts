@@ -1,0 +1,58 @@
+/** Steps that fail halfway (a walsender that doesn't end): what is believed is what is so. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KeyspaceFixture, type MemberFixture, type ShardFixture } from './member-fixture.ts';
+
+describe('a step that fails halfway', { timeout: 300_000 }, () => {
+  let keyspace: KeyspaceFixture;
+  let shard: ShardFixture;
+  let primary: MemberFixture;
+  let follower: MemberFixture;
+  let other: MemberFixture;
+
+  before(async () => {
+    keyspace = await KeyspaceFixture.start('halfway');
+    shard = await keyspace.shard({
+      members: [
+        { name: 'main-eu-0', region: 'eu' },
+        { name: 'main-us-0', region: 'us' },
+        { name: 'main-ap-0', region: 'ap' },
+      ],
+      acknowledgements: 1,
+    });
+    primary = shard.primary;
+    follower = shard.member('main-us-0');
+    other = shard.member('main-ap-0');
+    await shard.bringUp();
+  });
+  after(async () => {
+    await keyspace?.stop();
+  });
+
+  it('leaves no list believed to be in force: going back to the former one passes the barrier, too', async () => {
+    const client = await primary.connect();
+    const { rows } = await client.query<{ pid: number }>(
+      "select pid from pg_stat_replication where application_name like 'main-us-0/%'",
+    );
+    const walsender = String(rows[0]?.pid);
+    const both = [await follower.identity(), await other.identity()];
+    await primary.exec('sh', '-c', `kill -STOP ${walsender}`);
+    try {
+      await shard.order(primary, { role: 'Primary', synchronous: { acknowledgements: 1, members: both.slice(1) } });
+      await primary.until('held up', (status) => status.problem.includes('does not end'));
+      await shard.order(primary, { role: 'Primary', synchronous: { acknowledgements: 1, members: both } });
+      // The walsender that hangs has one list, the files another: nothing that is ordered is in effect.
+      for (let look = 0; look < 20; look += 1) {
+        assert.equal((await primary.status()).orders?.applied, false);
+        await sleep(100);
+      }
+    } finally {
+      await primary.exec('sh', '-c', `kill -CONT ${walsender}`);
+    }
+    await primary.until('applied', (status) => status.orders?.applied === true);
+    const shown = await client.query<{ synchronous_standby_names: string }>('show synchronous_standby_names');
+    assert.match(shown.rows[0]?.synchronous_standby_names ?? '', /main-us-0.*main-ap-0/);
+    await client.end();
+  });
+});
