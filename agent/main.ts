@@ -37,7 +37,7 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
 
   const promise = await openPromise(config, logger);
   const member = { name: podName, incarnation: promise.current.incarnation };
-  const orders = await readOrders(paths.orders, member);
+  const orders = await readOrders(paths.orders, member, promise.current);
   logger.info({ incarnation: member.incarnation, epoch: promise.current.epoch, role: orders?.role }, 'agent starts');
 
   const credentials = await CredentialsWatch.open(paths.tls, podName, (problem) => {

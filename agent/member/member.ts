@@ -2,15 +2,15 @@
  * The member: one loop that looks, decides the next step (`plan.ts`) and takes it, until what is there is what the orders
  * say. The API hands it orders and asks it for its status. Interrupted anywhere, it finds its way by looking again.
  * It owns Postgres (`member-postgres.ts`) and says where the tunnels lead; both ends of these are made by `main.ts`.
- * Invariants: orders count once promise and orders are on disk; tunnels that the new orders don't allow are closed
- * before `takeOrders` resolves.
+ * Invariants: orders count once promise and orders are on disk, and only for as long as the promise doesn't outdate them;
+ * tunnels that a new promise doesn't allow are closed before anything else happens to the orders that came with it.
  */
 import { join } from 'node:path';
 import { StartGate } from '#agent/authority/gate.ts';
 import type { AuthoritySource } from '#agent/authority/source.ts';
 import type { AgentConfiguration } from '#agent/configuration.ts';
 import type { Logger } from '#agent/log.ts';
-import { decideOrders } from '#agent/orders/decide.ts';
+import { decideOrders, isWithinPromise } from '#agent/orders/decide.ts';
 import { writeOrders } from '#agent/orders/store.ts';
 import { type CloneProgress, clone } from '#agent/postgres/clone.ts';
 import { initialise } from '#agent/postgres/initialise.ts';
@@ -110,7 +110,7 @@ export class Member {
   }
 
   tunnelContext(): TunnelContext | undefined {
-    const orders = this.#orders;
+    const orders = this.#ordersInForce();
     if (orders === undefined) return undefined;
     const { view } = this.#postgres;
     const isOpen = view.state === 'running' && view.as === 'primary' && view.isOpen;
@@ -189,6 +189,8 @@ export class Member {
 
   /** One look and one step. Returns how long to rest before the next. */
   async #turn(): Promise<number> {
+    // Between the promise and the orders that came with it there may be none: no reason to stop Postgres.
+    await this.#taking;
     const orders = this.#orders;
     let step: Step | undefined;
     try {
@@ -379,8 +381,14 @@ export class Member {
     this.#problem = '';
   }
 
-  #aim(isCloning: boolean): void {
+  /** Streams flow by these alone: a promise, once on disk, ends them whatever becomes of the orders that came with it. */
+  #ordersInForce(): Orders | undefined {
     const orders = this.#orders;
+    return orders !== undefined && isWithinPromise(orders, this.#options.promise.current) ? orders : undefined;
+  }
+
+  #aim(isCloning: boolean): void {
+    const orders = this.#ordersInForce();
     if (orders?.role !== 'Follower' || orders.source === undefined) {
       this.#options.upstream.aim(undefined);
       return;
@@ -414,8 +422,15 @@ export class Member {
     }
     // First the promise: whatever happens next, nothing older is taken any more.
     await promise.update(({ systemIdentifier }) => ({ ...decision.promise, systemIdentifier }));
-    await writeOrders(configuration.paths.orders, orders);
     const before = this.#orders;
+    if (this.#ordersInForce() === undefined && before !== undefined) this.#dropOrders();
+    try {
+      await writeOrders(configuration.paths.orders, orders);
+    } catch (error) {
+      // The orders before may be gone by now; those after them are not here yet: the operator gives them again.
+      this.#wake();
+      throw error;
+    }
     this.#orders = orders;
     if (!decision.isNew) return undefined;
     const { role, epoch, leaderTerm, sequence, generation } = orders;
@@ -431,6 +446,16 @@ export class Member {
     this.#retry.succeed();
     this.#wake();
     return undefined;
+  }
+
+  /** Of what these orders were for, nothing goes on. */
+  #dropOrders(): void {
+    this.#orders = undefined;
+    this.#applied = notApplied;
+    this.#gate.forget();
+    this.#step.abort();
+    this.#aim(false);
+    this.#tunnels?.closeUnaccepted();
   }
 
   #onExit({ code, signal, isUnexpected }: ServerExit): void {

@@ -55,6 +55,16 @@ export function granteeOf(orders: Orders): string {
   return orders.source === undefined ? '' : replicationName(orders.source);
 }
 
+/**
+ * Whether orders taken earlier are still worked by: the promise is on disk first, so when the orders that went with it
+ * were not written (a full disk, a death in between), those before them are outdated.
+ */
+export function isWithinPromise(orders: Orders, promise: PromiseRecord): boolean {
+  if (orders.epoch !== promise.epoch) return orders.epoch > promise.epoch;
+  const grantee = granteeOf(orders);
+  return grantee === '' || promise.grantee === '' || grantee === promise.grantee;
+}
+
 export function promiseAfter(orders: Orders, promise: PromiseRecord): PromiseRecord {
   const grantee = granteeOf(orders);
   const isSameEpoch = orders.epoch === promise.epoch;

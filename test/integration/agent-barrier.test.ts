@@ -1,7 +1,8 @@
-/** Steps that fail halfway (a walsender that doesn't end): what is believed is what is so. */
+/** Steps that fail halfway (a walsender that doesn't end, a disk that takes nothing): what is believed is what is so. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { memberPaths } from '#core/names.ts';
 import { KeyspaceFixture, type MemberFixture, type ShardFixture } from './member-fixture.ts';
 
 describe('a step that fails halfway', { timeout: 300_000 }, () => {
@@ -54,5 +55,25 @@ describe('a step that fails halfway', { timeout: 300_000 }, () => {
     const shown = await client.query<{ synchronous_standby_names: string }>('show synchronous_standby_names');
     assert.match(shown.rows[0]?.synchronous_standby_names ?? '', /main-us-0.*main-ap-0/);
     await client.end();
+  });
+
+  it('leaves no orders that the promise outdates: a fence holds though its orders could not be written', async () => {
+    await follower.until('streaming', (status) => status.upstream?.streaming === true);
+    // In the place of the file that the orders are written to first.
+    const obstacle = `${memberPaths.orders}.new`;
+    await follower.exec('mkdir', obstacle);
+    const fence = await shard.orders(follower, { role: 'Hold', epoch: 2 });
+    assert.equal((await follower.put(fence)).status, 500);
+    await primary.until('no stream', ({ standbys }) => !standbys.some(({ name }) => name === 'main-us-0'));
+    const fenced = await follower.until('down', (status) => status.phase === 'Waiting');
+    assert.deepEqual([fenced.promise?.epoch, fenced.orders], [2, undefined]);
+    // Those of the first epoch are still in the file.
+    await follower.kill();
+    await follower.startAgain();
+    const again = await follower.status();
+    assert.deepEqual([again.phase, again.promise?.epoch, again.orders], ['Waiting', 2, undefined]);
+    await follower.exec('rmdir', obstacle);
+    await shard.order(follower, { role: 'Hold', epoch: 2 });
+    await follower.until('holding', (status) => status.phase === 'Holding');
   });
 });
