@@ -15,6 +15,8 @@ export interface FirstStartMember {
   readonly declared: boolean;
   /** Whether it has a volume that may hold something: a bound claim. A claim that waits for its pod is empty. */
   readonly hasVolume: boolean;
+  /** That volume is marked for deletion: a database made on it would go with the pod. */
+  readonly volumeGoing: boolean;
   /** What its agent says; undefined while it doesn't answer. */
   readonly answer?:
     | {
@@ -108,10 +110,16 @@ function choose({ members, preferredRegion, impatient, named }: FirstStartInput)
       'NoPromotableMember',
       `no RegionalReplica of this shard has a promotable instance in the primary region ${preferredRegion}`,
     );
+  const lasting = candidates.filter(({ volumeGoing }) => !volumeGoing);
+  if (lasting.length === 0)
+    return wait(
+      'WaitingForVolumes',
+      `the volumes of ${namesOf(candidates)} are marked for deletion; new ones are awaited`,
+    );
   // The first by name, so that the outcome doesn't depend on who was quickest; any of them once that took too long.
-  const chosen = impatient ? candidates.find(({ answer }) => answer !== undefined) : candidates[0];
+  const chosen = impatient ? lasting.find(({ answer }) => answer !== undefined) : lasting[0];
   if (chosen?.answer === undefined)
-    return wait('WaitingForMembers', `no agent answers yet for ${namesOf(candidates)} in ${preferredRegion}`);
+    return wait('WaitingForMembers', `no agent answers yet for ${namesOf(lasting)} in ${preferredRegion}`);
   return {
     kind: 'Name',
     member: { name: chosen.name, incarnation: chosen.answer.incarnation },

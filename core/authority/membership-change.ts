@@ -27,11 +27,12 @@ export type MembershipChange =
 
 /**
  * Replaced: its volume is another one now. Leaving: no RegionalReplica asks for it. Stale: the log that it needs is gone, so
- * that it can only be copied anew, as a new member. Lost: away too long (ShrinkMembership).
+ * that it can only be copied anew, as a new member. VolumeGoing: its volume is marked for deletion, and goes with its pod.
+ * Lost: away too long (ShrinkMembership).
  */
-export type RemovalReason = 'Replaced' | 'Leaving' | 'Stale' | 'Lost';
+export type RemovalReason = 'Replaced' | 'Leaving' | 'Stale' | 'VolumeGoing' | 'Lost';
 
-const removalOrder: readonly RemovalReason[] = ['Replaced', 'Leaving', 'Stale', 'Lost'];
+const removalOrder: readonly RemovalReason[] = ['Replaced', 'Leaving', 'Stale', 'VolumeGoing', 'Lost'];
 
 export interface DurabilityWish {
   readonly acknowledgements: number;
@@ -48,6 +49,8 @@ export interface MemberFacts {
   readonly replaced: boolean;
   /** It can't stream any more: the primary no longer has the log that it needs. */
   readonly stale: boolean;
+  /** Its volume is marked for deletion: the next end of its pod is the end of what it holds. */
+  readonly volumeGoing: boolean;
   /** The primary has a WAL sender for exactly this identity, in state streaming. */
   readonly streaming: boolean;
   /** It has said itself that it has replayed nearly all that there is. */
@@ -90,7 +93,12 @@ function adding({ record, members }: MembershipInput): MembershipChange | undefi
   if (record.membership.members.length >= maxMembers) return undefined;
   const ready = members.filter(
     (facts) =>
-      facts.declared && !facts.replaced && facts.streaming && facts.caughtUp && !isListed(record, facts.member),
+      facts.declared &&
+      !facts.replaced &&
+      !facts.volumeGoing &&
+      facts.streaming &&
+      facts.caughtUp &&
+      !isListed(record, facts.member),
   );
   const member = byName(ready)[0]?.member;
   return member && { kind: 'Add', member };
@@ -122,6 +130,7 @@ export function removalReason(
   if (facts.replaced) return 'Replaced';
   if (!facts.declared) return 'Leaving';
   if (facts.stale) return 'Stale';
+  if (facts.volumeGoing) return 'VolumeGoing';
   return wish.onLoss === 'ShrinkMembership' && facts.awayMs >= awayBeforeShrinkMs ? 'Lost' : undefined;
 }
 

@@ -155,6 +155,18 @@ export function membershipFinding(
   );
 }
 
+/** Said while it can still be helped: a mark for deletion can't be taken back, and is carried out when the pod ends. */
+export function volumesFinding(record: AuthorityRecord | undefined, views: readonly MemberView[]): Finding {
+  const going = views.filter(({ volumeGoing }) => volumeGoing);
+  if (going.length === 0) return good('VolumesKept', 'Kept', 'no volume of a member is marked for deletion');
+  const sentences = going.map(({ name }) =>
+    name === record?.authority.member
+      ? `the volume of the primary ${name} is marked for deletion and goes with its pod, which must not end before authority is elsewhere`
+      : `the volume of ${name} is marked for deletion and goes with its pod, which is replaced once ${name} doesn't count`,
+  );
+  return bad('VolumesKept', 'MarkedForDeletion', sentences.join('; '));
+}
+
 export function describeChange(change: MembershipChange): string {
   switch (change.kind) {
     case 'Add':

@@ -34,6 +34,7 @@ export function planFirstStart(snapshot: Snapshot, now: Date): Step {
       promotable: view.promotable,
       declared: view.declared,
       hasVolume: view.volume === 'bound',
+      volumeGoing: view.volumeGoing,
       answer: firstAnswer(view),
     })),
   });

@@ -27,6 +27,8 @@ export interface MemberView {
   readonly pod: PodView | undefined;
   /** Bound: it may hold something. Pending: it waits for its pod, and is empty. */
   readonly volume: 'none' | 'pending' | 'bound';
+  /** The volume is marked for deletion, which takes place when its pod ends. */
+  readonly volumeGoing: boolean;
   readonly answer: StatusAnswer;
   /** Who it was when it last answered somebody, for as long as its volume is there; to be used only while it is silent. */
   readonly lastKnown: MemberIdentity | undefined;
@@ -91,6 +93,7 @@ function view(name: string, declared: boolean, sources: MemberSources): MemberVi
     declared,
     pod: pod && podView(pod, set, sources.answers.get(name)),
     volume,
+    volumeGoing: claim?.metadata.deletionTimestamp !== undefined,
     answer: sources.answers.get(name) ?? { kind: 'silent', why: 'it has no pod' },
     lastKnown: volume !== 'bound' || published === undefined ? undefined : { name, incarnation: published },
   };
@@ -127,6 +130,14 @@ export const statusOf = (view: MemberView | undefined): AgentStatus | undefined 
 
 /** Who it says it is; undefined while it is silent. */
 export const identityOf = (view: MemberView): MemberIdentity | undefined => statusOf(view)?.member;
+
+/** The record lists it as who it is; while nobody knows that, as whoever had its name. */
+export function isCounted(record: AuthorityRecord | undefined, view: MemberView): boolean {
+  const member = identityOf(view) ?? view.lastKnown;
+  return (record?.membership.members ?? []).some(
+    ({ name, incarnation }) => name === view.name && (member === undefined || incarnation === member.incarnation),
+  );
+}
 
 export const regionIn =
   (views: readonly MemberView[]): RegionOf =>
@@ -176,6 +187,8 @@ export function memberFacts(
       declared: view?.declared === true,
       replaced: status !== undefined && !isCurrent,
       stale: isCurrent && status?.upstream?.needsCopy === true,
+      // While nobody says whose volume that is, it is that of every identity of this name.
+      volumeGoing: view?.volumeGoing === true && (status === undefined || isCurrent),
       streaming,
       caughtUp: isCurrent && status?.upstream?.streaming === true && status.upstream.caughtUp,
       flushed: streaming && standby !== undefined ? lsnOf(standby.flushed) : undefined,

@@ -3,17 +3,16 @@
  * in `core/authority/membership-change.ts`. Here it meets what the agents say, and the position noted in between.
  */
 import {
-  canSpareOne,
   changedMembership,
   isSafeToRecord,
   type MembershipChange,
   type MembershipInput,
   nextChange,
   recordGoesFirst,
-  removalReason,
 } from '#core/authority/membership-change.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
 import { describeChange, good } from './findings.ts';
+import { whyHeld } from './held.ts';
 import { isOpenPrimary, lsnOf, memberFacts, primaryStatus, regionIn } from './members.ts';
 import type { NotedPosition } from './memory.ts';
 import { deliveryOf } from './orders.ts';
@@ -73,19 +72,4 @@ function notedPosition(
   if (noted?.leaderTerm === leaderTerm && noted.digest === wished.digest) return noted;
   const position = lsnOf(status.postgres?.lsn.flushed);
   return position === undefined ? undefined : { leaderTerm, digest: wished.digest, position };
-}
-
-/** Members that should go and can't, or acknowledgements that should rise and can't. */
-function whyHeld(input: MembershipInput): string | undefined {
-  const due = input.members.filter((facts) => removalReason(facts, input) !== undefined);
-  if (due.length > 0) {
-    const names = due.map(({ member }) => member.name).join(', ');
-    return canSpareOne(input.record.membership)
-      ? `${names} can be removed only while ${input.record.membership.acknowledgements} others acknowledge and the primary is open`
-      : `${names} can't be removed: acknowledgements ${input.record.membership.acknowledgements} need ${input.record.membership.acknowledgements + 1} members`;
-  }
-  const wished = input.wish.acknowledgements;
-  if (wished > input.record.membership.acknowledgements)
-    return `acknowledgements stay at ${input.record.membership.acknowledgements} until ${wished} followers acknowledge`;
-  return undefined;
 }

@@ -25,6 +25,7 @@ import {
   referenceFindings,
   rolloutFinding,
   versionFinding,
+  volumesFinding,
   wouldBlockFinding,
 } from './findings.ts';
 import { planFirstStart } from './first-start.ts';
@@ -167,6 +168,7 @@ function findings(snapshot: Snapshot, step: Step, rollout: Rollout, wished: read
     durableFinding(health, views),
     wouldBlockFinding(health),
     membershipFinding(active, step.change, step.held),
+    volumesFinding(record, views),
     rolloutFinding(rollout),
     parametersFinding(views),
     versionFinding(snapshot),

@@ -2,6 +2,8 @@
  * Rolling changes: whose pod to replace, or whose Postgres to restart, next. Pure.
  * Followers first, one at a time, each only while all others are well; then the primary, which waits until authority can move.
  * A pod that doesn't get to run is replaced at once, whoever it is: that can only help (a wrong image that was put right).
+ * A volume that is marked for deletion goes with its pod: a member that counts keeps its pod until the record has let it go,
+ * and gets a new one, for a new volume, after that.
  * Invariant: nothing that runs is stopped while the primary isn't open, or doesn't answer: nobody knows then who streams, and
  * those that run are the ones to take over.
  */
@@ -14,6 +16,8 @@ export interface RolloutInput {
   readonly primary: string | undefined;
   readonly primaryIsOpen: boolean;
   readonly isStreaming: (view: MemberView) => boolean;
+  /** The record lists it: commits may rest on what its volume holds. */
+  readonly isCounted: (view: MemberView) => boolean;
   /** `nonceOfParameters` of what the Shard says now. */
   readonly targetNonce: string;
 }
@@ -42,7 +46,9 @@ export function nonceOf(view: MemberView, rollout: Pick<Rollout, 'restart'>, tar
 }
 
 export function planRollout(input: RolloutInput): Rollout {
-  const idle = input.views.filter(({ pod }) => pod !== undefined && pod.outdated && pod.idle && !pod.ending);
+  const idle = input.views.filter(
+    (view) => view.pod?.outdated === true && view.pod.idle && !view.pod.ending && !mustKeepPod(view, input),
+  );
   if (idle.length > 0)
     return {
       replace: idle,
@@ -51,7 +57,15 @@ export function planRollout(input: RolloutInput): Rollout {
       message: `replacing ${namesOf(idle)}, which did not get to run`,
     };
   const due = input.views.filter((view) => isDue(view, input));
-  if (due.length === 0) return done;
+  const kept = input.views.filter((view) => view.pod?.outdated === true && mustKeepPod(view, input));
+  if (due.length === 0)
+    return kept.length === 0
+      ? done
+      : {
+          ...done,
+          state: 'Rolling',
+          message: `${namesOf(kept)} keeps its pod, with which its volume would go, while it counts`,
+        };
   const followers = due.filter(({ name }) => name !== input.primary);
   const next = followers[0];
   if (next === undefined)
@@ -64,12 +78,13 @@ export function planRollout(input: RolloutInput): Rollout {
   const unwell = input.views.filter(
     (view) => view.declared && view.name !== next.name && view.name !== input.primary && !isWell(view, input),
   );
-  // Before the first start there is no primary to wait for, and nothing to lose.
-  const mayStop = input.primaryIsOpen || input.primary === undefined;
+  // Before the first start nobody is well, and there is nothing to lose.
+  const isEmpty = input.primary === undefined;
+  const mayStop = isEmpty || input.primaryIsOpen;
   // An unwell follower that is itself due goes first, if its pod isn't ready either: one that only doesn't stream may be about
   // to, and everybody waits for it to recover.
   const hopeless = unwell.find((view) => view.pod?.ready === false && isDue(view, input));
-  const first = mayStop ? (hopeless ?? (unwell.length === 0 ? next : undefined)) : undefined;
+  const first = mayStop ? (hopeless ?? (isEmpty || unwell.length === 0 ? next : undefined)) : undefined;
   const progress = `${namesOf(followers)} and then ${input.primary ?? 'the primary'} get the new settings`;
   if (first === undefined)
     return {
@@ -78,7 +93,7 @@ export function planRollout(input: RolloutInput): Rollout {
       state: 'Rolling',
       message: `${progress}; waiting for ${mayStop ? namesOf(unwell) : (input.primary ?? '')}`,
     };
-  return first.pod?.outdated === true
+  return needsNewPod(first, input)
     ? { replace: [first], restart: undefined, state: 'Rolling', message: `${progress}; replacing ${first.name}` }
     : { replace: [], restart: first, state: 'Rolling', message: `${progress}; restarting ${first.name}` };
 }
@@ -90,14 +105,22 @@ const done: Rollout = {
   message: 'every member has the newest settings',
 };
 
-function isDue(view: MemberView, { targetNonce }: RolloutInput): boolean {
+function isDue(view: MemberView, input: RolloutInput): boolean {
   const { pod } = view;
   if (pod === undefined || pod.ending) return false;
-  if (pod.outdated) return true;
+  if (needsNewPod(view, input)) return true;
   const status = statusOf(view);
   // One that was ordered to restart for these settings, and still says so, would not be helped by another restart.
-  return status?.postgres?.pendingRestart === true && status.orders?.restartNonce !== targetNonce;
+  return status?.postgres?.pendingRestart === true && status.orders?.restartNonce !== input.targetNonce;
 }
+
+/** A pod that doesn't get to run doesn't hold its volume: that is about to go, or waits for somebody else. */
+const needsNewPod = (view: MemberView, input: RolloutInput): boolean =>
+  view.pod !== undefined &&
+  (view.pod.outdated || (view.volumeGoing && view.declared && !view.pod.idle)) &&
+  !mustKeepPod(view, input);
+
+const mustKeepPod = (view: MemberView, { isCounted }: RolloutInput): boolean => view.volumeGoing && isCounted(view);
 
 const isWell = (view: MemberView, { isStreaming }: RolloutInput): boolean =>
   view.pod !== undefined && view.pod.ready && !view.pod.ending && isStreaming(view);

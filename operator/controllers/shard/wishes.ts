@@ -2,7 +2,7 @@
 import { type MembershipChange, settingsDuring } from '#core/authority/membership-change.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
 import { databaseOf } from '#crds/index.ts';
-import { isOpenPrimary, primaryStatus, regionIn } from './members.ts';
+import { isCounted, isOpenPrimary, primaryStatus, regionIn } from './members.ts';
 import { type WishedOrders, wishedOrders } from './orders.ts';
 import { nonceOf, nonceOfParameters, planRollout, type Rollout } from './rollout.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -44,6 +44,7 @@ export function rolloutOf({ shard, record, views }: Snapshot): Rollout {
     primaryIsOpen: record !== undefined && isOpenPrimary(record, primary),
     isStreaming: ({ name: member }) =>
       primary?.standbys.some((standby) => standby.name === member && standby.state === 'streaming') === true,
+    isCounted: (view) => isCounted(record, view),
     targetNonce: nonceOfParameters(shard.spec.postgres.parameters),
   });
 }

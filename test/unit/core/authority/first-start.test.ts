@@ -19,6 +19,7 @@ const member = (name: string, change: Partial<FirstStartMember> = {}): FirstStar
   promotable: true,
   declared: true,
   hasVolume: true,
+  volumeGoing: false,
   answer: empty,
   ...change,
 });
@@ -79,6 +80,12 @@ const waits: readonly (readonly [string, FirstStartInput, string, RegExp])[] = [
     'WaitingForMembers',
     /a-eu-0/,
   ],
+  [
+    'the volume of the only candidate is marked for deletion',
+    input([member('a-eu-0', { volumeGoing: true })]),
+    'WaitingForVolumes',
+    /a-eu-0 are marked for deletion/,
+  ],
   ['one is named and is still itself', input([member('a-eu-0')], { named }), 'Initialising', /a-eu-0/],
   [
     'one is named and silent: silence is not loss',
@@ -96,6 +103,11 @@ for (const [why, given, reason, message] of waits) {
     assert.match(decision.kind === 'Wait' ? decision.message : '', message);
   });
 }
+
+test('a member whose volume is marked for deletion is passed over', () => {
+  const decision = decideFirstStart(input([member('a-eu-0', { volumeGoing: true }), member('a-eu-1')]));
+  assert.equal(decision.kind === 'Name' && decision.member.name, 'a-eu-1');
+});
 
 test('the first by name in the preferred region is named, whoever else answers', () => {
   const decision = decideFirstStart(input([member('a-us-0', { region: 'us' }), member('a-eu-1'), member('a-eu-0')]));
@@ -160,6 +172,7 @@ test('whatever is seen, nobody is named beside data, a promise or a volume that 
       promotable: fc.boolean(),
       declared: fc.boolean(),
       hasVolume: fc.boolean(),
+      volumeGoing: fc.boolean(),
       answer: answers,
     }),
     { maxLength: 5 },
@@ -182,7 +195,11 @@ test('whatever is seen, nobody is named beside data, a promise or a volume that 
       const chosen = seen.filter(
         ({ name, answer }) => name === decision.member.name && answer?.incarnation === decision.member.incarnation,
       );
-      assert.ok(chosen.some(({ declared, promotable, region }) => declared && promotable && region === 'eu'));
+      assert.ok(
+        chosen.some(
+          ({ declared, promotable, region, volumeGoing }) => declared && promotable && region === 'eu' && !volumeGoing,
+        ),
+      );
       assert.equal(decision.epoch, before === undefined ? 1 : before.epoch + 1);
     }),
     { numRuns: 2000 },

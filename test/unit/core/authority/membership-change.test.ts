@@ -44,6 +44,7 @@ const well = (member: MemberIdentity, change: Partial<MemberFacts> = {}): Member
   declared: true,
   replaced: false,
   stale: false,
+  volumeGoing: false,
   streaming: member !== A,
   caughtUp: member !== A,
   flushed: 100n as Lsn,
@@ -133,6 +134,17 @@ test('a member that can not stream any more is removed before it may be copied a
   assert.equal(nextChange(input({ record: record([A, C]), members: [well(A), stale] })), undefined, 'none to spare');
 });
 
+test('a member whose volume is marked for deletion is neither added nor kept, and none that can not be spared goes', () => {
+  const going = well(C, { volumeGoing: true });
+  assert.equal(nextChange(input({ record: record([A, B]), members: [well(A), well(B), going] })), undefined);
+  assert.deepEqual(nextChange(input({ record: record([A, B, C]), members: [well(A), well(B), going] })), {
+    kind: 'Remove',
+    member: C,
+    why: 'VolumeGoing',
+  });
+  assert.equal(nextChange(input({ record: record([A, C]), members: [well(A), going] })), undefined, 'none to spare');
+});
+
 test('k rises only when so many acknowledge already, and falls at once', () => {
   const members = [well(A), well(B), well(C)];
   const raise = wish({ acknowledgements: 2 });
@@ -180,6 +192,7 @@ const scenario = fc
         declared: fc.boolean(),
         replaced: fc.boolean(),
         stale: fc.boolean(),
+        volumeGoing: fc.boolean(),
         streaming: fc.boolean(),
         caughtUp: fc.boolean(),
         flushed: fc.option(

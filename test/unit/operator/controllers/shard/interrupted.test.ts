@@ -144,6 +144,33 @@ test('the last follower that has what was acknowledged keeps it, though its log 
   assert.deepEqual(listed(world), ['a-eu-0', 'a-us-0']);
 });
 
+test('a follower whose volume is marked for deletion leaves the record first, then gets its new volume, and joins anew', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  const { incarnation } = world.member('a-us-0');
+  world.member('a-us-0').volumeGoing = true;
+  world.member('a-us-0').outdated = true;
+  settle(world, operator);
+  assert.notEqual(world.member('a-us-0').incarnation, incarnation);
+  assert.deepEqual(listed(world), names.toSorted());
+  assert.ok(!world.record?.membership.members.some((member) => member.incarnation === incarnation));
+});
+
+test('a follower that cannot be spared keeps its pod, and with it the volume that is marked for deletion', () => {
+  const world = started({}, ['a-eu-0', 'a-us-0']);
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  const { incarnation } = world.member('a-us-0');
+  Object.assign(world.member('a-us-0'), { volumeGoing: true, outdated: true });
+  settle(world, operator);
+  assert.equal(world.member('a-us-0').incarnation, incarnation);
+  world.addMember('a-ap-0');
+  settle(world, operator);
+  assert.notEqual(world.member('a-us-0').incarnation, incarnation);
+  assert.deepEqual(listed(world), names.toSorted());
+});
+
 test('the first primary that loses its volume before it is open is named anew, at a higher epoch', () => {
   const world = started();
   const operator = new Operator(world, 1);
@@ -241,6 +268,8 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('declare' as const), who: fc.nat({ max: 3 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('wish' as const), k: fc.nat({ max: 3 }) }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'wipeFollower' as const }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('markVolume' as const), who: fc.nat({ max: 3 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('newTemplate' as const), who: fc.nat({ max: 3 }) }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'hours' as const }) },
 );
 
@@ -304,6 +333,12 @@ test('interrupted, outdated and raced in any way, the record stays sound, and th
               wiped = true;
               world.wipe('a-ap-0');
             }
+            break;
+          case 'markVolume':
+            world.member(four[event.who] ?? '').volumeGoing = true;
+            break;
+          case 'newTemplate':
+            world.member(four[event.who] ?? '').outdated = true;
             break;
           default:
             event satisfies never;

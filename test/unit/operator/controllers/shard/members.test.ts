@@ -13,34 +13,34 @@ const replica = (name: string, region: string, instances: number, change: object
     spec: { shard: 'a', region, instances, promotable: true },
   }) as RegionalReplica;
 
-const pod = (name: string, status: object = {}, revision = 'r1'): Pod =>
-  ({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      namespace: 'prod',
-      name,
-      uid: `uid-${name}`,
-      labels: { 'meridian.db/keyspace': 'shop', 'controller-revision-hash': revision },
-    },
-    status: { phase: 'Running', podIP: '10.0.0.1', ...status },
-  }) as Pod;
+const pod = (name: string, status: object = {}, revision = 'r1'): Pod => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: {
+    namespace: 'prod',
+    name,
+    uid: `uid-${name}`,
+    labels: { 'meridian.db/keyspace': 'shop', 'controller-revision-hash': revision },
+  },
+  status: { phase: 'Running', podIP: '10.0.0.1', ...status },
+});
 
-const set = (name: string, change: { revision?: string; generation?: number; observed?: number } = {}): StatefulSet =>
-  ({
-    apiVersion: 'apps/v1',
-    kind: 'StatefulSet',
-    metadata: { namespace: 'prod', name, generation: change.generation ?? 1 },
-    status: { updateRevision: change.revision ?? 'r1', observedGeneration: change.observed ?? 1 },
-  }) as StatefulSet;
+const set = (
+  name: string,
+  change: { revision?: string; generation?: number; observed?: number } = {},
+): StatefulSet => ({
+  apiVersion: 'apps/v1',
+  kind: 'StatefulSet',
+  metadata: { namespace: 'prod', name, generation: change.generation ?? 1 },
+  status: { updateRevision: change.revision ?? 'r1', observedGeneration: change.observed ?? 1 },
+});
 
-const claim = (name: string, phase: string): PersistentVolumeClaim =>
-  ({
-    apiVersion: 'v1',
-    kind: 'PersistentVolumeClaim',
-    metadata: { namespace: 'prod', name },
-    status: { phase },
-  }) as PersistentVolumeClaim;
+const claim = (name: string, phase: string): PersistentVolumeClaim => ({
+  apiVersion: 'v1',
+  kind: 'PersistentVolumeClaim',
+  metadata: { namespace: 'prod', name },
+  status: { phase },
+});
 
 const views = (change: Partial<MemberSources>) =>
   memberViews({
@@ -85,6 +85,13 @@ test('who a member was last is known from its RegionalReplica, for as long as it
   assert.deepEqual(lastKnown([claim('data-a-eu-0', 'Bound')]), { name: 'a-eu-0', incarnation: 'b'.repeat(16) });
   assert.equal(lastKnown([claim('data-a-eu-0', 'Pending')]), undefined);
   assert.equal(lastKnown([]), undefined);
+});
+
+test('a volume that is marked for deletion is told from one that is there to stay', () => {
+  const bound = claim('data-a-eu-0', 'Bound');
+  const marked = { ...bound, metadata: { ...bound.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } };
+  assert.equal(views({ claims: [bound] })[0]?.volumeGoing, false);
+  assert.equal(views({ claims: [marked] })[0]?.volumeGoing, true);
 });
 
 test('a pod is outdated by its revision, once the newest template was seen', () => {

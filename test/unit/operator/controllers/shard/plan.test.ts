@@ -219,6 +219,38 @@ test('a follower that only does not stream is waited for; one whose pod is not r
   assert.deepEqual(replaced(withLag(false)), ['a-us-0']);
 });
 
+test('a follower that can be neither copied nor spared: the condition names what people can do', () => {
+  const world = new World();
+  for (const name of ['a-eu-0', 'a-us-0']) world.addMember(name);
+  const operator = new Operator(world, 1);
+  for (let round = 0; round < 20; round += 1) {
+    world.tick();
+    operator.round();
+  }
+  world.member('a-us-0').lacksLog = true;
+  const stale = find(operator.observe(), 'MembershipSettled');
+  assert.equal(stale?.reason, 'Held');
+  assert.match(stale?.message ?? '', /raise instances of a RegionalReplica/);
+  assert.match(stale?.message ?? '', /delete its PersistentVolumeClaim data-a-us-0 and then its pod a-us-0/);
+  // It is done as the condition says; the pod comes back with a new volume.
+  world.wipe('a-us-0');
+  for (let round = 0; round < 20; round += 1) {
+    world.tick();
+    operator.round();
+  }
+  assert.equal(find(operator.observe(), 'MembershipSettled')?.status, 'True');
+  assert.equal(world.shard.status?.phase, 'Ready');
+});
+
+test("a volume that is marked for deletion is said, the primary's most of all", () => {
+  const { world, operator } = ready();
+  assert.equal(find(operator.observe(), 'VolumesKept')?.status, 'True');
+  world.member('a-eu-0').volumeGoing = true;
+  const finding = find(operator.observe(), 'VolumesKept');
+  assert.equal(finding?.reason, 'MarkedForDeletion');
+  assert.match(finding?.message ?? '', /the primary a-eu-0 .* must not end/);
+});
+
 test('a refusal shows in a condition with the words of the member', () => {
   const snapshot = ready().operator.observe();
   const planned = plan(snapshot, now);

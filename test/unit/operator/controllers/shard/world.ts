@@ -26,6 +26,8 @@ export interface SimulatedMember {
   published: string | undefined;
   podUid: string;
   outdated: boolean;
+  /** Its volume is marked for deletion, and goes with its pod. */
+  volumeGoing: boolean;
   reachable: boolean;
   promise: PromiseRecord;
   orders: Orders | undefined;
@@ -101,6 +103,7 @@ export class World {
       published: undefined,
       podUid: `pod-${incarnation}`,
       outdated: false,
+      volumeGoing: false,
       reachable: true,
       promise: firstPromise(incarnation),
       orders: undefined,
@@ -342,6 +345,7 @@ export class World {
         promotable: true,
         declared: member.declared,
         volume: 'bound',
+        volumeGoing: member.volumeGoing,
         pod: {
           uid: member.podUid,
           address: `10.0.0.${member.name}`,
@@ -397,6 +401,11 @@ export class World {
   replacePod(name: string, uid: string): void {
     const member = this.members.get(name);
     if (member?.podUid !== uid) return;
+    if (member.volumeGoing) {
+      assert.ok(this.record === undefined || !isListed(this.record, member), 'a volume goes on which commits may rest');
+      this.wipe(name);
+      return;
+    }
     member.podUid = `${uid}+`;
     member.outdated = false;
     member.pendingRestart = false;
