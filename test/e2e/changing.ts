@@ -22,7 +22,7 @@ export function changing(clusterOf: () => Cluster, namespace: string): void {
     cluster = clusterOf();
   });
 
-  const kubectl = (...args: string[]): Promise<string> => cluster.kubectl([...args, '-n', namespace]);
+  const kubectl = (...args: string[]): Promise<string> => cluster.kubectl(['-n', namespace, ...args]);
   const conditions = async (object: string): Promise<readonly Condition[]> =>
     (JSON.parse(await kubectl('get', object, '-o', 'json')) as { status?: { conditions?: Condition[] } }).status
       ?.conditions ?? [];
@@ -104,25 +104,19 @@ export function changing(clusterOf: () => Cluster, namespace: string): void {
       '-p',
       '{"spec":{"postgres":{"parameters":{"max_connections":"210"}}}}',
     );
+    const query = [
+      'psql',
+      '-h',
+      '/run/meridian/postgres',
+      '-U',
+      'meridian_agent',
+      '-d',
+      'postgres',
+      '-Atc',
+      'show max_connections',
+    ];
     const shows = async (pod: string): Promise<string> =>
-      (
-        await kubectl(
-          'exec',
-          pod,
-          '-c',
-          'postgres',
-          '--',
-          'psql',
-          '-h',
-          '/run/meridian/postgres',
-          '-U',
-          'meridian_agent',
-          '-d',
-          'postgres',
-          '-Atc',
-          'show max_connections',
-        ).catch(() => '')
-      ).trim();
+      (await kubectl('exec', pod, '-c', 'postgres', '--', ...query).catch((error: unknown) => String(error))).trim();
     for (const follower of ['shop-a-us-0', 'shop-a-ap-0']) {
       await eventually(
         `${follower} with the new value`,
