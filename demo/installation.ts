@@ -57,13 +57,6 @@ export async function installOperator(cluster: Cluster, images: Images): Promise
   ]);
 }
 
-/** Images, operator: all that must stand before an example can be applied. */
-export async function installMeridian(cluster: Cluster): Promise<Images> {
-  const images = await provideImages(cluster);
-  await installOperator(cluster, images);
-  return images;
-}
-
 interface Condition {
   readonly type: string;
   readonly status: string;

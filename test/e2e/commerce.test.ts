@@ -4,9 +4,17 @@
  * Every order's seed is in its test's name: put it into `MERIDIAN_E2E_SEED` to run the same orders again.
  */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Cluster, ensureCluster } from '#cluster/cluster.ts';
-import { installMeridian, systemNamespace, waitUntilReady } from '../../demo/installation.ts';
+import {
+  type Images,
+  installOperator,
+  projectFolder,
+  provideImages,
+  systemNamespace,
+  waitUntilReady,
+} from '../../demo/installation.ts';
 import { changing } from './changing.ts';
 import { applyOneByOne, deleteNamespace, exampleManifests, outcome, shuffled } from './example.ts';
 import { serving } from './serving.ts';
@@ -35,15 +43,37 @@ async function killOperators(cluster: Cluster): Promise<void> {
 
 describe('the commerce example', () => {
   let cluster: Cluster;
+  let images: Images;
 
   before(async () => {
     cluster = await ensureCluster();
-    await installMeridian(cluster);
+    await cluster.helm(['uninstall', 'meridian', '-n', systemNamespace, '--ignore-not-found', '--wait']);
+    images = await provideImages(cluster);
     for (const { namespace } of orders) await deleteNamespace(cluster, namespace);
   });
 
   after(async () => {
     for (const { namespace } of orders) await deleteNamespace(cluster, namespace);
+  });
+
+  test('helm install meridian charts/meridian, and nothing else, starts the operator; helm test agrees', async () => {
+    const chart = join(projectFolder, 'charts', 'meridian');
+    await cluster.helm([
+      'install',
+      'meridian',
+      chart,
+      '-n',
+      systemNamespace,
+      '--create-namespace',
+      '--take-ownership',
+      '--wait',
+      '--timeout',
+      '120s',
+    ]);
+    const tested = await cluster.helm(['test', 'meridian', '-n', systemNamespace, '--timeout', '120s']);
+    assert.match(tested, /Phase:\s+Succeeded/);
+    // From here on the very images that were built, so that a change of code rolls out.
+    await installOperator(cluster, images);
   });
 
   let expected: unknown;
