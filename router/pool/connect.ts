@@ -37,7 +37,13 @@ export interface OpenedConnection {
 /** A TLS connection on which nothing has been said yet. */
 export function openTls(member: MemberAddress, context: SecureContext, timeoutMs: number): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const tcp = connectTcp({ host: member.address, port: member.port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 10_000 });
+    const tcp = connectTcp({
+      host: member.address,
+      port: member.port,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 10_000,
+    });
     let tls: TLSSocket | undefined;
     const fail = (error: Error): void => {
       clearTimeout(timer);
@@ -66,6 +72,20 @@ export function openTls(member: MemberAddress, context: SecureContext, timeoutMs
     });
   });
 }
+
+/**
+ * What the planner, durability and the tenants' separation rest on. Any role can run ALTER ROLE ... SET for itself in a DO block, and
+ * neither a privilege nor an event trigger forbids it; what the start-up packet says goes before that, and RESET ALL goes back to it
+ * ("Parameter Interaction via SQL"; GucSource: PGC_S_CLIENT is above PGC_S_DATABASE_USER). The path is the one the planner begins with.
+ */
+const fixedSettings = {
+  client_encoding: 'UTF8',
+  standard_conforming_strings: 'on',
+  synchronous_commit: 'on',
+  row_security: 'on',
+  search_path: 'public',
+  role: 'none',
+} as const;
 
 export interface ConnectOptions {
   readonly member: MemberAddress;
@@ -140,8 +160,8 @@ export async function connectToMember(options: ConnectOptions): Promise<OpenedCo
       startupPacket({
         user: options.role,
         database: options.database,
-        client_encoding: 'UTF8',
         application_name: 'meridian-router',
+        ...fixedSettings,
       }),
     );
   });
