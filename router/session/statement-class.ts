@@ -51,7 +51,8 @@ export function needsBackend(
       return isBound || together.some(needsOne);
     }
     case 'setting':
-      return !isLazy || together.length > 1;
+      // What a backend goes back to is its own default, not what this client began with: it has to be seen there (loan.ts).
+      return !isLazy || together.length > 1 || plan.kind === 'reset' || plan.set?.toDefault === true;
     case 'remote':
       return true;
   }

@@ -59,6 +59,8 @@ describe('classes', () => {
     assert.deepEqual(needed("begin; set meridian.tenant = 'a'"), [false, false]);
     assert.deepEqual(needed('commit', { isBound: true, isLazy: false }), [true]);
     assert.deepEqual(needed("set timezone = 'UTC'", { isBound: false, isLazy: true }), [false]);
+    for (const sql of ['reset timezone', 'set timezone to default', 'set local timezone to default', 'reset all'])
+      assert.deepEqual(needed(sql, { isBound: false, isLazy: true }), [true], sql);
     assert.deepEqual(needed("set timezone = 'UTC'"), [true]);
   });
 });
