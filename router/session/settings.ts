@@ -144,4 +144,5 @@ export class SessionSettings {
 const isKept = (name: string, text: string): boolean =>
   (!name.startsWith('transaction') || name === 'transaction_timeout') && !/\sfrom\s+current\s*;?\s*$/i.test(text);
 
-const textOf = (state: State): string => [...state.generic.values()].join(';');
+/** On lines of their own: the statements are the client's own words, and one may end in a comment. */
+const textOf = (state: State): string => [...state.generic.values()].join('\n;');

@@ -25,7 +25,7 @@ describe('settings', () => {
     const settings = new SessionSettings(new Map(), {});
     for (const name of ['a', 'b', 'a']) settings.setGeneric(name, `SET ${name} = 1`);
     settings.commit();
-    assert.equal(settings.replayText, 'SET b = 1;SET a = 1');
+    assert.equal(settings.replayText, 'SET b = 1\n;SET a = 1');
   });
 
   test('that last for a transaction only, or change nothing, are not replayed', () => {
