@@ -132,9 +132,14 @@ export async function postgresProcesses(procFolder = '/proc'): Promise<number[]>
   return found;
 }
 
+/** Absent is only what is known to be: taken for no data, an error of the disk would cost the member its identity. */
 async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
+  try {
+    await access(path);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false;
+    throw error;
+  }
 }

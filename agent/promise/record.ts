@@ -69,15 +69,28 @@ export function encodeSlot(slot: PromiseSlot): Buffer {
   return bytes;
 }
 
-/** Undefined for anything but an intact slot. */
+export class PromiseVersionError extends Error {
+  override readonly name = 'PromiseVersionError';
+}
+
+/**
+ * Undefined for anything but an intact slot.
+ * @throws PromiseVersionError for an intact one that this agent can't read: it holds a promise all the same, which whoever
+ * took it for nothing would break.
+ */
 export function decodeSlot(bytes: Buffer): PromiseSlot | undefined {
   if (bytes.length < HEADER_BYTES + CHECKSUM_BYTES || bytes.readUInt32LE(0) !== MAGIC) return undefined;
-  if (bytes.readUInt16LE(4) !== VERSION) return undefined;
   const end = HEADER_BYTES + bytes.readUInt16LE(6);
   if (end + CHECKSUM_BYTES > bytes.length) return undefined;
   if (crc32(bytes.subarray(0, end)) !== bytes.readUInt32LE(end)) return undefined;
+  const version = bytes.readUInt16LE(4);
   const record = promiseSchema.safeParse(parseJson(bytes.toString('utf8', HEADER_BYTES, end)));
-  return record.success ? { writeNumber: bytes.readBigUInt64LE(8), record: record.data } : undefined;
+  if (version !== VERSION || !record.success) {
+    throw new PromiseVersionError(
+      `the promise was written by another version of the agent (format ${version}, this one reads ${VERSION})`,
+    );
+  }
+  return { writeNumber: bytes.readBigUInt64LE(8), record: record.data };
 }
 
 export interface NewestSlot extends PromiseSlot {

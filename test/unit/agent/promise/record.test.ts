@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import {
   decodeSlot,
@@ -7,6 +8,7 @@ import {
   FILE_BYTES,
   newestSlot,
   type PromiseRecord,
+  PromiseVersionError,
   SLOT_BYTES,
 } from '#agent/promise/record.ts';
 
@@ -69,6 +71,18 @@ describe('a slot of the promise', () => {
         assert.equal(decodeSlot(Buffer.from(bytes)), undefined);
       }),
     );
+  });
+
+  it('of another version that is intact is no empty one: reading it fails', () => {
+    const bytes = encodeSlot({ writeNumber: 7n, record: decodable() });
+    const end = 16 + bytes.readUInt16LE(6);
+    bytes.writeUInt16LE(2, 4);
+    assert.equal(decodeSlot(bytes), undefined, 'its checksum is wrong');
+    bytes.writeUInt32LE(crc32(bytes.subarray(0, end)), end);
+    assert.throws(() => decodeSlot(bytes), PromiseVersionError);
+    const file = fileAfter([decodable()]);
+    bytes.copy(file, SLOT_BYTES);
+    assert.throws(() => newestSlot(file), PromiseVersionError);
   });
 
   it('refuses a record that fits no slot', () => {
