@@ -7,13 +7,11 @@
  */
 import { join } from 'node:path';
 import { StartGate } from '#agent/authority/gate.ts';
-import type { AuthoritySource } from '#agent/authority/source.ts';
+import { type AuthoritySource, confirmRelease } from '#agent/authority/source.ts';
 import type { AgentConfiguration } from '#agent/configuration.ts';
 import type { Logger } from '#agent/log.ts';
 import { decideOrders, isWithinPromise } from '#agent/orders/decide.ts';
 import { writeOrders } from '#agent/orders/store.ts';
-import { type CloneProgress, clone } from '#agent/postgres/clone.ts';
-import { initialise } from '#agent/postgres/initialise.ts';
 import type { ServerExit } from '#agent/postgres/server.ts';
 import type { PromiseFile } from '#agent/promise/file.ts';
 import type { CredentialsWatch } from '#agent/tls/credentials.ts';
@@ -25,6 +23,7 @@ import { digestOfOrders } from '#core/protocol/digest.ts';
 import type { Orders, OrdersRefusal } from '#core/protocol/orders.ts';
 import type { AgentPhase, AgentStatus } from '#core/protocol/status.ts';
 import { Backoff } from './backoff.ts';
+import { MakingData } from './making-data.ts';
 import { MemberPostgres } from './member-postgres.ts';
 import { type MemberView, nextStep, type Step } from './plan.ts';
 import { statusOf } from './status.ts';
@@ -51,6 +50,7 @@ const notApplied = { digest: '', at: 0 };
 export class Member {
   readonly #options: MemberOptions;
   readonly #postgres: MemberPostgres;
+  readonly #making: MakingData;
   readonly #log: Logger;
   readonly #retry = new Backoff(250, 10_000);
   #tunnels: TunnelServer | undefined;
@@ -60,7 +60,6 @@ export class Member {
   #applied: { readonly digest: string; readonly at: number } = notApplied;
   #phase: AgentPhase = 'Waiting';
   #problem = '';
-  #clone: CloneProgress | undefined;
   #restarts = 0;
   #taking: Promise<unknown> = Promise.resolve();
   #isStopping = false;
@@ -83,6 +82,7 @@ export class Member {
       onExit: (exit) => this.#onExit(exit),
       log: options.log,
     });
+    this.#making = new MakingData({ ...options, data: this.#postgres.data, env: this.#postgres.env });
   }
 
   get identity(): MemberIdentity {
@@ -114,12 +114,13 @@ export class Member {
     if (orders === undefined) return undefined;
     const { view } = this.#postgres;
     const isOpen = view.state === 'running' && view.as === 'primary' && view.isOpen;
+    const isOrdered = orders.role === 'Primary' || orders.role === 'Initialise';
     return {
       member: this.identity,
       shardUid: orders.shard.uid,
       epoch: orders.epoch,
       generation: orders.generation,
-      isPrimary: (orders.role === 'Primary' || orders.role === 'Initialise') && isOpen,
+      isPrimary: isOrdered && isOpen && this.#gate.confirmedEpoch(isOpen) === orders.epoch,
       isReady: isOpen && view.isReady,
       peers: orders.slots,
     };
@@ -148,7 +149,7 @@ export class Member {
       server: this.#postgres.view,
       observation,
       isWalRemoved: upstream.isWalRemoved,
-      clone: this.#clone,
+      clone: this.#making.progress,
       certificateNotAfter: credentials.current.notAfter,
     });
   }
@@ -215,6 +216,7 @@ export class Member {
     return {
       orders,
       data,
+      hadData: this.#options.promise.current.systemIdentifier !== '',
       server: view,
       wantedConfiguration: isConfigured ? await this.#postgres.wantedConfiguration(orders) : '',
       confirmedEpoch: this.#gate.confirmedEpoch(view.state === 'running' && view.isOpen),
@@ -238,6 +240,7 @@ export class Member {
       await this.#postgres.stop(this.#options.configuration.stopTimeoutMs);
       return 0;
     }
+    if (step.kind === 'startOver') return this.#startOver();
     if (orders === undefined) throw new Error(`the step ${step.kind} needs orders`);
     switch (step.kind) {
       case 'confirm':
@@ -247,7 +250,7 @@ export class Member {
       case 'clone':
         return this.#cloneFromPrimary();
       case 'discard':
-        return this.#discard();
+        return this.#discard(orders);
       case 'makeStandby':
         await this.#postgres.data.makeStandby();
         return 0;
@@ -274,37 +277,47 @@ export class Member {
   }
 
   async #initialise(orders: Orders): Promise<number> {
-    const startedAt = performance.now();
-    const { data, env } = this.#postgres;
-    await initialise(data, orders.shard.database, env, this.#step.signal);
-    this.#log.info({ tookMs: Math.round(performance.now() - startedAt) }, 'initialised');
+    await this.#making.initialise(orders.shard.database, this.#step.signal);
     this.#succeeded();
     return 0;
   }
 
   async #cloneFromPrimary(): Promise<number> {
-    const { promise, configuration, upstream } = this.#options;
-    const startedAt = performance.now();
     this.#aim(true);
-    try {
-      await clone({
-        data: this.#postgres.data,
-        incarnation: promise.current.incarnation,
-        upstreamSockets: configuration.paths.upstreamSockets,
-        port: configuration.ports.postgres,
-        env: this.#postgres.env,
-        signal: this.#step.signal,
-        onProgress: (progress) => {
-          this.#clone = progress;
-        },
-      });
-    } finally {
-      this.#clone = undefined;
-      // The copy's second process ends with its connection.
-      upstream.closeAll();
-    }
-    this.#log.info({ tookMs: Math.round(performance.now() - startedAt) }, 'cloned');
+    await this.#making.clone(this.#step.signal);
     this.#succeeded();
+    return 0;
+  }
+
+  /** Throws the data away, if the record no longer counts this member. Its own orders may be old, and are not enough. */
+  async #discard(orders: Orders): Promise<number> {
+    const { authority, configuration, promise } = this.#options;
+    const wanted = { shardUid: orders.shard.uid, member: this.identity };
+    const release = await authority.read().then(
+      (shard) => confirmRelease(shard, wanted),
+      (error: unknown) => ({ confirmed: false as const, reason: messageOf(error) }),
+    );
+    if (!release.confirmed) {
+      await this.#maintain(orders);
+      this.#problem = `the primary no longer has what this data needs, and it is kept: ${release.reason}`;
+      return CONFIRM_RETRY_MS;
+    }
+    await this.#postgres.stop(configuration.stopTimeoutMs);
+    const before = promise.current.incarnation;
+    await this.#exclusively(() => this.#renew());
+    await this.#postgres.data.discard();
+    this.#log.warn({ before, incarnation: promise.current.incarnation }, 'data discarded: a new member from here on');
+    return 0;
+  }
+
+  /** The data has vanished under the agent: who forgot what it acknowledged may not count as who it was. */
+  async #startOver(): Promise<number> {
+    const { promise } = this.#options;
+    await this.#exclusively(async () => {
+      if ((await this.#postgres.data.state()) !== 'absent') return;
+      await this.#renew();
+      this.#log.error({ incarnation: promise.current.incarnation }, 'the data directory is gone: a new member now');
+    });
     return 0;
   }
 
@@ -312,39 +325,19 @@ export class Member {
    * A copy made anew is another member, so the new identity is on disk before the old data goes. Its orders went with the
    * old identity: the operator gives the new one its own. A death in between leaves data that this happens to again.
    */
-  async #discard(): Promise<number> {
-    const { promise, configuration, upstream } = this.#options;
-    await this.#postgres.stop(configuration.stopTimeoutMs);
-    const before = promise.current.incarnation;
-    await this.#exclusively(async () => {
-      await promise.renew();
-      this.#orders = undefined;
-      upstream.aim(undefined);
-    });
-    await this.#postgres.data.discard();
-    this.#log.warn({ before, incarnation: promise.current.incarnation }, 'data discarded: a new member from here on');
-    return 0;
+  async #renew(): Promise<void> {
+    await this.#options.promise.renew();
+    this.#dropOrders();
   }
 
   async #start(orders: Orders, as: 'primary' | 'standby'): Promise<number> {
-    await this.#rememberSystemIdentifier();
+    await this.#making.rememberSystemIdentifier();
     if (as === 'standby') this.#aim(false);
     const isStillWanted = (): boolean => this.#orders === orders && !this.#isStopping;
     if (await this.#postgres.start(orders, as, isStillWanted)) {
       this.#log.info({ as, epoch: orders.epoch }, 'Postgres started');
     }
     return READY_POLL_MS;
-  }
-
-  /** A data directory that isn't the one this promise was made beside is never started. */
-  async #rememberSystemIdentifier(): Promise<void> {
-    const { promise } = this.#options;
-    const found = await this.#postgres.data.systemIdentifier();
-    const known = promise.current.systemIdentifier;
-    if (known !== '' && known !== found) {
-      throw new Error(`the data directory has system identifier ${found}, this member's is ${known}`);
-    }
-    if (known === '') await promise.update((current) => ({ ...current, systemIdentifier: found }));
   }
 
   async #awaitReady(): Promise<number> {

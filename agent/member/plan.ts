@@ -26,6 +26,8 @@ export type ServerView =
 export interface MemberView {
   readonly orders: Orders | undefined;
   readonly data: DataState;
+  /** This member's promise was made beside a data directory. */
+  readonly hadData: boolean;
   readonly server: ServerView;
   /** Digest of the configuration that the orders ask for. */
   readonly wantedConfiguration: string;
@@ -45,6 +47,8 @@ export type Step =
   | { readonly kind: 'initialise'; readonly phase: AgentPhase }
   /** Throw the data away, and with it this identity. */
   | { readonly kind: 'discard'; readonly phase: AgentPhase }
+  /** The data has gone by itself: give up the identity that it was acknowledged under, and wait for orders. */
+  | { readonly kind: 'startOver'; readonly phase: AgentPhase }
   | { readonly kind: 'clone'; readonly phase: AgentPhase }
   | { readonly kind: 'makeStandby'; readonly phase: AgentPhase }
   | { readonly kind: 'start'; readonly phase: AgentPhase; readonly as: 'primary' | 'standby' }
@@ -58,6 +62,7 @@ export function nextStep(view: MemberView): Step {
   if (server.state === 'running' && view.data === 'absent') {
     return { kind: 'stop', phase: 'Failed', why: 'its data directory is gone' };
   }
+  if (view.data === 'absent' && view.hadData) return { kind: 'startOver', phase: 'Waiting' };
   if (orders === undefined) {
     return server.state === 'running'
       ? { kind: 'stop', phase: 'Waiting', why: 'there are no orders' }
@@ -126,7 +131,7 @@ function nextAsFollower(view: MemberView, orders: Orders): Step {
     return { kind: 'reconfigure', phase: 'Following', access: 'open' };
   }
   // One that is counted stays what it is until the membership goes on without it (docs/design-traps.md, A2).
-  if (view.isWalRemoved && !isCounted(orders)) return { kind: 'discard', phase: 'Cloning' };
+  if (view.isWalRemoved && !isCounted(orders)) return { kind: 'discard', phase: 'Following' };
   return { kind: 'maintain', phase: 'Following' };
 }
 

@@ -9,11 +9,18 @@ describe("a member's volume", { timeout: 300_000 }, () => {
   let keyspace: KeyspaceFixture;
   let shard: ShardFixture;
   let primary: MemberFixture;
+  let follower: MemberFixture;
 
   before(async () => {
     keyspace = await KeyspaceFixture.start('volumes');
-    shard = await keyspace.shard({ members: [{ name: 'main-eu-0', region: 'eu' }] });
+    shard = await keyspace.shard({
+      members: [
+        { name: 'main-eu-0', region: 'eu' },
+        { name: 'main-us-0', region: 'us' },
+      ],
+    });
     primary = shard.primary;
+    follower = shard.member('main-us-0');
     await shard.initialise();
     await shard.order(primary, { role: 'Primary' });
   });
@@ -68,5 +75,42 @@ describe("a member's volume", { timeout: 300_000 }, () => {
     const held = output.trim().split('\n');
     assert.ok(held.length > 3, output);
     assert.deepEqual(new Set(held), new Set(['/var/lib/meridian/lock']));
+  });
+
+  it('keeps data that nothing can be added to for as long as the record lists its member, whatever its orders say', async () => {
+    await shard.follow(follower);
+    await follower.until('caught up', (status) => status.upstream?.caughtUp === true);
+    const identity = await follower.identity();
+    await shard.recordMembership([await primary.identity(), identity]);
+    await follower.kill();
+    // The WAL that it needs goes with its slot.
+    const client = await primary.connect();
+    await primary.until('its slot is free', ({ slots }) => slots.every(({ active }) => !active));
+    await client.query(`select pg_drop_replication_slot('member_${identity.incarnation}')`);
+    for (let round = 0; round < 4; round += 1) {
+      await client.query("insert into notes values ('more')");
+      await client.query('select pg_switch_wal()');
+      await client.query('checkpoint');
+    }
+    await client.end();
+    await follower.startAgain();
+    // Its orders list no acknowledgers at all: by them alone it would go.
+    const kept = await follower.until('kept', (status) => status.problem.includes('it is kept'));
+    assert.deepEqual([kept.member, kept.hasData, kept.upstream?.needsCopy], [identity, true, true]);
+    await shard.recordMembership([await primary.identity()]);
+    const renewed = await follower.until('a new member', (status) => !status.hasData);
+    assert.notEqual(renewed.member.incarnation, identity.incarnation);
+    follower.forgetIdentity();
+  });
+
+  it('that loses its data under a running agent is a new member’s from then on', async () => {
+    await shard.order(primary, { role: 'Primary' });
+    await shard.follow(follower);
+    await follower.until('caught up', (status) => status.upstream?.caughtUp === true);
+    const { incarnation } = await follower.identity();
+    await follower.exec('sh', '-c', 'rm -rf /var/lib/meridian/pgdata');
+    const renewed = await follower.until('a new member', ({ member }) => member.incarnation !== incarnation);
+    assert.equal(renewed.orders, undefined);
+    await follower.until('waiting', (status) => status.phase === 'Waiting' && !status.hasData);
   });
 });

@@ -138,6 +138,9 @@ export class ShardFixture {
   readonly operator: Agent;
   #sequence = 0;
   generation = 0;
+  /** As recorded; a member asks for it before it throws its data away. */
+  #membership: readonly MemberIdentity[] | undefined;
+  #authority: object | undefined;
 
   private constructor(
     keyspace: KeyspaceFixture,
@@ -185,7 +188,23 @@ export class ShardFixture {
 
   /** Writes the record that the start gate reads. */
   async recordAuthority(authority: object | undefined): Promise<void> {
-    const shard = { metadata: { uid: this.uid }, status: authority === undefined ? {} : { authority } };
+    this.#authority = authority;
+    await this.#writeRecord();
+  }
+
+  async recordMembership(members: readonly MemberIdentity[]): Promise<void> {
+    this.#membership = members;
+    await this.#writeRecord();
+  }
+
+  async #writeRecord(): Promise<void> {
+    const status = {
+      ...(this.#authority === undefined ? {} : { authority: this.#authority }),
+      ...(this.#membership === undefined
+        ? {}
+        : { membership: { generation: this.generation, members: this.#membership } }),
+    };
+    const shard = { metadata: { uid: this.uid }, status };
     await writeFile(join(this.folder, 'authority', 'shard.json'), JSON.stringify(shard), { mode: 0o644 });
   }
 

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { KubernetesAuthority } from '#agent/authority/kubernetes.ts';
-import { confirmAuthority, type ShardAuthority } from '#agent/authority/source.ts';
+import { confirmAuthority, confirmRelease, type ShardAuthority } from '#agent/authority/source.ts';
+import type { MemberIdentity } from '#core/identity.ts';
 import { makeCa } from '#operator/pki/authority.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
 import { other, self, third } from '../orders/orders-fixture.ts';
@@ -91,4 +92,23 @@ describe('the API server', () => {
     answer = { status: 200, body: '{"metadata":{}}' };
     await assert.rejects(source().read());
   });
+});
+
+describe('a member may throw its data away', () => {
+  const listed = (...members: MemberIdentity[]): ShardAuthority => ({
+    metadata: { uid: 'uid' },
+    status: { membership: { generation: 3, members } },
+  });
+  const wanted = { shardUid: 'uid', member: self };
+  const cases: readonly [string, ShardAuthority | undefined, boolean][] = [
+    ['that the membership does not list', listed(other), true],
+    ['of whom it lists another incarnation only', listed({ ...self, incarnation: other.incarnation }), true],
+    ['but not one that it lists', listed(other, self), false],
+    ['but not without a membership on record', { metadata: { uid: 'uid' }, status: {} }, false],
+    ['but not by the record of another Shard', { ...listed(other), metadata: { uid: 'another' } }, false],
+    ['but not when there is no Shard', undefined, false],
+  ];
+  for (const [what, shard, expected] of cases) {
+    it(what, () => assert.equal(confirmRelease(shard, wanted).confirmed, expected));
+  }
 });

@@ -16,6 +16,7 @@ const running = (wish: Partial<Extract<ServerView, { state: 'running' }>>): Serv
 const view = (wish: Partial<MemberView>): MemberView => ({
   orders: undefined,
   data: 'absent',
+  hadData: false,
   server: { state: 'stopped' },
   wantedConfiguration: 'c1',
   confirmedEpoch: 0,
@@ -105,6 +106,14 @@ const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
     { orders: follower, server: running({ as: 'standby' }) },
     { kind: 'stop' },
   ],
+  ['data that vanished takes the identity with it', { orders: follower, hadData: true }, { kind: 'startOver' }],
+  ['so it does without orders', { hadData: true }, { kind: 'startOver' }],
+  ['so it does while held', { orders: hold, hadData: true }, { kind: 'startOver' }],
+  [
+    'Postgres is stopped first',
+    { orders: follower, hadData: true, server: running({ as: 'standby' }) },
+    { kind: 'stop' },
+  ],
   ['a follower starts without asking anybody', { orders: follower, data: 'standby' }, { kind: 'start', as: 'standby' }],
   [
     'a follower opens for reads',
@@ -145,6 +154,7 @@ describe('the next step', () => {
 const anyView: fc.Arbitrary<MemberView> = fc.record({
   orders: fc.constantFrom(undefined, hold, initialise, primary, follower),
   data: fc.constantFrom('absent' as const, 'primary' as const, 'standby' as const),
+  hadData: fc.boolean(),
   server: fc.oneof(
     fc.constant<ServerView>({ state: 'stopped' }),
     fc
@@ -184,7 +194,7 @@ it('whatever is there, data is never made where some is, and Postgres is never s
   fc.assert(
     fc.property(anyView, (given) => {
       const { kind } = nextStep(given);
-      if (kind === 'initialise' || kind === 'clone') assert.equal(given.data, 'absent');
+      if (kind === 'initialise' || kind === 'clone') assert.ok(given.data === 'absent' && !given.hadData);
       if (['start', 'makeStandby', 'initialise', 'clone'].includes(kind)) assert.equal(given.server.state, 'stopped');
     }),
     { numRuns: 2_000 },
