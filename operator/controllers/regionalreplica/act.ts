@@ -1,11 +1,12 @@
 /** Carries out the actions of a RegionalReplica's plan. Every one may be repeated; what is already so is left alone. */
 import { memberTlsSecretName } from '#core/names.ts';
 import { roleBindings, roles, secrets, serviceAccounts, services, statefulSets } from '#kube/kinds.ts';
-import type { RegionalReplica } from '#kube/meridian.ts';
+import { type RegionalReplica, shards } from '#kube/meridian.ts';
 import { memberSecretData } from '../../pki/member-secret.ts';
 import { ensureKeyspaceCa } from '../../pki/secrets.ts';
 import type { Applier } from '../../resources/applier.ts';
 import type { ActContext, ControllerDeps } from '../../runtime/controller.ts';
+import { announcement } from './leaving.ts';
 import type { Action } from './plan.ts';
 
 export async function act(
@@ -31,6 +32,11 @@ export async function act(
       return unlessCurrent(services, action.object);
     case 'ApplyStatefulSet':
       return unlessCurrent(statefulSets, action.object);
+    case 'AnnounceLeaving':
+      await deps.kube
+        .of(shards)
+        .patch({ namespace: replica.metadata.namespace, name: action.shard }, announcement(action.shardUid, replica));
+      return;
     case 'DeleteStatefulSet':
       await deps.kube
         .of(statefulSets)

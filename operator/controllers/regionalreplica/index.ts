@@ -71,6 +71,8 @@ function describeAction(action: Action): string {
       return `make the authority of keyspace ${action.keyspace.metadata.name}`;
     case 'IssueCertificates':
       return `issue certificates (${action.why === '' ? 'bundle or list changed' : action.why})`;
+    case 'AnnounceLeaving':
+      return `announce on Shard ${action.shard} that its members go`;
     case 'DeleteStatefulSet':
       return `delete StatefulSet ${action.name}`;
     case 'ApplyServiceAccount':

@@ -21,6 +21,7 @@ import {
   readyFinding,
   storageFinding,
 } from './findings.ts';
+import { hasAnnounced } from './leaving.ts';
 import { isReady, memberStatuses } from './members.ts';
 import { countedMembers, type PodCount, podCount } from './scale.ts';
 import { isGoing, type Snapshot } from './snapshot.ts';
@@ -40,6 +41,7 @@ export type Action =
   | { readonly kind: 'ApplyRoleBinding'; readonly object: RoleBinding }
   | { readonly kind: 'ApplyService'; readonly object: Service }
   | { readonly kind: 'ApplyStatefulSet'; readonly object: StatefulSet }
+  | { readonly kind: 'AnnounceLeaving'; readonly shard: string; readonly shardUid: string }
   | { readonly kind: 'DeleteStatefulSet'; readonly name: string; readonly uid: string };
 
 export type ReplicaPlan = Plan<RegionalReplica, Action>;
@@ -66,7 +68,17 @@ interface Known {
 /** The object is being deleted: its pods may go once nothing counts on them, or the shard itself is going. */
 function leave(snapshot: Snapshot): ReplicaPlan {
   const { replica, shard } = snapshot;
-  const counted = shard === undefined || isGoing(shard) ? [] : countedMembers(replica.metadata.name, shard.status);
+  const serving = shard === undefined || isGoing(shard) ? undefined : shard;
+  if (serving !== undefined && !hasAnnounced(serving, replica))
+    return {
+      ...conclude(
+        snapshot,
+        [{ kind: 'AnnounceLeaving', shard: serving.metadata.name, shardUid: serving.metadata.uid }],
+        'Deleting',
+      ),
+      requeueAfterMs: 200,
+    };
+  const counted = serving === undefined ? [] : countedMembers(replica.metadata.name, serving.status);
   // Pods, Service and certificates go with the object, by owner references; volumes stay, as long as their Shard does.
   if (counted.length === 0) return { actions: [], release: true };
   const held = podCount(replica.metadata.name, 0, shard?.status).held;

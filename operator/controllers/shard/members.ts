@@ -11,9 +11,11 @@ import { memberName } from '#core/names.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from '#kube/kinds.ts';
 import type { RegionalReplica } from '#kube/meridian.ts';
+import type { KubeObject } from '#kube/objects.ts';
 import { agentTarget } from '../../agents/access.ts';
 import type { StatusAnswer } from '../../agents/client.ts';
 import { dataVolume } from '../../resources/member-pod.ts';
+import { hasAnnounced } from '../regionalreplica/leaving.ts';
 import { isReady, podProblem } from '../regionalreplica/members.ts';
 import { ordinalOf } from '../regionalreplica/scale.ts';
 
@@ -48,6 +50,8 @@ export interface PodView {
 }
 
 export interface MemberSources {
+  /** As it was read for this round: RegionalReplicas announce on it that they go. */
+  readonly shard: KubeObject;
   readonly replicas: readonly RegionalReplica[];
   readonly pods: readonly Pod[];
   readonly statefulSets: readonly StatefulSet[];
@@ -59,7 +63,7 @@ export interface MemberSources {
 
 export function memberViews(sources: MemberSources): MemberView[] {
   const { replicas, pods, claims, listed } = sources;
-  const declared = replicas.flatMap((replica) => (isLeaving(replica) ? [] : declaredNames(replica)));
+  const declared = replicas.flatMap((replica) => (isLeaving(replica, sources.shard) ? [] : declaredNames(replica)));
   const names = new Set([
     ...declared,
     ...pods.map(({ metadata }) => metadata.name),
@@ -69,7 +73,8 @@ export function memberViews(sources: MemberSources): MemberView[] {
   return [...names].toSorted().map((name) => view(name, declared.includes(name), sources));
 }
 
-const isLeaving = ({ metadata }: RegionalReplica): boolean => metadata.deletionTimestamp !== undefined;
+const isLeaving = (replica: RegionalReplica, shard: KubeObject): boolean =>
+  replica.metadata.deletionTimestamp !== undefined || hasAnnounced(shard, replica);
 
 const declaredNames = ({ metadata, spec }: RegionalReplica): string[] =>
   Array.from({ length: spec.instances }, (_, ordinal) => memberName(metadata.name, ordinal));

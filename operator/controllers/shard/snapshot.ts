@@ -51,6 +51,7 @@ export async function observe(
   const sets = cache.list(statefulSets, ofShard);
   const claims = cache.list(persistentVolumeClaims, ofShard);
   const seen = memberViews({
+    shard,
     replicas,
     pods: ownPods,
     statefulSets: sets,

@@ -168,14 +168,28 @@ test('members stop when the shard is gone, or going and not held by its tenants'
 
 test('its own deletion waits until nothing counts on its members, or the shard is gone', () => {
   const leaving = deleted(replica);
-  assert.equal(plan(snapshot({ replica: leaving }), now).release, true);
-  const counted = withRecord('a-us-0', ['a-us-0', 'a-eu-0']);
+  const announced = (object: Stored<Shard>): Stored<Shard> => ({
+    ...object,
+    metadata: { ...object.metadata, annotations: { 'leaving.meridian.db/a-eu': 'uid-a-eu' } },
+  });
+  assert.equal(plan(snapshot({ replica: leaving, shard: announced(shard) }), now).release, true);
+  const counted = announced(withRecord('a-us-0', ['a-us-0', 'a-eu-0']));
   const waiting = plan(snapshot({ replica: leaving, shard: counted }), now);
   assert.equal(waiting.release, undefined);
   assert.equal(conditionOf(waiting, 'InstancesAsWished')?.reason, 'MembershipHolds');
-  const primary = plan(snapshot({ replica: leaving, shard: withRecord('a-eu-0', ['a-eu-0']) }), now);
+  const primary = plan(snapshot({ replica: leaving, shard: announced(withRecord('a-eu-0', ['a-eu-0'])) }), now);
   assert.equal(conditionOf(primary, 'InstancesAsWished')?.reason, 'PrimaryHere');
   assert.equal(plan(snapshot({ replica: leaving, shard: undefined }), now).release, true);
+});
+
+test('before it goes it announces that on its Shard, so that no older swap of the record can still count its members', () => {
+  const leaving = deleted(replica);
+  const planned = plan(snapshot({ replica: leaving }), now);
+  assert.equal(planned.release, undefined);
+  assert.deepEqual(planned.actions, [{ kind: 'AnnounceLeaving', shard: 'a', shardUid: 'uid-a' }]);
+  const ofAnother = { ...shard.metadata, annotations: { 'leaving.meridian.db/a-eu': 'uid of an earlier one' } };
+  const again = plan(snapshot({ replica: leaving, shard: { ...shard, metadata: ofAnother } }), now);
+  assert.equal(again.release, undefined);
 });
 
 test('pods go only when neither authority nor membership names them', () => {
@@ -196,14 +210,13 @@ test('the members of a regional replica are told from those of one whose name be
   assert.equal(ordinalOf('a', 'a-01'), undefined);
 });
 
-const pod = (change: object = {}): Pod =>
-  ({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name: 'a-eu-0' },
-    status: { phase: 'Running', podIP: '10.0.0.1', conditions: [{ type: 'Ready', status: 'True' }] },
-    ...change,
-  }) as Pod;
+const pod = (change: object = {}): Pod => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'a-eu-0' },
+  status: { phase: 'Running', podIP: '10.0.0.1', conditions: [{ type: 'Ready', status: 'True' }] },
+  ...change,
+});
 
 const answer = (change: Partial<AgentStatus>): ReadonlyMap<string, { kind: 'status'; status: AgentStatus }> =>
   new Map([

@@ -5,13 +5,12 @@ import type { PersistentVolumeClaim, Pod, StatefulSet } from '#kube/kinds.ts';
 import type { RegionalReplica } from '#kube/meridian.ts';
 import { type MemberSources, memberViews } from '#operator/controllers/shard/members.ts';
 
-const replica = (name: string, region: string, instances: number, change: object = {}): RegionalReplica =>
-  ({
-    apiVersion: 'meridian.db/v1alpha1',
-    kind: 'RegionalReplica',
-    metadata: { namespace: 'prod', name, ...change },
-    spec: { shard: 'a', region, instances, promotable: true },
-  }) as RegionalReplica;
+const replica = (name: string, region: string, instances: number, change: object = {}): RegionalReplica => ({
+  apiVersion: 'meridian.db/v1alpha1',
+  kind: 'RegionalReplica',
+  metadata: { namespace: 'prod', name, ...change },
+  spec: { shard: 'a', region, instances, promotable: true },
+});
 
 const pod = (name: string, status: object = {}, revision = 'r1'): Pod => ({
   apiVersion: 'v1',
@@ -32,7 +31,7 @@ const set = (
   apiVersion: 'apps/v1',
   kind: 'StatefulSet',
   metadata: { namespace: 'prod', name, generation: change.generation ?? 1 },
-  status: { updateRevision: change.revision ?? 'r1', observedGeneration: change.observed ?? 1 },
+  status: { replicas: 1, updateRevision: change.revision ?? 'r1', observedGeneration: change.observed ?? 1 },
 });
 
 const claim = (name: string, phase: string): PersistentVolumeClaim => ({
@@ -44,6 +43,7 @@ const claim = (name: string, phase: string): PersistentVolumeClaim => ({
 
 const views = (change: Partial<MemberSources>) =>
   memberViews({
+    shard: { apiVersion: 'meridian.db/v1alpha1', kind: 'Shard', metadata: { namespace: 'prod', name: 'a' } },
     replicas: [],
     pods: [],
     statefulSets: [],
@@ -85,6 +85,18 @@ test('who a member was last is known from its RegionalReplica, for as long as it
   assert.deepEqual(lastKnown([claim('data-a-eu-0', 'Bound')]), { name: 'a-eu-0', incarnation: 'b'.repeat(16) });
   assert.equal(lastKnown([claim('data-a-eu-0', 'Pending')]), undefined);
   assert.equal(lastKnown([]), undefined);
+});
+
+test('a RegionalReplica that has announced that it goes declares nobody, though its deletion has not been seen yet', () => {
+  const shard = {
+    apiVersion: 'meridian.db/v1alpha1',
+    kind: 'Shard',
+    metadata: { namespace: 'prod', name: 'a', annotations: { 'leaving.meridian.db/a-eu': 'first' } },
+  };
+  const declared = (uid: string) =>
+    views({ shard, replicas: [replica('a-eu', 'eu', 1, { uid })], pods: [pod('a-eu-0')] })[0]?.declared;
+  assert.equal(declared('first'), false);
+  assert.equal(declared('second'), true, 'one made again under that name is another one');
 });
 
 test('a volume that is marked for deletion is told from one that is there to stay', () => {
