@@ -231,6 +231,23 @@ test('a row that changes its tenant is a write for both', async () => {
   assert.equal(await codeOf(asOwner(`insert into notes (tenant_id) values ('nobody')`)), 'MD001');
 });
 
+test('an application gives no row to another tenant, not even by changing the setting in the same statement', async () => {
+  await asOwner(`insert into notes (tenant_id, body) values ('acme', 'mine'); insert into events values ('acme', 900)`);
+  const session = await shop.connect('any_app', '-c meridian.tenant=acme');
+  assert.equal(await codeOf(session.query(`update notes set tenant_id = pick('bolt')`)), '42501');
+  assert.equal(await codeOf(session.query(`set meridian.tenant = acme; update notes set tenant_id = 'bolt'`)), '42501');
+  await session.query(
+    `set meridian.tenant = acme; update notes set tenant_id = 'acme', body = 'still mine' where body = 'mine'`,
+  );
+  // Between partitions no trigger fires: there both tenants are claimed.
+  await freeze('acme');
+  assert.equal(
+    await codeOf(session.query(`set meridian.tenant = acme; update events set tenant_id = pick('bolt'), id = id + 1`)),
+    'MD001',
+  );
+  await asOwner(`delete from events where tenant_id = 'acme'`).catch(() => {});
+});
+
 test('one transaction holds one lock per tenant, however many rows it writes', async () => {
   const session = await shop.connect('pair_app', '-c meridian.tenant=acme');
   await session.query('begin');

@@ -3,8 +3,8 @@
  * the tenant in state `active`; else SQLSTATE MD001. Every way to write has exactly one place that calls it (`pattern-sql.ts`):
  *
  * - logins of one tenant: a statement trigger, by the login's tenant;
- * - logins of several: the policies for writing, whose tenant comes from `claim_session`. That is worked out once per statement and is
- *   both what is claimed and what the rows must equal, so changing the setting while the statement runs gets around nothing (trap B15);
+ * - logins of several: the policies for writing, whose tenant comes from `claim_session`: what is claimed is the very value that the rows
+ *   must equal, so changing the setting while the statement runs gets around nothing (trap B15);
  * - migrations (as `meridian_owner`, in the operator's session): the policies for writing, by each row's own tenant;
  * - superusers as such, whom no policy holds, are refused by the statement trigger: they write as `meridian_owner`, like migrations.
  *   (What moves rows between shards runs as `meridian_mover`, or with `session_replication_role = replica`, and answers for itself.)
@@ -25,6 +25,7 @@
  * In `login-sql.ts` is why the functions that every write calls set no search_path.
  */
 import { ownerRole } from '#core/roles.ts';
+import { identifier } from '../sql-text.ts';
 import { tenantLockClass } from './lock.ts';
 import { catalogType, type TenantKey } from './tenant-key.ts';
 
@@ -220,6 +221,21 @@ language plpgsql volatile security definer as $function$
 begin
   perform meridian.claim_slowly(tenant::pg_catalog.text);
   return true;
+end
+$function$;
+
+-- After an UPDATE that gave a row to another tenant, where the policy has claimed only the new one. Applications don't do that.
+create or replace function meridian.check_tenant_change() returns trigger
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $function$
+begin
+  if not meridian.login_is_operator() then
+    raise exception using
+      errcode = '42501',
+      message = format('a row of "%s" may not change its tenant', tg_table_name),
+      hint = 'INSERT a row for the other tenant and DELETE this one.';
+  end if;
+  perform meridian.claim_slowly(old.${identifier(key.column)}::text);
+  return null;
 end
 $function$;
 `;

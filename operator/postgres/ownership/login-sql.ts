@@ -79,13 +79,17 @@ $function$;
 `;
 
 /**
- * The tenant whose rows a session sees, as an expression for policies, worked out once per statement. For logins of one tenant all of it
- * is planned away but the constant.
+ * The tenant whose rows a session sees, as an expression for policies. For logins of one tenant all of it is planned away but the
+ * constant. Without a subquery, which would cost each statement more than it saves: as a key of an index it is worked out once, and where
+ * the statement names the tenant as well, it is compared with that once.
  */
 export function readTenantSql(key: TenantKey): string {
   const chosen = `nullif(pg_catalog.current_setting('meridian.tenant', true), '')::${catalogType(key)}`;
-  return `coalesce(meridian.login_tenant(), (select coalesce(case when (${chosen} operator(pg_catalog.=) any (meridian.login_tenants())) is not false then ${chosen} end, meridian.refuse_session())))`;
+  return `coalesce(meridian.login_tenant(), case when (${chosen} operator(pg_catalog.=) any (meridian.login_tenants())) is not false then ${chosen} end, meridian.refuse_session())`;
 }
 
-/** The tenant whose rows it may write: the same, but claimed (`claim-sql.ts`). Logins of one tenant have claimed theirs by trigger. */
-export const writeTenantSql = 'coalesce(meridian.login_tenant(), (select meridian.claim_session()))';
+/** The tenant of a new row: the same, but claimed (`claim-sql.ts`). Logins of one tenant have claimed theirs by trigger. */
+export const newRowTenantSql = 'coalesce(meridian.login_tenant(), meridian.claim_session())';
+
+/** The same for rows that are there: claimed once, ahead of a scan that may look at many. */
+export const presentRowTenantSql = 'coalesce(meridian.login_tenant(), (select meridian.claim_session()))';

@@ -8,7 +8,7 @@ import type { ClientBase } from 'pg';
 import { applicationGroup, ownerRole } from '#core/roles.ts';
 import { identifier, inTransaction, qualified } from '../sql-text.ts';
 import { readSettings } from './install.ts';
-import { createPolicySql, createTriggerSql, policies, triggers } from './pattern-sql.ts';
+import { createPolicySql, createTriggerSql, policies, type Shape, triggersOf } from './pattern-sql.ts';
 import { parseTableName, qualifiedName } from './reference-tables.ts';
 import { type SequenceRange, sequenceRange } from './sequence-range.ts';
 import {
@@ -165,17 +165,18 @@ function wantedPrivileges(relation: RelationFacts, context: TableContext): reado
 function protectionSql(relation: RelationFacts, key: TenantKey): readonly string[] {
   const { schema, name } = relation;
   const table = qualified(schema, name);
+  const shape: Shape = relation.kind === 'p' || relation.isPartition ? 'partitioned' : 'plain';
   return [
     ...(relation.rowSecurity ? [] : [`alter table ${table} enable row level security`]),
     ...(relation.forceRowSecurity ? [] : [`alter table ${table} force row level security`]),
     ...relation.wrongPolicies.map((policy) => `drop policy ${identifier(policy)} on ${table}`),
     ...policies
       .filter((policy) => !relation.rightPolicies.includes(policy))
-      .map((policy) => createPolicySql(policy, schema, name, key)),
+      .map((policy) => createPolicySql(policy, shape, schema, name, key)),
     ...relation.wrongTriggers.map((trigger) => `drop trigger ${identifier(trigger)} on ${table}`),
-    ...triggers
+    ...triggersOf(shape)
       .filter((trigger) => !relation.rightTriggers.includes(trigger))
-      .map((trigger) => createTriggerSql(trigger, schema, name)),
+      .map((trigger) => createTriggerSql(trigger, schema, name, key)),
   ];
 }
 

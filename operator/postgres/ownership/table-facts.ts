@@ -5,7 +5,7 @@
  */
 import type { ClientBase } from 'pg';
 import { applicationGroup } from '#core/roles.ts';
-import { patternTable, policies, triggers } from './pattern-sql.ts';
+import { patternTables, policies, triggers } from './pattern-sql.ts';
 import type { TenantKey } from './tenant-key.ts';
 
 export interface ColumnFacts {
@@ -104,7 +104,7 @@ export interface SchemaFacts {
 export async function readRelations(client: ClientBase, key: TenantKey): Promise<readonly RelationFacts[]> {
   const { rows } = await client.query<{ facts: RelationFacts }>(relationsSql, [
     key.column,
-    `${patternTable.schema}.${patternTable.name}`,
+    ...[patternTables.plain, patternTables.partitioned].map(({ schema, name }) => `${schema}.${name}`),
     triggers,
     policies,
   ]);
@@ -143,14 +143,19 @@ const privileges = (grantee: string): string => `coalesce((
 const policyForm = `jsonb_build_array(
       p.polcmd, p.polpermissive, p.polroles::text, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))`;
 
-/** $1 tenant column, $2 pattern table, $3 our triggers, $4 our policies. */
+/** A WHEN by its text: in its internal form column numbers and offsets differ between tables. */
+const triggerForm = `jsonb_build_array(
+      t.tgfoid, t.tgtype, t.tgenabled, substring(pg_get_triggerdef(t.oid) from 'FOR EACH .*$'))`;
+
+/** $1 tenant column, $2 and $3 pattern tables, $4 our triggers, $5 our policies. */
 const relationsSql = `
 with pattern as (
   select
+    partitioned,
     (select jsonb_object_agg(p.polname, ${policyForm})
-      from pg_policy p where p.polrelid = $2::regclass) as policies,
-    (select jsonb_object_agg(t.tgname, jsonb_build_array(t.tgfoid, t.tgtype, t.tgqual::text, t.tgenabled))
-      from pg_trigger t where t.tgrelid = $2::regclass) as triggers
+      from pg_policy p where p.polrelid = shape.relation) as policies,
+    (select jsonb_object_agg(t.tgname, ${triggerForm}) from pg_trigger t where t.tgrelid = shape.relation) as triggers
+  from (values (false, $2::regclass), (true, $3::regclass)) as shape(partitioned, relation)
 )
 select jsonb_build_object(
   'schema', n.nspname,
@@ -223,29 +228,30 @@ select jsonb_build_object(
   'rowSecurity', c.relrowsecurity,
   'forceRowSecurity', c.relforcerowsecurity,
   'rightPolicies', coalesce((
-    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname = any ($4::name[]) and pattern.policies -> p.polname::text = ${policyForm}
+    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname = any ($5::name[]) and pattern.policies -> p.polname::text = ${policyForm}
   ), '[]'),
   'wrongPolicies', coalesce((
-    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname = any ($4::name[])
+    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname = any ($5::name[])
       and pattern.policies -> p.polname::text is distinct from ${policyForm}
   ), '[]'),
   'permissivePolicies', coalesce((
-    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname <> all ($4::name[]) and p.polpermissive
+    select jsonb_agg(p.polname) from pg_policy p where p.polrelid = c.oid and p.polname <> all ($5::name[]) and p.polpermissive
   ), '[]'),
   'rightTriggers', coalesce((
     select jsonb_agg(t.tgname) from pg_trigger t
-    where t.tgrelid = c.oid and t.tgname = any ($3::name[])
-      and pattern.triggers -> t.tgname::text = jsonb_build_array(t.tgfoid, t.tgtype, t.tgqual::text, t.tgenabled)
+    where t.tgrelid = c.oid and t.tgname = any ($4::name[])
+      and pattern.triggers -> t.tgname::text = ${triggerForm}
   ), '[]'),
   'wrongTriggers', coalesce((
     select jsonb_agg(t.tgname) from pg_trigger t
-    where t.tgrelid = c.oid and t.tgname = any ($3::name[])
-      and pattern.triggers -> t.tgname::text is distinct from jsonb_build_array(t.tgfoid, t.tgtype, t.tgqual::text, t.tgenabled)
+    where t.tgrelid = c.oid and t.tgname = any ($4::name[])
+      and pattern.triggers -> t.tgname::text is distinct from ${triggerForm}
   ), '[]'),
   'granted', ${privileges(`'${applicationGroup}'::regrole`)},
   'public', ${privileges('0')}
 ) as facts
-from pg_class c join pg_namespace n on n.oid = c.relnamespace cross join pattern
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  join pattern on pattern.partitioned = (c.relkind = 'p' or c.relispartition)
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and ${ours}
 order by n.nspname, c.relname`;
 
