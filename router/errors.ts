@@ -58,6 +58,7 @@ export const errorKinds = {
   },
   NoMember: { sqlstate: '57P03', hint: 'Try again; kubectl get shards,regionalreplicas shows what is up.' },
   NotReady: { sqlstate: '57P03', hint: 'Try again in a moment.' },
+  LoginChanged: { sqlstate: '57P01', hint: 'Connect again; the Keyspace says what the role may do (spec.roles).' },
   ShuttingDown: { sqlstate: '57P01', hint: 'Connect again.' },
   AuthenticationTimeout: { sqlstate: '08006' },
   TransactionAborted: { sqlstate: '25P02' },

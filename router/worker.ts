@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import type { RouterContext } from './context.ts';
 import { PlanCache } from './exec/plan-cache.ts';
 import { Directory } from './map/directory.ts';
+import { reachOf } from './map/logins.ts';
 import type { ClusterMap } from './map/map.ts';
 import { mergeMaps } from './map/merge.ts';
 import type { MapSource } from './map/source.ts';
@@ -59,6 +60,7 @@ export class RouterWorker {
     this.#pools = new Pools({
       map,
       clientContext,
+      reachOf: (role) => reachOf(this.#directory.current(role)),
       connectTimeoutMs: settings.times.connectMs,
       limits: {
         waitMs: settings.times.waitMs,

@@ -43,4 +43,28 @@ export function verifiersAt(login: Login, nowMs: number): readonly ScramVerifier
   return isOver ? login.verifiers.slice(0, 1) : login.verifiers;
 }
 
+const reaches = new WeakMap<Login, string>();
+
+/** What the role may act for, as a text to compare: Postgres keeps it as a constant in the plans of a connection. */
+export function reachOf(login: Login | undefined): string {
+  if (login === undefined) return 'none';
+  let reach = reaches.get(login);
+  if (reach === undefined) {
+    reach = login.anyTenant ? 'any' : JSON.stringify([...login.tenants].toSorted());
+    reaches.set(login, reach);
+  }
+  return reach;
+}
+
+/**
+ * Whether a session that was opened under `before` may go on under `present`: it has lost nothing, and its tenant is chosen in the
+ * same way. A role of one tenant acts for that one whatever its sessions have set, so it must not be a session that chose another.
+ */
+export const mayGoOn = (before: Login, present: Login | undefined): boolean =>
+  present !== undefined &&
+  (reachOf(present) === reachOf(before) ||
+    (present.fixedTenant === before.fixedTenant &&
+      present.anyTenant === before.anyTenant &&
+      [...before.tenants].every((tenant) => present.tenants.has(tenant))));
+
 export const mayActFor = (login: Login, tenant: string): boolean => login.anyTenant || login.tenants.has(tenant);

@@ -34,7 +34,7 @@ export interface BackendIdentity {
   readonly role: string;
   readonly processId: number;
   readonly secret: number;
-  /** Epoch and primary of the shard when it was opened; a backend of another generation isn't used again. */
+  /** Epoch and primary of the shard, and what the role may act for, when it was opened; a backend of another generation isn't used again. */
   readonly generation: string;
 }
 

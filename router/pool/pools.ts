@@ -10,6 +10,8 @@ import { Pool, type PoolLimits } from './pool.ts';
 export interface PoolsOptions {
   readonly map: () => ClusterMap | undefined;
   readonly clientContext: () => SecureContext;
+  /** What the role may act for: backends opened before it changed aren't used again. */
+  readonly reachOf: (role: string) => string;
   readonly connectTimeoutMs: number;
   readonly limits: Omit<PoolLimits, 'size'>;
   readonly now: () => number;
@@ -89,7 +91,10 @@ export class Pools {
       member,
       role,
       now: options.now,
-      generation: () => memberGeneration(options.map(), member),
+      generation: () => {
+        const generation = memberGeneration(options.map(), member);
+        return generation === undefined ? undefined : `${generation} ${options.reachOf(role)}`;
+      },
       limits: () => ({ ...options.limits, size: options.map()?.keyspace.poolSize ?? 1 }),
       connect: async () => {
         const map = options.map();

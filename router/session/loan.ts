@@ -157,6 +157,12 @@ export class Loan implements BackendReceiver {
 
   #borrowed(backend: Backend, pool: Pool, chosen: ChosenMember, request: Request): void {
     if (this.#session.isClosed) return pool.giveBack(backend);
+    // While it waited, its role may have come to act for others: the backend would do so already.
+    const revoked = this.#session.routing.revoked();
+    if (revoked !== undefined) {
+      pool.giveBack(backend);
+      return this.#session.ended(revoked);
+    }
     const bound: Bound = {
       backend,
       pool,

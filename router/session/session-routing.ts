@@ -13,7 +13,7 @@ import {
   type SessionToRoute,
   type StatementToRoute,
 } from '../exec/route.ts';
-import type { Login } from '../map/logins.ts';
+import { type Login, mayGoOn } from '../map/logins.ts';
 import type { ClusterMap } from '../map/map.ts';
 import { PlanError, type StatementPlan } from '../plan/types.ts';
 import { type Operation, statementsOf } from './batch.ts';
@@ -23,7 +23,6 @@ import type { ClientStatement } from './statements.ts';
 import type { ClientTransaction } from './transaction.ts';
 
 export interface RoutedSession {
-  readonly login: Login;
   readonly settings: SessionSettings;
   readonly transaction: ClientTransaction;
   readonly applicationName: string;
@@ -32,12 +31,30 @@ export interface RoutedSession {
 export class SessionRouting {
   readonly #context: RouterContext;
   readonly #session: RoutedSession;
+  #login: Login;
   #searchPathText: string | undefined;
   #searchPath: readonly string[] = ['public'];
 
-  constructor(context: RouterContext, session: RoutedSession) {
+  constructor(context: RouterContext, login: Login, session: RoutedSession) {
     this.#context = context;
+    this.#login = login;
     this.#session = session;
+  }
+
+  /** What the role may do, as last known. */
+  get login(): Login {
+    return this.#login;
+  }
+
+  /** Follows what the role may do. Why the session has to end, where it can't go on as what it logged in as. */
+  revoked(): RouterError | undefined {
+    const { role } = this.#login;
+    const present = this.#context.directory.current(role);
+    if (present === this.#login) return undefined;
+    if (present === undefined || !mayGoOn(this.#login, present))
+      return new RouterError('LoginChanged', `terminating connection: what role "${role}" may do has changed`);
+    this.#login = present;
+    return undefined;
   }
 
   /** @throws RouterError on a syntax error, as Postgres would say it. */
@@ -119,15 +136,13 @@ export class SessionRouting {
   }
 
   #view(plans: readonly StatementPlan[]): SessionToRoute {
-    const { login, settings, transaction, applicationName } = this.#session;
+    const { settings, transaction, applicationName } = this.#session;
     const { tenant, level, workflow } = settings.meridian;
     const begin = plans.find((plan) => plan.transaction?.verb === 'begin');
     const isInTransaction = !transaction.isIdle || begin !== undefined;
     const readOnly = transaction.isIdle ? begin?.transaction?.readOnly === true : transaction.isReadOnly;
-    // What the role may do can have changed since the log-in. How its sessions are pinned can't, while this one is pinned as it is.
-    const present = this.#context.directory.current(login.role);
     return {
-      login: present !== undefined && present.fixedTenant === login.fixedTenant ? present : login,
+      login: this.#login,
       tenant,
       level,
       workflow: workflow ?? applicationName,

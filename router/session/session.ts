@@ -59,7 +59,6 @@ export interface SessionStart {
 }
 
 export class Session implements Borrower, Cancellable {
-  readonly login: Login;
   readonly settings: SessionSettings;
   readonly transaction: ClientTransaction;
   readonly routing: SessionRouting;
@@ -85,11 +84,9 @@ export class Session implements Borrower, Cancellable {
   #isClosed = false;
 
   constructor(context: RouterContext, socket: Socket, start: SessionStart, onClosed: (session: Session) => void) {
-    this.login = start.login;
     this.settings = start.settings;
     this.transaction = new ClientTransaction(start.settings);
-    this.routing = new SessionRouting(context, {
-      login: start.login,
+    this.routing = new SessionRouting(context, start.login, {
       settings: start.settings,
       transaction: this.transaction,
       applicationName: start.applicationName,
@@ -117,6 +114,10 @@ export class Session implements Borrower, Cancellable {
   }
 
   // ---- bytes from the client
+  get login(): Login {
+    return this.routing.login;
+  }
+
 
   receive(chunk: Buffer): void {
     if (this.#isClosed) return;
@@ -156,6 +157,8 @@ export class Session implements Borrower, Cancellable {
     const type = frame[0];
     if (type === frontend.terminate) return this.#leave();
     if (this.#isSkipping && type !== frontend.sync) return;
+    const revoked = this.routing.revoked();
+    if (revoked !== undefined) return this.#endWith(revoked);
     switch (type) {
       case frontend.query:
         this.#expectNoBatch();

@@ -9,7 +9,7 @@ import type pg from 'pg';
 import { run } from '#cluster/process.ts';
 import { makeVerifier } from '#operator/passwords/verifier.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
-import { applyRole } from '#operator/postgres/roles.ts';
+import { applyRole, dropRole } from '#operator/postgres/roles.ts';
 import { defaultTimes } from '#router/settings.ts';
 import { sslRequest } from '#router/wire/startup.ts';
 import { waitFor } from './router-assertions.ts';
@@ -90,6 +90,75 @@ describe('roles', () => {
         ),
       );
     });
+  });
+});
+
+describe('a role that comes to act for others', () => {
+  const verifierOf = () => makeVerifier('correct horse', { salt: Buffer.alloc(16, 7), iterations: 4096 });
+  const give = async (name: string, ...tenants: string[]): Promise<void> => {
+    const verifier = await verifierOf();
+    await onEveryShard((client) => applyRole(client, { name, verifier, tenants }));
+  };
+  const tenantSeen = async (client: pg.Client): Promise<string> => {
+    const { rows } = await client.query<{ tenant_id: string }>({
+      name: 'seen',
+      text: 'select distinct tenant_id from accounts',
+    });
+    return rows.map((row) => row.tenant_id).join();
+  };
+  before(() =>
+    router.with('any_app', (client) => client.query("insert into accounts (tenant_id, id) values ('cord', 1)")),
+  );
+
+  test('ends the sessions that chose a tenant it has lost, idle and in a transaction, before another’s rows are seen', async () => {
+    await give('moved_app', 'acme', 'bolt');
+    await waitFor(() => logsIn('moved_app', 'correct horse'));
+    const [idle, within] = [await router.connect('moved_app'), await router.connect('moved_app')];
+    for (const client of [idle, within]) await client.query("set meridian.tenant = 'acme'");
+    assert.equal(await tenantSeen(idle), 'acme');
+    await within.query('begin');
+    assert.equal(await tenantSeen(within), 'acme');
+    await give('moved_app', 'cord');
+    await waitFor(() =>
+      router.with('moved_app', async (client) => (await tenantSeen(client).catch(() => '')) === 'cord'),
+    );
+    for (const client of [idle, within])
+      await assert.rejects(tenantSeen(client), (error: { code: string }) => error.code === '57P01');
+    await router.with('moved_app', async (client) => {
+      const { rows } = await client.query<Record<string, string>>('show meridian.tenant');
+      assert.equal(rows[0]?.['meridian.tenant'], 'cord');
+    });
+  });
+
+  test('is served by new backends, whose plans do not hold the tenant of before', async () => {
+    await give('turned_app', 'acme');
+    await waitFor(() => logsIn('turned_app', 'correct horse'));
+    const before = await router.connect('turned_app');
+    for (let round = 0; round < 8; round++) assert.equal(await tenantSeen(before), 'acme');
+    await give('turned_app', 'cord');
+    await waitFor(() =>
+      tenantSeen(before).then(
+        () => false,
+        (error: { code: string }) => error.code === '57P01',
+      ),
+    );
+    await router.with('turned_app', async (client) => {
+      for (let round = 0; round < 8; round++) assert.equal(await tenantSeen(client), 'cord');
+    });
+  });
+
+  test('and one that is gone has no sessions left', async () => {
+    await give('going_app', 'acme');
+    await waitFor(() => logsIn('going_app', 'correct horse'));
+    const client = await router.connect('going_app');
+    await client.query('select 1');
+    await onEveryShard((operator) => dropRole(operator, 'going_app'));
+    await waitFor(() =>
+      client.query('show meridian.tenant').then(
+        () => false,
+        (error: { code: string }) => error.code === '57P01',
+      ),
+    );
   });
 });
 

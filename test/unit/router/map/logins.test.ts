@@ -1,7 +1,7 @@
 /** Who may act for whom, and until when a former password counts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { loginOfRow, mayActFor, verifiersAt } from '#router/map/logins.ts';
+import { loginOfRow, mayActFor, mayGoOn, reachOf, verifiersAt } from '#router/map/logins.ts';
 import { volatileNames } from '#router/map/volatile-functions.ts';
 
 const key = Buffer.alloc(32, 1).toString('base64');
@@ -20,6 +20,18 @@ test('a role acts for its tenants, or for any', () => {
   assert.ok(!mayActFor(loginOfRow(row), 'bolt'));
   assert.ok(!mayActFor(loginOfRow({ ...row, tenants: [] }), 'acme'));
   assert.ok(mayActFor(loginOfRow({ ...row, anyTenant: true, tenants: [] }), 'bolt'));
+});
+
+test('a session goes on while its role loses nothing and chooses its tenant as before', () => {
+  const of = (...tenants: string[]) => loginOfRow({ ...row, tenants });
+  const any = loginOfRow({ ...row, anyTenant: true, tenants: [] });
+  assert.ok(mayGoOn(of('acme', 'bolt'), of('bolt', 'acme')));
+  assert.ok(mayGoOn(of('acme', 'bolt'), of('acme', 'bolt', 'cord')));
+  for (const present of [of('cord'), of('acme'), of('acme', 'cord'), of(), any, undefined])
+    assert.ok(!mayGoOn(of('acme', 'bolt'), present), reachOf(present));
+  assert.ok(!mayGoOn(of('acme'), of('acme', 'bolt')));
+  assert.ok(!mayGoOn(any, of('acme', 'bolt')));
+  assert.equal(new Set([of('acme'), of('cord'), of('acme', 'cord'), any, of(), undefined].map(reachOf)).size, 6);
 });
 
 test('a former password counts until its time, or without end', () => {
