@@ -73,8 +73,12 @@ export interface MembershipInput {
 /** How long a member must be away before `ShrinkMembership` drops it: longer than a pod takes to be replaced in place. */
 export const awayBeforeShrinkMs = 30_000;
 
-/** Bound of the record's list, and of `synchronous_standby_names`. */
-export const maxMembers = 64;
+/**
+ * Bound of the record's list, from what every member's Postgres has: 32 WAL senders (`max_wal_senders`), of which a follower
+ * takes two, one for its stream and one for the slots that it copies, or two for its first copy; and 32 slots
+ * (`max_replication_slots`), of which a follower that is replaced takes two for a while.
+ */
+export const maxMembers = 16;
 
 /** The one change to work on now; undefined when the record is as it should be, or nothing can be done safely. */
 export function nextChange(input: MembershipInput): MembershipChange | undefined {

@@ -4,7 +4,7 @@
  * never sent to a primary whose address isn't known; the sync list comes from the record alone.
  */
 
-import type { SynchronousSettings } from '#core/authority/membership-change.ts';
+import { maxMembers, type SynchronousSettings } from '#core/authority/membership-change.ts';
 import { type AuthorityRecord, isPrimary, primaryOf, sameMember } from '#core/authority/record.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import { ports } from '#core/names.ts';
@@ -89,6 +89,7 @@ function sourceOf({ record, views }: OrdersInput): NonNullable<Orders['source']>
 /**
  * All others: those in the record, and those that are on their way into it. The latter also while they are silent: an answer
  * that is late once would else cost a member that copies or catches up its slot, and with it the log that it needs.
+ * No more names than may be in the record, since Postgres has slots and WAL senders for those only.
  */
 function slotsFor(self: MemberIdentity, { record, views, shard }: OrdersInput): MemberIdentity[] {
   const others = new Map<string, MemberIdentity>();
@@ -96,9 +97,13 @@ function slotsFor(self: MemberIdentity, { record, views, shard }: OrdersInput): 
     if (!sameMember(member, self)) others.set(`${member.name}/${member.incarnation}`, member);
   };
   for (const member of record.membership.members) add(member);
+  const names = new Set(record.membership.members.map(({ name }) => name));
   for (const view of views) {
     const member = identityOf(view) ?? view.lastKnown;
-    if (member !== undefined && view.declared && !isStranger(view, shard.uid)) add(member);
+    if (member === undefined || !view.declared || isStranger(view, shard.uid)) continue;
+    if (names.size >= maxMembers && !names.has(view.name)) continue;
+    names.add(view.name);
+    add(member);
   }
   return [...others.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, member]) => member);
 }

@@ -5,6 +5,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { maxMembers } from '#core/authority/membership-change.ts';
+import { plan } from '#operator/controllers/shard/plan.ts';
 import { Operator } from './simulated-operator.ts';
 import { World } from './world.ts';
 
@@ -169,6 +171,24 @@ test('a follower that cannot be spared keeps its pod, and with it the volume tha
   settle(world, operator);
   assert.notEqual(world.member('a-us-0').incarnation, incarnation);
   assert.deepEqual(listed(world), names.toSorted());
+});
+
+test('of more members than a shard may have, so many join as Postgres has slots for, and the others are named', () => {
+  const many = Array.from({ length: 20 }, (_, index) => `a-eu-${index}`);
+  const world = started({}, many);
+  const operator = new Operator(world, 1);
+  settle(world, operator, 60);
+  assert.equal(listed(world).length, maxMembers);
+  assert.equal(world.member('a-eu-0').orders?.slots.length, maxMembers - 1);
+  const outside = many.filter((name) => !listed(world).includes(name));
+  const settled = plan(operator.observe(), new Date(world.now)).conditions?.find(
+    ({ type }) => type === 'MembershipSettled',
+  );
+  for (const name of outside) assert.match(settled?.message ?? '', new RegExp(`${name}\\b.*16 members at most`));
+  // One of those inside that gets a new volume takes its own place again.
+  world.wipe(listed(world).at(-1) ?? '');
+  settle(world, operator, 20);
+  assert.deepEqual(listed(world), many.filter((name) => !outside.includes(name)).toSorted());
 });
 
 test('the first primary that loses its volume before it is open is named anew, at a higher epoch', () => {
