@@ -50,6 +50,8 @@ export class Backend {
   pin: string | undefined;
   /** What ran here may have left something in the session: it is discarded before the next use. */
   isSuspect = false;
+  /** A SET, or the end of a transaction, was sent in a pipeline that no Sync has ended yet: under what the next is read isn't known. */
+  hasSettingsUnderWay = false;
   /** A cancel was sent at it: a marker has to come back before the next use. */
   wasCancelled = false;
   readonly openedAtMs: number;

@@ -7,32 +7,29 @@ import type { PlannedStatement } from '../exec/plan-cache.ts';
 import type { Parameters } from '../exec/route.ts';
 import { type BindMessage, readBind, readExecute, readParse, readTarget } from '../wire/client-messages.ts';
 import { frontend } from '../wire/codes.ts';
-import { type ClientStatement, parameterTypesOf, type SharedStatements } from './statements.ts';
+import { ClientStatement, type SharingScope } from './statements.ts';
 
 export interface BoundPortal {
   readonly statement: ClientStatement;
   readonly parameters: Parameters;
 }
 
-/** `statement` undefined: no such name here; it is sent on as it is, and Postgres says so. */
+/**
+ * `portal` undefined: no Bind made one of that name here. It is sent on: it may be a cursor of the transaction (DECLARE), and portals of
+ * others don't outlive theirs. Names of statements are looked up here only: at a backend they are everybody's.
+ */
 export type Operation =
   | { readonly kind: 'parse'; readonly frame: Buffer; readonly statement: ClientStatement }
-  | {
-      readonly kind: 'bind';
-      readonly frame: Buffer;
-      readonly bind: BindMessage;
-      readonly statement: ClientStatement | undefined;
-    }
-  | { readonly kind: 'describe-statement'; readonly frame: Buffer; readonly statement: ClientStatement | undefined }
+  | { readonly kind: 'bind'; readonly frame: Buffer; readonly bind: BindMessage; readonly statement: ClientStatement }
+  | { readonly kind: 'describe-statement'; readonly frame: Buffer; readonly statement: ClientStatement }
   | { readonly kind: 'describe-portal'; readonly frame: Buffer; readonly portal: BoundPortal | undefined }
   | { readonly kind: 'execute'; readonly frame: Buffer; readonly portal: BoundPortal | undefined }
   | { readonly kind: 'close-statement'; readonly frame: Buffer }
   | { readonly kind: 'close-portal'; readonly frame: Buffer };
 
-export interface BatchScope {
+export interface BatchScope extends SharingScope {
   readonly statements: Map<string, ClientStatement>;
   readonly portals: Map<string, BoundPortal>;
-  readonly shared: SharedStatements;
   /** The plan of one statement; undefined for an empty text. @throws RouterError */
   plan(sql: string): PlannedStatement | undefined;
 }
@@ -44,28 +41,19 @@ export function readOperation(frame: Buffer, scope: BatchScope): Operation {
       const { name, sql, body } = readParse(frame);
       if (name !== '' && scope.statements.has(name))
         throw new RouterError('DuplicateStatement', `prepared statement "${name}" already exists`);
-      const statement: ClientStatement = {
-        name,
-        sql,
-        body,
-        parameterTypes: parameterTypesOf(body),
-        planned: scope.plan(sql),
-        shared: name === '' ? undefined : scope.shared.of(body),
-        confirmed: false,
-      };
+      const statement = new ClientStatement({ name, sql, body }, scope.plan(sql), scope);
       scope.statements.set(name, statement);
       return { kind: 'parse', frame, statement };
     }
     case frontend.bind: {
       const bind = readBind(frame);
-      const statement = scope.statements.get(bind.statement);
-      if (statement === undefined) scope.portals.delete(bind.portal);
-      else scope.portals.set(bind.portal, { statement, parameters: (index) => bind.parameter(index) });
+      const statement = statementNamed(bind.statement, scope);
+      scope.portals.set(bind.portal, { statement, parameters: (index) => bind.parameter(index) });
       return { kind: 'bind', frame, bind, statement };
     }
     case frontend.describe: {
       const { target, name } = readTarget(frame);
-      if (target === 'statement') return { kind: 'describe-statement', frame, statement: scope.statements.get(name) };
+      if (target === 'statement') return { kind: 'describe-statement', frame, statement: statementNamed(name, scope) };
       return { kind: 'describe-portal', frame, portal: scope.portals.get(name) };
     }
     case frontend.close: {
@@ -84,12 +72,19 @@ export function readOperation(frame: Buffer, scope: BatchScope): Operation {
   }
 }
 
+function statementNamed(name: string, { statements }: BatchScope): ClientStatement {
+  const statement = statements.get(name);
+  if (statement !== undefined) return statement;
+  const which = name === '' ? 'unnamed prepared statement' : `prepared statement "${name}"`;
+  throw new RouterError('UnknownStatement', `${which} does not exist`);
+}
+
 /** The statements that the batch runs or makes, for classing and refusing. */
 export function statementsOf(operations: readonly Operation[]): ClientStatement[] {
   const found = new Set<ClientStatement>();
   for (const operation of operations) {
     if (operation.kind === 'parse' || operation.kind === 'bind' || operation.kind === 'describe-statement') {
-      if (operation.statement !== undefined) found.add(operation.statement);
+      found.add(operation.statement);
     } else if (operation.kind === 'describe-portal' || operation.kind === 'execute') {
       if (operation.portal !== undefined) found.add(operation.portal.statement);
     }

@@ -2,6 +2,7 @@
  * Turns the operations of a batch into bytes for one backend, and notes what it will answer: client names of statements become
  * shared ones, statements that this backend lacks are made on the way, and those it has aren't made again.
  */
+import type { StatementPlan } from '../plan/types.ts';
 import type { Backend } from '../pool/backend.ts';
 import { expectBind, expectClose, expectDescribe, expectExecute, expectHiddenClose } from '../pool/expectation.ts';
 import { closeStatement, describeStatement, parseMessage, renameBind } from '../wire/client-messages.ts';
@@ -9,7 +10,8 @@ import { closeComplete, parseComplete } from '../wire/server-messages.ts';
 import type { Operation } from './batch.ts';
 import type { ClientStatement } from './statements.ts';
 
-export function operationBytes(operations: readonly Operation[], backend: Backend): Buffer[] {
+/** `ends`: a Sync follows. */
+export function operationBytes(operations: readonly Operation[], backend: Backend, ends: boolean): Buffer[] {
   const bytes: Buffer[] = [];
   for (const operation of operations) {
     switch (operation.kind) {
@@ -18,9 +20,9 @@ export function operationBytes(operations: readonly Operation[], backend: Backen
         break;
       case 'bind': {
         const { statement } = operation;
-        if (statement !== undefined) makeHidden(statement, backend, bytes);
+        makeHidden(statement, backend, bytes);
         bytes.push(
-          statement?.shared === undefined
+          statement.shared === undefined
             ? operation.frame
             : renameBind(operation.frame, operation.bind, statement.shared.name),
         );
@@ -29,8 +31,8 @@ export function operationBytes(operations: readonly Operation[], backend: Backen
       }
       case 'describe-statement': {
         const { statement } = operation;
-        if (statement !== undefined) makeHidden(statement, backend, bytes);
-        bytes.push(statement?.shared === undefined ? operation.frame : describeStatement(statement.shared.name));
+        makeHidden(statement, backend, bytes);
+        bytes.push(statement.shared === undefined ? operation.frame : describeStatement(statement.shared.name));
         backend.expect(expectDescribe);
         break;
       }
@@ -41,6 +43,7 @@ export function operationBytes(operations: readonly Operation[], backend: Backen
       case 'execute':
         bytes.push(operation.frame);
         backend.expect(expectExecute);
+        if (changesSettings(operation.portal?.statement.planned?.plan)) backend.hasSettingsUnderWay = true;
         break;
       case 'close-statement':
         backend.expect({ kind: 'local', bytes: closeComplete, statement: undefined });
@@ -51,7 +54,15 @@ export function operationBytes(operations: readonly Operation[], backend: Backen
         break;
     }
   }
+  if (ends) backend.hasSettingsUnderWay = false;
   return bytes;
+}
+
+/** Also the end of a transaction: what was set in it ends with it. */
+function changesSettings(plan: StatementPlan | undefined): boolean {
+  if (plan?.kind === 'set' || plan?.kind === 'reset') return true;
+  const verb = plan?.transaction?.verb;
+  return verb === 'commit' || verb === 'rollback' || verb === 'rollback-to';
 }
 
 function makeVisibly(frame: Buffer, statement: ClientStatement, backend: Backend, bytes: Buffer[]): void {
@@ -88,6 +99,8 @@ function makeHidden(statement: ClientStatement, backend: Backend, bytes: Buffer[
 }
 
 function makeRoom(name: string, backend: Backend, bytes: Buffer[]): void {
+  // Its name says under which settings it is made, and those aren't it: nobody else may find it here.
+  if (backend.hasSettingsUnderWay) backend.isSuspect = true;
   const evicted = backend.prepared.add(name);
   if (evicted === undefined) return;
   bytes.push(closeStatement(evicted));

@@ -101,6 +101,7 @@ export class Session implements Borrower, Cancellable {
       statements: this.#statements,
       portals: this.#portals,
       shared: context.shared,
+      settings: start.settings,
       plan: (sql) => this.routing.planOne(sql),
     };
     socket.on('data', (chunk: Buffer) => this.receive(chunk));
@@ -113,11 +114,11 @@ export class Session implements Borrower, Cancellable {
     return this.#isClosed;
   }
 
-  // ---- bytes from the client
   get login(): Login {
     return this.routing.login;
   }
 
+  // ---- bytes from the client
 
   receive(chunk: Buffer): void {
     if (this.#isClosed) return;
@@ -156,9 +157,9 @@ export class Session implements Borrower, Cancellable {
   #take(frame: Buffer): void {
     const type = frame[0];
     if (type === frontend.terminate) return this.#leave();
-    if (this.#isSkipping && type !== frontend.sync) return;
     const revoked = this.routing.revoked();
     if (revoked !== undefined) return this.#endWith(revoked);
+    if (this.#isSkipping && type !== frontend.sync) return;
     switch (type) {
       case frontend.query:
         this.#expectNoBatch();
@@ -320,7 +321,7 @@ export class Session implements Borrower, Cancellable {
         .filter((operation) => operation.kind === 'execute')
         .map((operation) => operation.portal?.statement.planned?.plan),
       bytes: (backend) => {
-        const bytes = operationBytes(operations, backend);
+        const bytes = operationBytes(operations, backend, end === 'sync');
         if (end === 'sync') backend.expect(expectSync);
         if (end === 'sync') bytes.push(syncMessage);
         else if (end === 'flush') bytes.push(flushMessage);

@@ -19,7 +19,19 @@ interface State {
   readonly generic: ReadonlyMap<string, string>;
   readonly session: MeridianSettings;
   readonly local: MeridianSettings;
+  /** SET LOCAL of Postgres' own settings, as they were said, for as long as they last. */
+  readonly localTexts: readonly string[];
 }
+
+/** Settings that change neither how a statement is read nor what comes out of it. */
+const meaningless: ReadonlySet<string> = new Set([
+  'application_name',
+  'statement_timeout',
+  'lock_timeout',
+  'transaction_timeout',
+  'idle_in_transaction_session_timeout',
+  'client_min_messages',
+]);
 
 export class SessionSettings {
   /** What the start-up packet said: what RESET goes back to. */
@@ -28,12 +40,13 @@ export class SessionSettings {
   #current: State;
   #savepoints: { readonly name: string; readonly state: State }[] = [];
   #text: string;
+  #meaning: { readonly of: State; readonly text: string } | undefined;
 
   constructor(startup: ReadonlyMap<string, string>, session: MeridianSettings) {
     const generic = new Map<string, string>();
     for (const [name, value] of startup)
       generic.set(name, `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`);
-    this.#initial = { generic, session, local: {} };
+    this.#initial = { generic, session, local: {}, localTexts: [] };
     this.#committed = this.#initial;
     this.#current = this.#initial;
     this.#text = textOf(this.#initial);
@@ -53,6 +66,16 @@ export class SessionSettings {
     return this.#text;
   }
 
+  /** The settings of now as far as they bear on what a statement means: the same text for sessions that have the same ones. */
+  get meaning(): string {
+    const state = this.#current;
+    if (this.#meaning?.of !== state) {
+      const lasting = [...state.generic].flatMap(([name, text]) => (meaningless.has(name) ? [] : [text]));
+      this.#meaning = { of: state, text: [...lasting, ...state.localTexts].join('\n;') };
+    }
+    return this.#meaning.text;
+  }
+
   /** The statement that sets a generic setting now; undefined where it has the server's own value. */
   generic(name: string): string | undefined {
     return this.#current.generic.get(name);
@@ -63,6 +86,8 @@ export class SessionSettings {
    * one now, whatever the start-up packet of this session says.
    */
   apply(plan: StatementPlan): boolean {
+    if (plan.set?.local === true)
+      this.#current = { ...this.#current, localTexts: [...this.#current.localTexts, plan.text] };
     if (plan.kind === 'reset' || plan.set?.toDefault === true) {
       const name = plan.reset?.name ?? plan.set?.name ?? 'all';
       if (plan.set?.local === true) return false;
@@ -128,7 +153,7 @@ export class SessionSettings {
 
   commit(): void {
     if (this.#current === this.#committed) return;
-    this.#current = { ...this.#current, local: {} };
+    this.#current = { ...this.#current, local: {}, localTexts: [] };
     this.#committed = this.#current;
     this.#savepoints = [];
     this.#text = textOf(this.#current);

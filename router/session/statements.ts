@@ -1,13 +1,14 @@
 /**
  * Prepared statements of clients, and what they are called at backends. A client's name means something in its session only;
- * at backends a statement is known by its text and parameter types, so that all clients share one.
+ * at backends a statement is known by its text and parameter types, so that all clients share one. Its constants are read when
+ * it is made, by the settings of that moment (a date by TimeZone and DateStyle): only clients with the same ones share it.
  */
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 
 /** One text with its parameter types, as backends know it. */
 export interface SharedStatement {
-  readonly key: string;
   /** Name at backends; changes when the statement has to be made anew everywhere (its result type changed). */
   name: string;
   /** Body of the Parse message: text and parameter types. */
@@ -15,17 +16,47 @@ export interface SharedStatement {
 }
 
 /** A statement of one session, under the client's name ('' for the unnamed one). */
-export interface ClientStatement {
+export class ClientStatement {
   readonly name: string;
   readonly sql: string;
   readonly body: Buffer;
   readonly parameterTypes: readonly number[];
   /** Undefined for an empty statement. */
   readonly planned: PlannedStatement | undefined;
-  /** Undefined for the unnamed statement: those are as many as there are literals. */
-  readonly shared: SharedStatement | undefined;
   /** ParseComplete has been said for it. */
-  confirmed: boolean;
+  confirmed = false;
+  readonly #scope: SharingScope;
+  #shared: SharedStatement | undefined;
+  #sharedUnder: string | undefined;
+
+  constructor(
+    parsed: { readonly name: string; readonly sql: string; readonly body: Buffer },
+    planned: PlannedStatement | undefined,
+    scope: SharingScope,
+  ) {
+    this.name = parsed.name;
+    this.sql = parsed.sql;
+    this.body = parsed.body;
+    this.parameterTypes = parameterTypesOf(parsed.body);
+    this.planned = planned;
+    this.#scope = scope;
+  }
+
+  /** As it is called at backends under the settings of now. Undefined for the unnamed statement: those are as many as there are literals. */
+  get shared(): SharedStatement | undefined {
+    if (this.name === '') return undefined;
+    const under = this.#scope.settings.meaning;
+    if (this.#shared === undefined || this.#sharedUnder !== under) {
+      this.#shared = this.#scope.shared.of(this.body, under);
+      this.#sharedUnder = under;
+    }
+    return this.#shared;
+  }
+}
+
+export interface SharingScope {
+  readonly shared: SharedStatements;
+  readonly settings: { readonly meaning: string };
 }
 
 /** The parameter types declared in the body of a Parse message. */
@@ -37,27 +68,30 @@ export function parameterTypesOf(body: Buffer): number[] {
   return types;
 }
 
-/** Names for shared statements; one per worker. Bounded: the least recently used are forgotten (backends drop theirs themselves). */
+/** What a statement weighs besides its body, roughly. */
+const overheadBytes = 512;
+
+/** Names for shared statements; one per worker. Bounded in bytes: the least recently used are forgotten (backends drop theirs themselves). */
 export class SharedStatements {
-  readonly #byKey = new Map<string, SharedStatement>();
-  readonly #limit: number;
+  readonly #byKey: LRUCache<string, SharedStatement>;
   /** Names that no client comes upon: a statement that the client never made must not be found at a backend. */
   readonly #prefix = `m${randomBytes(6).toString('hex')}_`;
   #sequence = 0;
 
-  constructor(limit = 10_000) {
-    this.#limit = limit;
+  constructor(maxBytes = 64 * 1024 * 1024) {
+    this.#byKey = new LRUCache({
+      maxSize: maxBytes,
+      sizeCalculation: (statement) => statement.body.length + overheadBytes,
+    });
   }
 
-  of(body: Buffer): SharedStatement {
-    const key = body.toString('latin1');
+  /** `settings`: those under which it is made, as a text. */
+  of(body: Buffer, settings: string): SharedStatement {
+    const key = `${hash('sha256', body, 'base64')} ${hash('sha256', settings, 'base64')}`;
     let statement = this.#byKey.get(key);
-    if (statement !== undefined) this.#byKey.delete(key);
-    else statement = { key, name: this.#nextName(), body: Buffer.from(body) };
-    this.#byKey.set(key, statement);
-    if (this.#byKey.size > this.#limit) {
-      const oldest = this.#byKey.keys().next();
-      if (oldest.done !== true) this.#byKey.delete(oldest.value);
+    if (statement === undefined) {
+      statement = { name: this.#nextName(), body: Buffer.from(body) };
+      this.#byKey.set(key, statement);
     }
     return statement;
   }

@@ -117,8 +117,9 @@ describe('one client’s settings and another’s results', () => {
     assert.deepEqual(await ask(tokyo, ...set, flush, parse('u', third), bind('u'), execute, sync), [
       '2024-03-03 05:00:00',
     ]);
-    await ask(tokyo, query("set timezone = 'UTC'"));
-    assert.deepEqual(await ask(utc, parse('u', third), bind('u'), execute, sync), ['2024-03-03 00:00:00']);
+    const likeTokyo = await login('acme_app', { TimeZone: 'Asia/Tokyo' });
+    assert.deepEqual(await ask(likeTokyo, parse('u', third), bind('u'), execute, sync), ['2024-03-02 15:00:00']);
+    likeTokyo.end();
     utc.end();
     tokyo.end();
   });
