@@ -29,5 +29,5 @@ for (const entry of Object.values(lock.packages)) {
     if (libc !== null) lock.packages[path].libc = [libc[1] === 'musl' ? 'musl' : 'glibc'];
   }
 }
-lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => (a < b ? -1 : 1)));
+lock.packages = Object.fromEntries(Object.entries(lock.packages).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 writeFileSync('package-lock.json', `${JSON.stringify(lock, null, 2)}\n`);

@@ -3,7 +3,7 @@
  * On a terminal the line is rewritten in place; elsewhere a line is printed when the story changes.
  */
 
-const isTerminal = process.stdout.isTTY === true;
+const isTerminal = process.stdout.isTTY;
 const seconds = (sinceMs: number): string => `${((performance.now() - sinceMs) / 1000).toFixed(1)} s`;
 
 /** Runs one named step and prints how long it took; `tell` replaces what is waited for. */

@@ -17,15 +17,19 @@ const tenant = 'acme';
 /** Runs a Postgres client program in a member's pod, which has the keyspace's CA at hand. */
 async function inPod(cluster: Cluster, namespace: string, login: Login, ...command: string[]): Promise<string> {
   return cluster.kubectl([
-    ...['exec', '-n', namespace, 'shop-a-eu-0', '-c', 'postgres', '--'],
-    ...[
-      'env',
-      `PGPASSWORD=${login.password}`,
-      `PGUSER=${login.user}`,
-      `PGDATABASE=${login.database}`,
-      'PGSSLMODE=verify-full',
-      'PGSSLROOTCERT=/etc/meridian/tls/ca.crt',
-    ],
+    'exec',
+    '-n',
+    namespace,
+    'shop-a-eu-0',
+    '-c',
+    'postgres',
+    '--',
+    'env',
+    `PGPASSWORD=${login.password}`,
+    `PGUSER=${login.user}`,
+    `PGDATABASE=${login.database}`,
+    'PGSSLMODE=verify-full',
+    'PGSSLROOTCERT=/etc/meridian/tls/ca.crt',
     ...command,
   ]);
 }
@@ -101,13 +105,11 @@ export function serving(clusterOf: () => Cluster, namespace: string): void {
         cluster,
         namespace,
         login,
-        ...[
-          'bash',
-          '-c',
-          `printf '%s\\n' '\\set n random(1, 10)' "$1" > /tmp/read.sql && exec pgbench -n -f /tmp/read.sql -M ${mode} -c 4 -j 1 -t 250 "host=${eu.host}"`,
-          'pgbench',
-          script,
-        ],
+        'bash',
+        '-c',
+        `printf '%s\\n' '\\set n random(1, 10)' "$1" > /tmp/read.sql && exec pgbench -n -f /tmp/read.sql -M ${mode} -c 4 -j 1 -t 250 "host=${eu.host}"`,
+        'pgbench',
+        script,
       );
       assert.match(output, /number of transactions actually processed: 1000\/1000/);
       assert.match(output, /number of failed transactions: 0/);

@@ -69,7 +69,11 @@ const insert = `insert into notes (tenant_id, body) values ('acme', 'x') returni
 /** As migrations write: in the operator's session, as the tables' owner. */
 async function asOwner(sql: string): Promise<unknown> {
   await shop.operator.query('set role meridian_owner');
-  return shop.operator.query(sql).finally(() => shop.operator.query('reset role'));
+  try {
+    return await shop.operator.query(sql);
+  } finally {
+    await shop.operator.query('reset role');
+  }
 }
 
 async function untilWaiting(query: string): Promise<void> {

@@ -66,7 +66,7 @@ async function client(user: string, command: string[], input = ''): Promise<{ ex
   const script = `cat >/tmp/input <<'END_OF_INPUT'\n${input}\nEND_OF_INPUT\n${command.join(' ')}`;
   const { exitCode, output } = await container.exec(['bash', '-c', script], {
     env: environment,
-  } as Parameters<typeof container.exec>[1]);
+  });
   return { exitCode, output };
 }
 

@@ -123,9 +123,9 @@ async function work(index: number, until: number): Promise<void> {
         await say(queryMessage(random() < 0.5 ? 'commit' : 'rollback'));
       } else if (choice === 6) await say(queryMessage(`copy (${rows}) to stdout`));
       else if (choice === 7) {
-        const isSet = await say(queryMessage(`set app.nonce = '${nonce}'`));
-        for (let round = 0; isSet && round < 2; round++)
-          await say(queryMessage(`select '${tenant}:' || current_setting('app.nonce')`));
+        const isKept = await say(queryMessage(`set app.nonce = '${nonce}'`));
+        if (isKept)
+          for (const _ of [1, 2]) await say(queryMessage(`select '${tenant}:' || current_setting('app.nonce')`));
       } else if (choice === 8) {
         const name = `p${Math.floor(random() * 5)}`;
         const made = statements.has(name)

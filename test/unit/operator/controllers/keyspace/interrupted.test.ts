@@ -90,7 +90,7 @@ describe('the keyspace controller, killed', () => {
     });
     const make = (collection: string, kind: string, name: string, spec: object): void => {
       const object = { apiVersion: groupVersion, kind, metadata: { name }, spec };
-      server.storage.create(collection, 'prod', object as never);
+      server.storage.create(collection, 'prod', object);
     };
     for (const name of ['eu', 'us']) make(collections.regions, 'Region', name, { proximity: [], drain: false });
     for (const name of ['a', 'b']) make(collections.shards, 'Shard', name, { keyspace: 'shop', primaryRegion: 'eu' });

@@ -175,7 +175,7 @@ describe('setting up the shards of a keyspace', () => {
       [3, 3],
     );
     await setUpShards(action(), deps({ accepted: new Map([['app', { verifier: 'v2' }]]) }));
-    assert.deepEqual(log.toSorted(), ['a roles', 'b roles']);
+    assert.deepEqual(new Set(log), new Set(['a roles', 'b roles']));
     log = [];
     await setUpShards(
       action({ shards: [target('a', { epoch: 2 }), target('b')] }),

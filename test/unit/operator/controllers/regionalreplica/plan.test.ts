@@ -14,6 +14,7 @@ import { makeCa } from '#operator/pki/authority.ts';
 const now = new Date('2026-06-01T00:00:00Z');
 const ca = await makeCa({ namespace: 'prod', keyspace: 'shop' }, now);
 
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller says which kind it is.
 const stored = <T>(kind: string, name: string, rest: object = {}): T =>
   ({
     apiVersion: 'meridian.db/v1alpha1',
