@@ -395,6 +395,7 @@ export class Member {
       shardUid: orders.shard.uid,
       epoch: orders.epoch,
       generation: orders.generation,
+      systemIdentifier: this.#options.promise.current.systemIdentifier,
       isCloning,
     });
   }

@@ -17,7 +17,7 @@ import type { TunnelHello, TunnelPurpose } from '#core/protocol/tunnel.ts';
 import { checkReply, HandshakeError, handshakeLine, parseReply, readLine } from './handshake.ts';
 import { join, SILENT_COPY_MS } from './pipe.ts';
 import { receiveStartup } from './receive-startup.ts';
-import { MAX_REFUSAL_BYTES, readRefusal, WAL_REMOVED } from './refusal.ts';
+import { MAX_REFUSAL_BYTES, readRefusal, readSystemIdentifier, WAL_REMOVED } from './refusal.ts';
 import { fatalError, writeStartupPacket } from './startup-packet.ts';
 
 export interface UpstreamTarget {
@@ -28,6 +28,8 @@ export interface UpstreamTarget {
   readonly shardUid: string;
   readonly epoch: number;
   readonly generation: number;
+  /** Of this member's data; empty while it isn't known. */
+  readonly systemIdentifier: string;
   /** A base copy is being made; otherwise connections are Postgres' own. */
   readonly isCloning: boolean;
 }
@@ -138,13 +140,13 @@ export class Upstream {
       this.#open.add(far);
       far.once('close', () => this.#open.delete(far));
       far.write(writeStartupPacket(startup));
-      await this.#carry(near, far, purpose);
+      await this.#carry(near, far, purpose, target);
     } catch (error) {
       this.#refuse(near, error instanceof Error ? error.message : String(error));
     }
   }
 
-  async #carry(near: Socket, far: TLSSocket, purpose: TunnelPurpose): Promise<void> {
+  async #carry(near: Socket, far: TLSSocket, purpose: TunnelPurpose, target: UpstreamTarget): Promise<void> {
     if (purpose === 'basebackup') far.setTimeout(SILENT_COPY_MS, () => far.destroy());
     const beginning: Buffer[] = [];
     let bytes = 0;
@@ -156,7 +158,7 @@ export class Upstream {
         else if (purpose === 'stream') this.#begun();
       },
     });
-    if (purpose === 'stream' && bytes <= MAX_REFUSAL_BYTES) this.#ended(readRefusal(Buffer.concat(beginning)));
+    if (purpose === 'stream' && bytes <= MAX_REFUSAL_BYTES) this.#ended(Buffer.concat(beginning), target);
   }
 
   #begun(): void {
@@ -164,11 +166,21 @@ export class Upstream {
     this.#walRemovedCount = 0;
   }
 
-  #ended(refusal: ReturnType<typeof readRefusal>): void {
-    if (refusal === undefined) return this.#begun();
-    this.#walRemovedCount = refusal.sqlState === WAL_REMOVED ? this.#walRemovedCount + 1 : 0;
-    const problem = `the primary refuses to stream: ${refusal.message}`;
-    if (problem !== this.#lastProblem) this.#options.log.warn({ sqlState: refusal.sqlState }, problem);
+  #ended(received: Buffer, { systemIdentifier }: UpstreamTarget): void {
+    const refusal = readRefusal(received);
+    const theirs = readSystemIdentifier(received);
+    this.#walRemovedCount = refusal?.sqlState === WAL_REMOVED ? this.#walRemovedCount + 1 : 0;
+    if (refusal !== undefined) {
+      this.#say(`the primary refuses to stream: ${refusal.message}`, { sqlState: refusal.sqlState });
+    } else if (theirs !== undefined && systemIdentifier !== '' && theirs !== systemIdentifier) {
+      this.#say(`the primary's database is another one: system identifier ${theirs}, here ${systemIdentifier}`, {});
+    } else {
+      this.#lastProblem = '';
+    }
+  }
+
+  #say(problem: string, details: object): void {
+    if (problem !== this.#lastProblem) this.#options.log.warn(details, problem);
     this.#lastProblem = problem;
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
-import { readRefusal, WAL_REMOVED } from '#agent/tunnel/refusal.ts';
+import { readRefusal, readSystemIdentifier, WAL_REMOVED } from '#agent/tunnel/refusal.ts';
 import { fatalError } from '#agent/tunnel/startup-packet.ts';
 
 function message(type: string, body: Buffer): Buffer {
@@ -37,4 +37,27 @@ it('a piece of an error is none, and no bytes do harm', () => {
       readRefusal(Buffer.from(bytes));
     }),
   );
+});
+
+/** As a walsender of Postgres 17 answers IDENTIFY_SYSTEM on a physical connection: dbname is null. */
+function identified(systemIdentifier: string): Buffer {
+  const columns = [systemIdentifier, '1', '0/3000060'].map((text) => {
+    const column = Buffer.alloc(4 + text.length);
+    column.writeInt32BE(text.length, 0);
+    column.write(text, 4, 'latin1');
+    return column;
+  });
+  return message('D', Buffer.concat([Buffer.from([0, 4]), ...columns, Buffer.alloc(4, 0xff)]));
+}
+
+it('the system identifier is read from the first row of four columns', () => {
+  const before = [message('R', Buffer.alloc(4)), message('Z', Buffer.from('I')), message('T', Buffer.alloc(20))];
+  assert.equal(
+    readSystemIdentifier(Buffer.concat([...before, identified('7711283796970909729')])),
+    '7711283796970909729',
+  );
+  assert.equal(readSystemIdentifier(Buffer.concat(before)), undefined);
+  assert.equal(readSystemIdentifier(identified('on')), undefined);
+  assert.equal(readSystemIdentifier(message('D', Buffer.from([0, 4]))), undefined);
+  assert.equal(readSystemIdentifier(message('D', Buffer.from([0, 1, 0, 0, 0, 1, 0x37]))), undefined);
 });

@@ -1,5 +1,6 @@
 /** Both ends of the tunnels in one process, with a stand-in that speaks enough of Postgres' protocol behind them. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -122,6 +123,7 @@ describe('a tunnel', () => {
       shardUid: 'uid',
       epoch: 3,
       generation: 1,
+      systemIdentifier: '7',
       isCloning: false,
     };
     upstream.aim(target);
@@ -152,6 +154,22 @@ describe('a tunnel', () => {
     assert.equal(parameters.get('application_name'), replicationName(other));
     assert.equal(parameters.get('user'), 'meridian_replication');
     socket.destroy();
+  });
+
+  it('to another database says so, since the WAL receiver just hangs up', async () => {
+    for (const [theirs, expected] of [
+      ['9', /system identifier 9, here 7/],
+      [target.systemIdentifier, /^$/],
+    ] as const) {
+      started = [];
+      const socket = dial();
+      const { socket: end } = await opened();
+      // A DataRow of four columns, as IDENTIFY_SYSTEM gives it.
+      end.write(Buffer.from(`44000000180004000000013${theirs}0000000131ffffffffffffffff`, 'hex'));
+      await once(socket, 'data');
+      socket.destroy();
+      await until(() => expected.test(upstream.problem), `the problem ${expected}`);
+    }
   });
 
   it('carries bytes both ways, in order, however many', async () => {
