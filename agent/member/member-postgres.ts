@@ -251,10 +251,10 @@ export class MemberPostgres {
     }
   }
 
-  /** Base copies have names that no list counts. */
+  /** Of those that a list may count: base copies, and whoever else replicates, have names of another form. */
   async #streamingPids(): Promise<number[]> {
     const rows = await this.#session.query<{ pid: number }>(
-      `select pid from pg_catalog.pg_stat_replication where application_name not like 'basebackup of %'`,
+      `select pid from pg_catalog.pg_stat_replication where application_name ~ '^[^ /]+/[0-9a-f]{16}$'`,
     );
     return rows.map(({ pid }) => pid);
   }

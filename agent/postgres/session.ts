@@ -55,6 +55,8 @@ export class LocalSession {
       user: agentRole,
       database: 'postgres',
       application_name: 'meridian agent',
+      // The Shard's own limits, which may be shorter than a checkpoint takes, are not for this session.
+      options: '-c statement_timeout=0 -c lock_timeout=0 -c transaction_timeout=0 -c idle_session_timeout=0',
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       query_timeout: QUERY_TIMEOUT_MS,
     });

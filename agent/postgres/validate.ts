@@ -3,7 +3,7 @@
  * misspelt parameter must not cost a member. Those that it refuses are left out and reported.
  * Source: PostgreSQL documentation, "postgres", option -C.
  */
-import { lastLine, ProgramError, runProgram } from './programs.ts';
+import { ProgramError, runProgram } from './programs.ts';
 
 export interface ValidatedParameters {
   readonly accepted: Readonly<Record<string, string>>;
@@ -39,8 +39,14 @@ async function refusal(
     await runProgram('postgres', ['-C', 'port', '-D', dataDirectory, ...settings], { env });
     return undefined;
   } catch (error) {
-    if (!(error instanceof ProgramError)) throw error;
-    const fatal = error.stderr.split('\n').find((line) => line.includes('FATAL:'));
-    return (fatal ?? lastLine(error.stderr)).replace(/^.*FATAL:\s*/, '') || error.message;
+    // Killed, or out of memory: nothing is said about the parameters, and the answer is remembered.
+    const reason = error instanceof ProgramError ? fatalReason(error.stderr) : undefined;
+    if (reason === undefined) throw error;
+    return reason;
   }
+}
+
+/** What Postgres says when it refuses to start; undefined when it says no such thing. */
+export function fatalReason(stderr: string): string | undefined {
+  return /^.*\bFATAL:\s*(.+)$/m.exec(stderr)?.[1];
 }

@@ -77,6 +77,21 @@ describe("a member's volume", { timeout: 300_000 }, () => {
     assert.deepEqual(new Set(held), new Set(['/var/lib/meridian/lock']));
   });
 
+  it('has a primary that no limit of the Shard keeps from its work, and that leaves out what Postgres refuses', async () => {
+    await shard.follow(follower);
+    await follower.until('caught up', (status) => status.upstream?.caughtUp === true);
+    const parameters = { statement_timeout: '1', work_mem: 'nonsense' };
+    await shard.order(primary, { role: 'Primary', parameters });
+    const { problem } = await primary.until('applied', (status) => status.orders?.applied === true);
+    assert.match(problem, /parameter work_mem is left out: invalid value/);
+    // From no acknowledgers to one takes a checkpoint: longer than a millisecond.
+    const synchronous = { acknowledgements: 1, members: [await follower.identity()] };
+    await shard.order(primary, { role: 'Primary', parameters, synchronous });
+    await primary.until('applied', (status) => status.orders?.applied === true, 15_000);
+    await shard.order(primary, { role: 'Primary' });
+    await primary.until('applied', (status) => status.orders?.applied === true);
+  });
+
   it('keeps data that nothing can be added to for as long as the record lists its member, whatever its orders say', async () => {
     await shard.follow(follower);
     await follower.until('caught up', (status) => status.upstream?.caughtUp === true);
