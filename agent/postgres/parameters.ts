@@ -45,8 +45,9 @@ const alwaysFixed: Readonly<Record<string, string>> = {
   max_prepared_transactions: '200',
   max_worker_processes: '32',
   max_logical_replication_workers: '16',
-  max_wal_senders: '32',
-  max_replication_slots: '32',
+  // For the largest membership (maxMembers in core/authority), copies and moves on top of it.
+  max_wal_senders: '128',
+  max_replication_slots: '96',
   track_commit_timestamp: 'on',
   // A slot admits one walsender and a half-dead one keeps it: noticed within 5 s (docs/design-traps.md, A20).
   wal_sender_timeout: '5s',

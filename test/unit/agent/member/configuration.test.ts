@@ -41,7 +41,7 @@ describe('the configuration of a member', () => {
       render({ role: 'Primary' }, { max_connections: '300' }, limits).parametersFile,
       /max_connections = '300'/,
     );
-    assert.match(render({}, {}, limits).parametersFile, /max_wal_senders = '32'/);
+    assert.match(render({}, {}, limits).parametersFile, /max_wal_senders = '128'/);
   });
 
   it('has another digest exactly when something that Postgres reads is different', () => {
