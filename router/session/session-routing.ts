@@ -112,7 +112,7 @@ export class SessionRouting {
     const bound = new Set<ClientStatement>();
     const routes: Route[] = [];
     for (const operation of operations) {
-      if (operation.kind !== 'bind' || operation.statement?.planned === undefined) continue;
+      if (operation.kind !== 'bind' || operation.statement.planned === undefined) continue;
       const { statement, bind } = operation;
       bound.add(statement);
       routes.push(

@@ -289,6 +289,39 @@ describe('after the log-in', () => {
     for (const other of [...others, client]) other.end();
   });
 
+  test('a name that a client has not prepared means nothing, whoever else has prepared it on the same backend', async () => {
+    const [owner, other] = [await login(), await login()];
+    const refusedTo = async (client: RawClient, ...messages: Buffer[]): Promise<string | undefined> => {
+      client.send(...messages, syncMessage);
+      const answers = await client.until('Z');
+      assert.equal(textsOf(answers), 'EZI');
+      return sqlstateOf(answers[0] as RawMessage);
+    };
+    for (const name of ['', 'mine']) {
+      owner.send(parse(name, "select 'a secret'"), bind('', name), execute(''), syncMessage);
+      assert.equal(textsOf(await owner.until('Z')), '12DCZI');
+      assert.equal(await refusedTo(other, bind('', name), execute('')), '26000');
+      assert.equal(await refusedTo(other, describeStatement(name)), '26000');
+      owner.send(bind('', name), execute(''), syncMessage);
+      assert.equal(textsOf(await owner.until('Z')), '2DCZI');
+    }
+    assert.equal(await refusedTo(other, execute('')), '34000');
+    for (const client of [owner, other]) client.end();
+  });
+
+  test('a cursor that was declared is a portal of its transaction, to be described and executed by its name', async () => {
+    const client = await login();
+    client.send(queryMessage('begin'), queryMessage('declare walk cursor for select n from generate_series(1, 3) n'));
+    assert.equal(textsOf([...(await client.until('Z')), ...(await client.until('Z'))]), 'CZTCZT');
+    client.send(describePortal('walk'), execute('walk', 2), syncMessage);
+    assert.equal(textsOf(await client.until('Z')), 'TDDsZT');
+    client.send(queryMessage('commit'));
+    await client.until('Z');
+    client.send(describePortal('walk'), syncMessage);
+    assert.equal(textsOf(await client.until('Z')), 'EZI');
+    client.end();
+  });
+
   test('settings of Meridian and transactions work in the extended protocol, too', async () => {
     const client = await login('any_app');
     const run = (sql: string): Buffer[] => [parse('', sql), bind('', ''), describePortal(''), execute('')];
