@@ -48,6 +48,11 @@ export const attempts: readonly Attempt[] = [
   { name: 'set_config', sql: [pretend, 'select * from notes'], ends: succeeds },
   { name: 'SET LOCAL', sql: ['begin', 'set local meridian.tenant = globex', 'select * from notes'], ends: succeeds },
   {
+    name: 'an UPDATE of pg_settings, which is a SET that no gate sees',
+    sql: [`update pg_settings set setting = 'off' where name = 'row_security'`],
+    ends: denied,
+  },
+  {
     name: 'set_config inside the statement',
     sql: [`select set_config('meridian.tenant', 'globex', false), n.* from notes n`, 'select * from notes'],
     ends: succeeds,

@@ -286,6 +286,20 @@ test('a table that becomes a reference table is opened for reading, and closed t
   assert.deepEqual((await shop.operator.query(facts)).rows, [{ pinned: true, reads: true, writes: true }]);
 });
 
+test('a sequence whose bounds a migration changes goes on after the last value that it gave out', async () => {
+  const sql = 'create sequence s; create sequence fresh';
+  for (const shardOrdinal of [0, 3]) {
+    const { operator } = await database([good, { name: '2', sql }], { shardOrdinal });
+    const { minimum } = sequenceRange(shardOrdinal);
+    const next = async (name: string): Promise<bigint> =>
+      BigInt((await operator.query<{ v: string }>(`select nextval('${name}') as v`)).rows[0]?.v ?? '');
+    assert.deepEqual([await next('s'), await next('s')], [minimum, minimum + 1n]);
+    await operator.query('alter sequence s no maxvalue; alter sequence fresh no maxvalue');
+    await protectTables(operator, { referenceTables: [] });
+    assert.deepEqual([await next('s'), await next('fresh')], [minimum + 2n, minimum]);
+  }
+});
+
 test('shards of different ordinals draw from ranges that do not meet, and ranges are set once', async () => {
   const sql = `create sequence s increment 10 cache 50 cycle; create sequence small maxvalue 100 start 7`;
   for (const shardOrdinal of [0, 3, 8191]) {

@@ -22,6 +22,9 @@ grant execute on function
 grant usage on schema meridian to public;
 grant execute on function meridian.router_logins(), meridian.router_catalogue(), meridian.router_functions() to ${routerRole};
 
+-- An UPDATE of this view is a SET by another name, which no gate and no pooler sees.
+revoke update on pg_catalog.pg_settings from public;
+
 do $block$
 declare
   function_oid regprocedure;

@@ -210,11 +210,13 @@ function sequenceChanges(sequence: SequenceFacts, range: SequenceRange, bad: Rea
   const name = qualified(sequence.schema, sequence.name);
   const { minimum, maximum } = range;
   const isInRange = BigInt(sequence.minimum) === minimum && BigInt(sequence.maximum) === maximum;
+  const last = sequence.lastValue === null ? undefined : BigInt(sequence.lastValue);
+  const restart = last !== undefined && last >= minimum && last <= maximum ? '' : ' restart';
   return [
-    // Set in the migration that makes the sequence, before any other shard's rows can be here; later on never restarted.
+    // A sequence that has given out a value of its range goes on from there, whatever a migration did to its bounds.
     ...(isInRange
       ? []
-      : [change(`alter sequence ${name} minvalue ${minimum} maxvalue ${maximum} start with ${minimum} restart`)]),
+      : [change(`alter sequence ${name} minvalue ${minimum} maxvalue ${maximum} start with ${minimum}${restart}`)]),
     // A cache would be each session's own, and a cycle would give numbers out twice.
     ...(sequence.cache === '1' && !sequence.cycle ? [] : [change(`alter sequence ${name} cache 1 no cycle`)]),
     ...(sequence.granted.includes('USAGE') ? [] : [change(`grant usage on sequence ${name} to ${applicationGroup}`)]),

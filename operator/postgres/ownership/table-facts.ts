@@ -88,6 +88,8 @@ export interface SequenceFacts {
   readonly start: string;
   readonly cache: string;
   readonly cycle: boolean;
+  /** The last value it gave out; null before the first. */
+  readonly lastValue: string | null;
   readonly unlogged: boolean;
   /** The column that it belongs to (serial, identity). */
   readonly ownerTable: string | null;
@@ -266,6 +268,7 @@ select jsonb_build_object(
   'start', s.seqstart::text,
   'cache', s.seqcache::text,
   'cycle', s.seqcycle,
+  'lastValue', pg_sequence_last_value(c.oid)::text,
   'unlogged', c.relpersistence <> 'p',
   'ownerTable', o.owner_table,
   'ownerColumnType', o.column_type,
