@@ -188,6 +188,8 @@ export function rolloutFinding({ state, message }: Rollout): Finding {
       return not('RolloutPending', 'UpToDate', message);
     case 'Rolling':
       return good('RolloutPending', 'Rolling', message);
+    case 'Held':
+      return { ...good('RolloutPending', 'VolumeMarkedForDeletion', message), warning: true };
     case 'PrimaryWaits':
       return { ...good('RolloutPending', 'PrimaryWaitsForSwitchover', message), warning: true };
     default:

@@ -27,7 +27,8 @@ export interface Rollout {
   readonly replace: readonly MemberView[];
   /** The member whose Postgres restarts now, by getting the new nonce. */
   readonly restart: MemberView | undefined;
-  readonly state: 'Done' | 'Rolling' | 'PrimaryWaits';
+  /** Held: nothing can be done until a member whose volume is marked for deletion doesn't count any more. */
+  readonly state: 'Done' | 'Rolling' | 'PrimaryWaits' | 'Held';
   readonly message: string;
 }
 
@@ -63,7 +64,7 @@ export function planRollout(input: RolloutInput): Rollout {
       ? done
       : {
           ...done,
-          state: 'Rolling',
+          state: 'Held',
           message: `${namesOf(kept)} keeps its pod, with which its volume would go, while it counts`,
         };
   const followers = due.filter(({ name }) => name !== input.primary);

@@ -173,6 +173,16 @@ test('a follower that cannot be spared keeps its pod, and with it the volume tha
   assert.deepEqual(listed(world), names.toSorted());
 });
 
+test('a primary whose volume is marked for deletion keeps its pod, which is no work under way', () => {
+  const world = started();
+  const operator = new Operator(world, 1);
+  settle(world, operator);
+  Object.assign(world.member('a-eu-0'), { volumeGoing: true, outdated: true });
+  settle(world, operator, 10);
+  assert.equal(world.member('a-eu-0').outdated, true);
+  assert.equal(world.shard.status?.phase, 'Ready');
+});
+
 test('of more members than a shard may have, so many join as Postgres has slots for, and the others are named', () => {
   const many = Array.from({ length: 20 }, (_, index) => `a-eu-${index}`);
   const world = started({}, many);
