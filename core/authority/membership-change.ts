@@ -74,11 +74,11 @@ export interface MembershipInput {
 export const awayBeforeShrinkMs = 30_000;
 
 /**
- * Bound of the record's list, from what every member's Postgres has: 32 WAL senders (`max_wal_senders`), of which a follower
- * takes two, one for its stream and one for the slots that it copies, or two for its first copy; and 32 slots
- * (`max_replication_slots`), of which a follower that is replaced takes two for a while.
+ * Bound of the record's list, from what every member's Postgres has room for (`max_wal_senders` and `max_replication_slots`,
+ * fixed by the agent): a follower takes two WAL senders, one for its stream and one for the slots that it copies, or two for
+ * its first copy; and two slots for a while when it is replaced. A third of the slots stays free for moves of tenants.
  */
-export const maxMembers = 16;
+export const maxMembers = 32;
 
 /** The one change to work on now; undefined when the record is as it should be, or nothing can be done safely. */
 export function nextChange(input: MembershipInput): MembershipChange | undefined {

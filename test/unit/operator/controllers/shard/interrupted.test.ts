@@ -184,17 +184,18 @@ test('a primary whose volume is marked for deletion keeps its pod, which is no w
 });
 
 test('of more members than a shard may have, so many join as Postgres has slots for, and the others are named', () => {
-  const many = Array.from({ length: 20 }, (_, index) => `a-eu-${index}`);
+  const many = Array.from({ length: maxMembers + 4 }, (_, index) => `a-eu-${index}`);
   const world = started({}, many);
   const operator = new Operator(world, 1);
-  settle(world, operator, 60);
+  settle(world, operator, maxMembers + 12);
   assert.equal(listed(world).length, maxMembers);
   assert.equal(world.member('a-eu-0').orders?.slots.length, maxMembers - 1);
   const outside = many.filter((name) => !listed(world).includes(name));
   const settled = plan(operator.observe(), new Date(world.now)).conditions?.find(
     ({ type }) => type === 'MembershipSettled',
   );
-  for (const name of outside) assert.match(settled?.message ?? '', new RegExp(`${name}\\b.*16 members at most`));
+  for (const name of outside)
+    assert.match(settled?.message ?? '', new RegExp(`${name}\\b.*${maxMembers} members at most`));
   // One of those inside that gets a new volume takes its own place again.
   world.wipe(listed(world).at(-1) ?? '');
   settle(world, operator, 20);
