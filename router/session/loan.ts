@@ -19,8 +19,9 @@ import { backend as code, headerBytes, transactionStatus as tx } from '../wire/c
 import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
 import type { Borrower, Request } from './borrower.ts';
 import { borrowError, lossError } from './loss.ts';
-import { mayTaintSession, surelyWritesNothing } from './statement-class.ts';
-import { endsFailure, mayCommit } from './transaction.ts';
+import { Segment } from './segment.ts';
+import { mayTaintSession } from './statement-class.ts';
+import { endsFailure } from './transaction.ts';
 
 /** Where the transaction runs. */
 interface Bound {
@@ -42,10 +43,8 @@ export class Loan implements BackendReceiver {
   #isOpen = false;
   /** The answers under way aren't for the client any more: it has had an error in their place. */
   #isMuted = false;
-  #segmentFailed = false;
-  #waitWasCancelled = false;
+  readonly #segment = new Segment();
   #request: Request | undefined;
-  #effects: (StatementPlan | undefined)[] = [];
   #stopWaiting: (() => void) | undefined;
   #cancelling: Promise<void> | undefined;
   /** Shard -> follower that served the last read: staying there keeps reads from going back in time. */
@@ -210,7 +209,7 @@ export class Loan implements BackendReceiver {
     const { backend } = bound;
     this.#phase = request.ends ? 'busy' : 'rest';
     this.#isOpen = !request.ends;
-    this.#effects.push(...request.plans);
+    this.#segment.send(request.plans);
     this.#request = request;
     this.#count(bound);
     const parts = this.#preparation(bound);
@@ -253,7 +252,7 @@ export class Loan implements BackendReceiver {
         hint: error.get('H'),
       }).response(),
     );
-    this.#segmentFailed = true;
+    this.#segment.fail();
     this.#isMuted = true;
   }
 
@@ -268,18 +267,20 @@ export class Loan implements BackendReceiver {
   observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {
     switch (type) {
       case code.commandComplete: {
-        if (this.#waitWasCancelled) return this.#outcomeUnknown();
-        const plan = this.#effects.shift();
+        if (this.#segment.waitWasCancelled) {
+          this.#outcomeUnknown();
+          return false;
+        }
+        const plan = this.#segment.complete();
         if (plan !== undefined) this.#completed(plan, buffer.toString('latin1', start + headerBytes, end - 1));
         return true;
       }
       case code.emptyQuery:
       case code.portalSuspended:
-        this.#effects.shift();
+        this.#segment.complete();
         return true;
       case code.error: {
-        this.#segmentFailed = true;
-        this.#effects = [];
+        this.#segment.fail();
         const fields = readErrorFields(buffer, start, end);
         // A prepared statement whose result changed with the schema.
         if (fields.get('C') === '0A000' && fields.get('R') === 'RevalidateCachedQuery')
@@ -289,6 +290,8 @@ export class Loan implements BackendReceiver {
       case code.notice:
         return !this.#isCancelledWait(buffer, start, end);
       case code.readyForQuery:
+        // In the extended protocol the commit comes with the Sync, when its statement has been called complete already.
+        if (this.#segment.waitWasCancelled) this.#outcomeUnknown();
         return !this.#endsDifferently;
       default:
         return true;
@@ -304,16 +307,17 @@ export class Loan implements BackendReceiver {
   #isCancelledWait(buffer: Buffer, start: number, end: number): boolean {
     const fields = readErrorFields(buffer, start, end);
     if (fields.get('C') !== '01000' || fields.get('R') !== 'SyncRepWaitForLSN') return false;
-    this.#waitWasCancelled = true;
+    this.#segment.waitWasCancelled = true;
     return true;
   }
 
-  #outcomeUnknown(): boolean {
-    this.#waitWasCancelled = false;
+  #outcomeUnknown(): void {
+    this.#segment.waitWasCancelled = false;
     this.#session.say(new RouterError('OutcomeUnknown', 'the commit was not confirmed by its followers').response());
-    this.#segmentFailed = true;
+    this.#segment.fail();
     this.#isMuted = true;
-    return false;
+    // Settings made in it count as undone for the session, but the backend has kept them.
+    if (this.#bound !== undefined) this.#bound.backend.isSuspect = true;
   }
 
   #completed(plan: StatementPlan, tag: string): void {
@@ -334,13 +338,11 @@ export class Loan implements BackendReceiver {
   ready(status: number): void {
     const { transaction } = this.#session;
     const isOurs = this.#endsDifferently;
-    const hasFailed = this.#segmentFailed;
+    const { hasFailed } = this.#segment;
     const trailing = this.#request?.trailing ?? [];
-    this.#waitWasCancelled = false;
+    this.#segment.end();
     this.#isOpen = false;
     this.#isMuted = false;
-    this.#segmentFailed = false;
-    this.#effects = [];
     transaction.status = transaction.isRefused && status === tx.open ? tx.failed : status;
     if (status === tx.idle) {
       this.#context.metrics.add('transactions_total');
@@ -405,18 +407,17 @@ export class Loan implements BackendReceiver {
     const wasInTransaction = !transaction.isIdle;
     const wasUnderWay = this.#phase === 'busy' || this.#isOpen;
     const hadAnswer = this.#isMuted;
-    const underWay = wasUnderWay ? this.#effects : [];
-    const error = lossError(reason, wasInTransaction, underWay);
+    const { plans, hasFailed } = this.#segment;
+    const error = lossError(reason, wasInTransaction || hasFailed, plans);
     this.#bound = undefined;
     this.#cancelling = undefined;
-    this.#effects = [];
+    this.#segment.end();
     this.#isOpen = false;
     this.#isMuted = false;
-    this.#segmentFailed = false;
     settings.rollback();
     // The client has half a message: nothing can be said after that.
     if (partial) return this.#session.ended(error);
-    transaction.lose(underWay.some((plan) => plan !== undefined && endsFailure(plan) === 'transaction'));
+    transaction.lose(plans.some((plan) => plan !== undefined && endsFailure(plan) === 'transaction'));
     this.#session.segmentEnded(true);
     if (!wasUnderWay) return transaction.loseSilently(error);
     if (!hadAnswer) this.#session.say(error.response());
@@ -441,15 +442,8 @@ export class Loan implements BackendReceiver {
 
   // ---- cancelling
 
-  /** Postgres reports success for a commit whose wait is cancelled, so nothing that may be committing is (traps, ambiguity 20). */
   #mayCancel(): boolean {
-    if (this.#session.transaction.isOpen)
-      return this.#effects.every((plan) => plan !== undefined && plan.kind !== 'transaction' && !mayCommit(plan));
-    const { volatileFunctions } = this.#session.routing;
-    return (
-      this.#effects.length > 0 &&
-      this.#effects.every((plan) => plan !== undefined && surelyWritesNothing(plan, volatileFunctions))
-    );
+    return this.#segment.mayBeCancelled(this.#session.transaction.isOpen, this.#session.routing.volatileFunctions);
   }
 
   cancel(): void {

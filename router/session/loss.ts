@@ -17,20 +17,33 @@ export function borrowError(error: Error, { member }: ChosenMember): RouterError
 }
 
 /**
- * The connection broke. `underWay`: statements sent and not completed; undefined stands for one of which nothing is known.
- * 08007: it may have been committed. 40001: it surely wasn't. 08006: it was only reading.
+ * Whether something of these may have been committed. `isInTransaction`: an explicit transaction was open before them. A pipeline
+ * without one is committed at its end, so that a write in it counts until the end has been answered.
+ */
+export function mayHaveCommitted(isInTransaction: boolean, plans: readonly (StatementPlan | undefined)[]): boolean {
+  let isHeld = isInTransaction;
+  return plans.some((plan) => {
+    if (plan === undefined) return !isHeld;
+    if (mayCommit(plan) || (!isHeld && plan.access === 'write' && plan.kind !== 'transaction')) return true;
+    // What follows a ROLLBACK in the same pipeline is a transaction of its own; what follows a BEGIN waits for its COMMIT.
+    if (plan.transaction?.verb === 'begin') isHeld = true;
+    else if (plan.transaction?.verb === 'rollback') isHeld = false;
+    return false;
+  });
+}
+
+/**
+ * The connection broke. `sent`: statements sent since the last ReadyForQuery, completed or not; undefined stands for one of which
+ * nothing is known. 08007: they may have been committed. 40001: they surely weren't. 08006: they were only reading.
  */
 export function lossError(
   reason: string,
   isInTransaction: boolean,
-  underWay: readonly (StatementPlan | undefined)[],
+  sent: readonly (StatementPlan | undefined)[],
 ): RouterError {
   const text = `the connection to the member was lost: ${reason}`;
-  const mayHaveCommitted = underWay.some((plan) => {
-    if (plan === undefined) return !isInTransaction;
-    return mayCommit(plan) || (!isInTransaction && plan.access === 'write');
-  });
-  if (mayHaveCommitted) return new RouterError('OutcomeUnknown', text);
-  if (isInTransaction) return new RouterError('SerializationFailure', text);
+  if (mayHaveCommitted(isInTransaction, sent)) return new RouterError('OutcomeUnknown', text);
+  if (isInTransaction || sent.some((plan) => plan?.access === 'write' || plan?.kind === 'transaction'))
+    return new RouterError('SerializationFailure', text);
   return new RouterError('ConnectionLost', text);
 }

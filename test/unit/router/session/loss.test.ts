@@ -8,6 +8,7 @@ import { plan } from '../exec/fixture.ts';
 
 const read = plan();
 const write = plan({ kind: 'update', access: 'write' });
+const begin = plan({ kind: 'transaction', transaction: { verb: 'begin' } });
 const commit = plan({ kind: 'transaction', transaction: { verb: 'commit' } });
 const rollback = plan({ kind: 'transaction', transaction: { verb: 'rollback' } });
 const call = plan({ kind: 'call', access: 'write' });
@@ -23,6 +24,9 @@ describe('a lost connection', () => {
     ['at COMMIT', true, [commit], '08007'],
     ['at ROLLBACK', true, [rollback], '40001'],
     ['in a procedure, which may commit', true, [call], '08007'],
+    ['while reading after a COMMIT in one pipeline', true, [commit, read], '08007'],
+    ['while writing after a ROLLBACK in one pipeline', true, [rollback, write], '08007'],
+    ['in a transaction that a pipeline began', false, [begin, write], '40001'],
   ];
   for (const [name, isInTransaction, underWay, sqlstate] of cases)
     test(name, () => {

@@ -1,0 +1,121 @@
+/** What a client is told of its commits: success only where it is one, and otherwise what may have happened. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { queryMessage, syncMessage } from '#router/wire/client-messages.ts';
+import { int16, message } from '#router/wire/writer.ts';
+import { waitFor } from './router-assertions.ts';
+import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { RawClient, type RawMessage, sqlstateOf, textsOf } from './router-raw-client.ts';
+
+let keyspace: RouterKeyspace;
+let router: TestRouter;
+const primary = 'one-eu-0';
+
+before(async () => {
+  keyspace = await RouterKeyspace.start();
+  router = await keyspace.router('eu');
+});
+after(() => keyspace?.stop());
+
+const login = (user = 'acme_app'): Promise<RawClient> =>
+  RawClient.login(router.port, keyspace.ca.bundle, { user, password, database });
+const run = (sql: string): Buffer[] => [
+  message(0x50, '', sql, int16(0)),
+  message(0x42, '', '', int16(0), int16(0), int16(0)),
+  message(0x45, '', 0),
+];
+const errorsOf = (messages: readonly RawMessage[]): (string | undefined)[] =>
+  messages.filter((one) => one.type === 'E').map(sqlstateOf);
+
+/** The router's backend that waits at something is cancelled or ended, as people, the operator or a fall of the member would. */
+async function strike(how: 'cancel' | 'terminate', where: string): Promise<void> {
+  await waitFor(() =>
+    keyspace.asOperator(primary, async (operator) => {
+      const { rows } = await operator.query<{ done: boolean }>(
+        `select pg_${how}_backend(pid) as done from pg_stat_activity where usename = 'acme_app' and ${where}`,
+      );
+      return rows.some((row) => row.done);
+    }),
+  );
+}
+
+const exists = (id: number): Promise<boolean> =>
+  keyspace.asOperator(primary, async (operator) => {
+    const { rowCount } = await operator.query('select from accounts where id = $1', [id]);
+    return (rowCount ?? 0) > 0;
+  });
+
+describe('a commit that its followers do not confirm', () => {
+  const setNames = (names: string): Promise<unknown> =>
+    keyspace.asOperator(primary, async (operator) => {
+      await operator.query('set synchronous_commit = local');
+      await operator.query(`alter system set synchronous_standby_names = '${names}'`);
+      await operator.query('select pg_reload_conf()');
+      await sleep(300);
+    });
+  before(() => setNames('nobody'));
+  after(() => setNames(''));
+
+  let id = 1_000;
+  const insert = (): string => {
+    id += 1;
+    return `insert into accounts (tenant_id, id) values ('acme', ${id})`;
+  };
+  const ways: readonly (readonly [string, () => Buffer[]])[] = [
+    ['a simple query', () => [queryMessage(insert())]],
+    ['a simple query that ends with a read', () => [queryMessage(`${insert()}; select 1`)]],
+    ['an extended query', () => [...run(insert()), syncMessage]],
+    ['a pipeline that ends with a read', () => [...run(insert()), ...run('select 1'), syncMessage]],
+    ['COMMIT', () => [queryMessage(`begin; ${insert()}`), queryMessage('commit')]],
+    ['COMMIT in a pipeline', () => [...run('begin'), ...run(insert()), ...run('commit'), syncMessage]],
+  ];
+  for (const how of ['cancel', 'terminate'] as const)
+    for (const [name, messages] of ways)
+      test(`is never called a success: ${name}, ${how}`, async () => {
+        const client = await login();
+        const sent = messages();
+        client.send(...sent);
+        if (name === 'COMMIT') await client.until('Z');
+        await strike(how, "wait_event = 'SyncRep'");
+        const answers = await client.until('Z');
+        assert.deepEqual(errorsOf(answers), ['08007'], textsOf(answers));
+        assert.equal(textsOf(answers).slice(-3), 'EZI', textsOf(answers));
+        assert.ok(await exists(id), 'it was committed after all');
+        client.send(queryMessage('select 1'));
+        assert.equal(textsOf(await client.until('Z')), 'TDCZI');
+        client.end();
+      });
+});
+
+describe('a backend that is lost in a pipeline', () => {
+  test('after its COMMIT was completed leaves the outcome unknown, and the transaction is over', async () => {
+    const client = await login();
+    client.send(queryMessage('begin'));
+    await client.until('Z');
+    client.send(queryMessage("insert into accounts (tenant_id, id) values ('acme', 2001)"));
+    await client.until('Z');
+    client.send(...run('commit'), ...run('select pg_sleep(20)'), syncMessage);
+    await strike('terminate', "wait_event = 'PgSleep'");
+    const answers = await client.until('Z');
+    assert.deepEqual(errorsOf(answers), ['08007'], textsOf(answers));
+    assert.equal(textsOf(answers).slice(-2), 'ZI');
+    assert.ok(await exists(2001));
+    client.end();
+  });
+
+  test('that had only begun a transaction keeps nothing of it, and says so', async () => {
+    const client = await login();
+    client.send(
+      ...run('begin'),
+      ...run("insert into accounts (tenant_id, id) values ('acme', 2002)"),
+      ...run('select pg_sleep(20)'),
+      syncMessage,
+    );
+    await strike('terminate', "wait_event = 'PgSleep'");
+    const answers = await client.until('Z');
+    assert.deepEqual(errorsOf(answers), ['40001'], textsOf(answers));
+    assert.ok(!(await exists(2002)));
+    client.end();
+  });
+});
