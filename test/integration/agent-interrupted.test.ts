@@ -152,6 +152,7 @@ describe('an interrupted member', { timeout: 300_000 }, () => {
   it('whose primary has no longer what it needs becomes a new member with a new copy', async () => {
     await shard.order(follower, { role: 'Hold', epoch: 2 });
     await shard.authorise(primary, 2);
+    await shard.recordMembership([await primary.identity()]);
     await shard.order(primary, { role: 'Primary', epoch: 2 });
     await primary.until('open at the newer epoch', (status) => status.orders?.applied === true);
     await shard.follow(follower, { epoch: 2 });
