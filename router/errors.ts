@@ -51,6 +51,10 @@ export const errorKinds = {
   UnknownSetting: { sqlstate: '42704' },
   ProtocolViolation: { sqlstate: '08P01' },
   MessageTooLong: { sqlstate: '54000' },
+  TooMuchKept: {
+    sqlstate: '54000',
+    hint: 'Close prepared statements that are not used any more, or use fewer and shorter ones.',
+  },
   TooManyClients: { sqlstate: '53300' },
   NoBackendInTime: {
     sqlstate: '53300',

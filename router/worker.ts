@@ -30,6 +30,9 @@ export interface WorkerOptions {
   readonly log: Logger;
 }
 
+/** Connections that may be before their log-in however few clients there may be: cancel requests are such. */
+const minHandshakes = 64;
+
 export class RouterWorker {
   readonly metrics = new Metrics();
   readonly #options: WorkerOptions;
@@ -149,9 +152,18 @@ export class RouterWorker {
     void this.#directory.refresh();
   }
 
+  get #maxHandshakes(): number {
+    return Math.max(minHandshakes, this.#map?.keyspace.maxClients ?? 0);
+  }
+
   #accept(socket: Socket): void {
     this.metrics.add('clients_total');
     if (this.#isDraining) return void socket.destroy();
+    // Those who haven't logged in cost memory, too, and anybody can be one: no more of them than clients may be.
+    if (this.#handshakes.size >= this.#maxHandshakes) {
+      this.metrics.add('logins_refused_total');
+      return void socket.destroy();
+    }
     this.#handshakes.add(socket);
     socket.once('close', () => this.#handshakes.delete(socket));
     // Lives as long as the socket, which holds it by its listeners.

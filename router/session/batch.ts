@@ -4,14 +4,12 @@
  */
 import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
-import type { Parameters } from '../exec/route.ts';
 import { type BindMessage, readBind, readExecute, readParse, readTarget } from '../wire/client-messages.ts';
 import { frontend } from '../wire/codes.ts';
 import { ClientStatement, type SharingScope } from './statements.ts';
 
 export interface BoundPortal {
   readonly statement: ClientStatement;
-  readonly parameters: Parameters;
 }
 
 /**
@@ -48,7 +46,7 @@ export function readOperation(frame: Buffer, scope: BatchScope): Operation {
     case frontend.bind: {
       const bind = readBind(frame);
       const statement = statementNamed(bind.statement, scope);
-      scope.portals.set(bind.portal, { statement, parameters: (index) => bind.parameter(index) });
+      scope.portals.set(bind.portal, { statement });
       return { kind: 'bind', frame, bind, statement };
     }
     case frontend.describe: {

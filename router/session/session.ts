@@ -22,6 +22,7 @@ import { type BatchScope, type BoundPortal, type Operation, readOperation, state
 import type { Borrower, Request } from './borrower.ts';
 import type { CancelKey, Cancellable } from './cancel-keys.ts';
 import { Inbox } from './inbox.ts';
+import { KeptNames } from './kept-names.ts';
 import { Loan } from './loan.ts';
 import type { LocalScope } from './local.ts';
 import { Outbox } from './outbox.ts';
@@ -72,8 +73,8 @@ export class Session implements Borrower, Cancellable {
   readonly #outbox: Outbox;
   readonly #loan: Loan;
   readonly #responder: Responder;
-  readonly #statements = new Map<string, ClientStatement>();
-  readonly #portals = new Map<string, BoundPortal>();
+  readonly #statements = new KeptNames<ClientStatement>('prepared statements', ({ bytes }) => bytes);
+  readonly #portals = new KeptNames<BoundPortal>('portals', ({ statement }) => statement.bytes);
   readonly #scope: BatchScope;
   #batch: Operation[] = [];
   #batchBytes = 0;
@@ -207,6 +208,7 @@ export class Session implements Borrower, Cancellable {
       return this.say(readyForQuery(this.transaction.status));
     }
     for (const { plan } of planned) refuseUnpoolable(plan);
+    this.settings.expectRoom(planned);
     if (this.transaction.hasFailed) return this.#queryInFailed(planned);
     const isRemote = ({ plan }: PlannedStatement): boolean =>
       needsBackend(plan, planned, { isBound: this.#loan.isBound, isLazy: this.transaction.isLazy });
@@ -285,6 +287,7 @@ export class Session implements Borrower, Cancellable {
     }
     const planned = statementsOf(operations).flatMap((statement) => statement.planned ?? []);
     for (const { plan } of planned) refuseUnpoolable(plan);
+    this.settings.expectRoom(planned);
     if (this.transaction.hasFailed) return this.#batchInFailed(operations, end);
     const state = { isBound: this.#loan.isBound, isLazy: this.transaction.isLazy };
     const remote = planned.filter(({ plan }) => needsBackend(plan, planned, state));

@@ -4,6 +4,7 @@
  * commits, is gone when it fails, and goes back to a savepoint with it; LOCAL lasts to the end of the transaction.
  * State is replaced, never changed, so that a snapshot is a reference.
  */
+import { RouterError } from '../errors.ts';
 import type { ConsistencyLevel } from '../map/map.ts';
 import type { StatementPlan } from '../plan/types.ts';
 import { quoteLiteral } from '../pool/hygiene.ts';
@@ -33,6 +34,10 @@ const meaningless: ReadonlySet<string> = new Set([
   'client_min_messages',
 ]);
 
+/** What settings and savepoints of one session may take. */
+const maxBytes = 1024 * 1024;
+const savepointBytes = 256;
+
 export class SessionSettings {
   /** What the start-up packet said: what RESET goes back to. */
   readonly #initial: State;
@@ -40,6 +45,8 @@ export class SessionSettings {
   #current: State;
   #savepoints: { readonly name: string; readonly state: State }[] = [];
   #text: string;
+  /** Texts of what was set in this transaction: savepoints keep each of its states. */
+  #bytesSet = 0;
   #meaning: { readonly of: State; readonly text: string } | undefined;
 
   constructor(startup: ReadonlyMap<string, string>, session: MeridianSettings) {
@@ -76,6 +83,25 @@ export class SessionSettings {
     return this.#meaning.text;
   }
 
+  /** @throws RouterError where statements set, or mark, more than a session may have. */
+  expectRoom(statements: readonly { readonly plan: StatementPlan }[]): void {
+    let bytes = 0;
+    for (const { plan } of statements) {
+      if (plan.kind === 'set') bytes += plan.text.length;
+      else if (plan.transaction?.verb === 'savepoint') bytes += savepointBytes;
+    }
+    if (bytes === 0) return;
+    const kept = this.#text.length + this.#bytesSet + this.#savepoints.length * savepointBytes;
+    if (kept + bytes > maxBytes)
+      throw new RouterError(
+        'TooMuchKept',
+        `this session keeps more than ${maxBytes} bytes of settings and savepoints`,
+        {
+          hint: 'Use fewer savepoints in a transaction, and fewer and shorter settings.',
+        },
+      );
+  }
+
   /** The statement that sets a generic setting now; undefined where it has the server's own value. */
   generic(name: string): string | undefined {
     return this.#current.generic.get(name);
@@ -86,6 +112,7 @@ export class SessionSettings {
    * one now, whatever the start-up packet of this session says.
    */
   apply(plan: StatementPlan): boolean {
+    this.#bytesSet += plan.text.length;
     if (plan.set?.local === true)
       this.#current = { ...this.#current, localTexts: [...this.#current.localTexts, plan.text] };
     if (plan.kind === 'reset' || plan.set?.toDefault === true) {
@@ -117,6 +144,7 @@ export class SessionSettings {
   }
 
   set(values: MeridianSettings, isLocal: boolean): void {
+    this.#bytesSet += (values.tenant?.length ?? 0) + (values.workflow?.length ?? 0);
     if (isLocal) this.#current = { ...this.#current, local: { ...this.#current.local, ...values } };
     else {
       const local: Record<string, unknown> = { ...this.#current.local };
@@ -152,16 +180,18 @@ export class SessionSettings {
   }
 
   commit(): void {
+    this.#savepoints = [];
+    this.#bytesSet = 0;
     if (this.#current === this.#committed) return;
     this.#current = { ...this.#current, local: {}, localTexts: [] };
     this.#committed = this.#current;
-    this.#savepoints = [];
     this.#text = textOf(this.#current);
   }
 
   rollback(): void {
     this.#current = this.#committed;
     this.#savepoints = [];
+    this.#bytesSet = 0;
   }
 }
 

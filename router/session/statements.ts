@@ -36,10 +36,16 @@ export class ClientStatement {
   ) {
     this.name = parsed.name;
     this.sql = parsed.sql;
-    this.body = parsed.body;
+    // A copy: what came with it in one packet would be kept as well.
+    this.body = parsed.name === '' ? parsed.body : Buffer.from(parsed.body);
     this.parameterTypes = parameterTypesOf(parsed.body);
     this.planned = planned;
     this.#scope = scope;
+  }
+
+  /** What keeping it takes, roughly: its text, and its body. */
+  get bytes(): number {
+    return this.sql.length * 2 + this.body.length;
   }
 
   /** As it is called at backends under the settings of now. Undefined for the unnamed statement: those are as many as there are literals. */
@@ -85,12 +91,12 @@ export class SharedStatements {
     });
   }
 
-  /** `settings`: those under which it is made, as a text. */
+  /** `settings`: those under which it is made, as a text. `body` is kept. */
   of(body: Buffer, settings: string): SharedStatement {
     const key = `${hash('sha256', body, 'base64')} ${hash('sha256', settings, 'base64')}`;
     let statement = this.#byKey.get(key);
     if (statement === undefined) {
-      statement = { name: this.#nextName(), body: Buffer.from(body) };
+      statement = { name: this.#nextName(), body };
       this.#byKey.set(key, statement);
     }
     return statement;

@@ -19,11 +19,15 @@ export interface LocalTransactionAnswer {
   readonly warning?: { readonly sqlstate: string; readonly message: string };
 }
 
+/** What a client may have said of a transaction that no backend has. */
+const maxLazyBytes = 1024 * 1024;
+
 export class ClientTransaction {
   readonly #settings: SessionSettings;
   /** As in ReadyForQuery. */
   status: number = tx.idle;
   #lazy: Lazy | undefined;
+  #lazyBytes = 0;
   #isReadOnly = false;
   /** The router refused a statement in it: for the client it has failed, whatever the backend says. */
   isRefused = false;
@@ -57,13 +61,24 @@ export class ClientTransaction {
 
   begin(text: string, readOnly: boolean): void {
     this.#lazy = { texts: [text], readOnly };
+    this.#lazyBytes = text.length;
     this.#isReadOnly = readOnly;
     this.status = tx.open;
   }
 
-  /** A statement that will be sent when the transaction gets its backend. */
+  /** A statement that will be sent when the transaction gets its backend. @throws RouterError when they are too many. */
   defer(text: string): void {
-    this.#lazy?.texts.push(text);
+    if (this.#lazy === undefined) return;
+    this.#lazyBytes += text.length;
+    if (this.#lazyBytes > maxLazyBytes)
+      throw new RouterError(
+        'TooMuchKept',
+        `more than ${maxLazyBytes} bytes of statements wait for the transaction's place`,
+        {
+          hint: 'Read or write something before, so that the transaction has its shard.',
+        },
+      );
+    this.#lazy.texts.push(text);
   }
 
   /** What a backend has to be told first; it is then no longer lazy. */

@@ -51,6 +51,42 @@ describe('settings', () => {
     assert.deepEqual({ ...settings.meridian }, { tenant: 'session', level: 'eventual', workflow: undefined });
   });
 
+  test('forget a transaction’s savepoints with it, also when nothing was set in it', () => {
+    const settings = made();
+    settings.savepoint('s');
+    settings.commit();
+    settings.set({ tenant: 'later' }, false);
+    settings.rollbackTo('s');
+    assert.equal(settings.meridian.tenant, 'later');
+  });
+
+  test('are bounded in bytes, with savepoints, and there is room again after the transaction', () => {
+    const settings = made();
+    const tooMuch = { sqlstate: '54000' };
+    const setting = (name: string, local: boolean) => {
+      const text = `SET ${name} = '${'x'.repeat(10_000)}'`;
+      return plan({ kind: 'set', text, set: { name, local } });
+    };
+    const fill = (planOf: (index: number) => ReturnType<typeof plan>, most: number): void => {
+      for (let index = 0; index < most; index++) {
+        settings.expectRoom([{ plan: planOf(index) }]);
+        if (planOf(index).kind === 'set') settings.apply(planOf(index));
+        else settings.savepoint(`s${index}`);
+      }
+    };
+    assert.throws(() => fill((index) => setting(`app.x${index}`, true), 200), tooMuch);
+    settings.commit();
+    const savepoint = plan({ kind: 'transaction', transaction: { verb: 'savepoint', name: 's' } });
+    assert.throws(() => fill(() => savepoint, 10_000), tooMuch);
+    settings.rollback();
+    fill((index) => setting(`app.y${index}`, false), 90);
+    settings.commit();
+    fill(() => setting('app.y1', false), 5);
+    assert.throws(() => fill((index) => setting(`app.z${index}`, false), 20), tooMuch);
+    settings.rollback();
+    settings.expectRoom([{ plan: plan({ kind: 'select', text: 'x'.repeat(2_000_000) }) }]);
+  });
+
   type Pair = readonly [session: string | undefined, local: string | undefined];
 
   test('do as a model says, through commits, rollbacks and savepoints', () => {

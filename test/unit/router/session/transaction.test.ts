@@ -23,6 +23,17 @@ describe('a transaction that no backend has', () => {
     assert.ok(!transaction.isLazy && transaction.isOpen);
   });
 
+  test('keeps no more than so much of what was said since', () => {
+    const transaction = made();
+    transaction.answer(statement('begin'));
+    assert.throws(
+      () => {
+        for (let count = 0; count < 1_000; count++) transaction.defer(`set local a.b = '${'x'.repeat(10_000)}'`);
+      },
+      { sqlstate: '54000' },
+    );
+  });
+
   test('ends without anybody hearing of it, and AND CHAIN begins another', () => {
     const transaction = made();
     transaction.answer(statement('begin', 'begin isolation level serializable'));
