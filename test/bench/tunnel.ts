@@ -96,7 +96,7 @@ async function runUpstream({ folder, pem, port }: Part): Promise<void> {
     shardUid: 'bench',
     epoch: 1,
     generation: 1,
-    systemIdentifier: undefined,
+    systemIdentifier: '',
     isCloning: false,
   });
   process.send?.({ ready: 0 });
