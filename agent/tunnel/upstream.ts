@@ -28,8 +28,8 @@ export interface UpstreamTarget {
   readonly shardUid: string;
   readonly epoch: number;
   readonly generation: number;
-  /** Of this member's data; empty while it isn't known. */
-  readonly systemIdentifier: string;
+  /** Of this member's data; absent or empty while it isn't known, and then not compared. */
+  readonly systemIdentifier?: string;
   /** A base copy is being made; otherwise connections are Postgres' own. */
   readonly isCloning: boolean;
 }
@@ -166,7 +166,7 @@ export class Upstream {
     this.#walRemovedCount = 0;
   }
 
-  #ended(received: Buffer, { systemIdentifier }: UpstreamTarget): void {
+  #ended(received: Buffer, { systemIdentifier = '' }: UpstreamTarget): void {
     const refusal = readRefusal(received);
     const theirs = readSystemIdentifier(received);
     this.#walRemovedCount = refusal?.sqlState === WAL_REMOVED ? this.#walRemovedCount + 1 : 0;

@@ -159,7 +159,7 @@ describe('a tunnel', () => {
   it('to another database says so, since the WAL receiver just hangs up', async () => {
     for (const [theirs, expected] of [
       ['9', /system identifier 9, here 7/],
-      [target.systemIdentifier, /^$/],
+      ['7', /^$/],
     ] as const) {
       started = [];
       const socket = dial();
