@@ -3,10 +3,9 @@
  * to. Resolving happens in order, so that a name means what it meant when its message came.
  */
 import { RouterError } from '../errors.ts';
-import type { PlannedStatement } from '../exec/plan-cache.ts';
 import { type BindMessage, readBind, readExecute, readParse, readTarget } from '../wire/client-messages.ts';
 import { frontend } from '../wire/codes.ts';
-import { ClientStatement, type SharingScope } from './statements.ts';
+import { ClientStatement, type StatementScope } from './statements.ts';
 
 export interface BoundPortal {
   readonly statement: ClientStatement;
@@ -25,11 +24,9 @@ export type Operation =
   | { readonly kind: 'close-statement'; readonly frame: Buffer }
   | { readonly kind: 'close-portal'; readonly frame: Buffer };
 
-export interface BatchScope extends SharingScope {
+export interface BatchScope extends StatementScope {
   readonly statements: Map<string, ClientStatement>;
   readonly portals: Map<string, BoundPortal>;
-  /** The plan of one statement; undefined for an empty text. @throws RouterError */
-  plan(sql: string): PlannedStatement | undefined;
 }
 
 /** Reads one message and applies it to the names of the session. @throws ProtocolViolation, RouterError */
@@ -39,7 +36,7 @@ export function readOperation(frame: Buffer, scope: BatchScope): Operation {
       const { name, sql, body } = readParse(frame);
       if (name !== '' && scope.statements.has(name))
         throw new RouterError('DuplicateStatement', `prepared statement "${name}" already exists`);
-      const statement = new ClientStatement({ name, sql, body }, scope.plan(sql), scope);
+      const statement = new ClientStatement({ name, sql, body }, scope);
       scope.statements.set(name, statement);
       return { kind: 'parse', frame, statement };
     }

@@ -15,10 +15,10 @@ import {
 } from '../exec/route.ts';
 import { type Login, mayGoOn } from '../map/logins.ts';
 import type { ClusterMap } from '../map/map.ts';
-import { PlanError, type StatementPlan } from '../plan/types.ts';
+import { type Catalogue, PlanError, type StatementPlan } from '../plan/types.ts';
 import { type Operation, statementsOf } from './batch.ts';
 import { schemasOf } from './search-path.ts';
-import type { SessionSettings } from './settings.ts';
+import { namesPath, type SessionSettings } from './settings.ts';
 import type { ClientStatement } from './statements.ts';
 import type { ClientTransaction } from './transaction.ts';
 
@@ -34,6 +34,8 @@ export class SessionRouting {
   #login: Login;
   #searchPathText: string | undefined;
   #searchPath: readonly string[] = ['public'];
+  /** What is under way may change search_path: until that is answered unqualified names are nobody's. */
+  #isPathInDoubt = false;
 
   constructor(context: RouterContext, login: Login, session: RoutedSession) {
     this.#context = context;
@@ -59,9 +61,11 @@ export class SessionRouting {
 
   /** @throws RouterError on a syntax error, as Postgres would say it. */
   plan(sql: string): readonly PlannedStatement[] {
-    this.#readSearchPath();
     try {
-      return this.#context.plans.plan(sql, this.#context.directory.catalogue(this.#searchPath));
+      const planned = this.#context.plans.plan(sql, this.catalogue);
+      // One that changes the path in the middle of a text changes what the names behind it are.
+      if (!planned.slice(0, -1).some(({ plan }) => this.#changesPath(plan))) return planned;
+      return this.#context.plans.plan(sql, this.#context.directory.catalogue([]));
     } catch (error) {
       if (error instanceof PlanError)
         throw new RouterError('Syntax', error.message, {
@@ -81,8 +85,19 @@ export class SessionRouting {
     return planned[0];
   }
 
+  /** As the session sees it now. */
+  get catalogue(): Catalogue {
+    this.#readSearchPath();
+    return this.#context.directory.catalogue(this.#isPathInDoubt ? [] : this.#searchPath);
+  }
+
   get volatileFunctions(): ReadonlySet<string> {
-    return this.#context.directory.catalogue(this.#searchPath).volatileFunctions;
+    return this.catalogue.volatileFunctions;
+  }
+
+  /** All that was sent has been answered. */
+  segmentEnded(): void {
+    this.#isPathInDoubt = false;
   }
 
   map(): ClusterMap {
@@ -94,7 +109,9 @@ export class SessionRouting {
   /** One route for statements that are sent together. */
   routeOf(statements: readonly StatementToRoute[]): Route {
     const map = this.map();
-    const session = this.#view(statements.map((statement) => statement.plan));
+    const plans = statements.map((statement) => statement.plan);
+    const session = this.#view(plans);
+    this.#followPath(plans, session.isInTransaction);
     return mergeRoutes(
       statements.map((statement) => routeStatement(map, session, statement)),
       anyRoute,
@@ -109,6 +126,11 @@ export class SessionRouting {
     const map = this.map();
     const statements = statementsOf(operations);
     const session = this.#view(statements.flatMap((statement) => statement.planned?.plan ?? []));
+    const executed = operations.flatMap((operation) =>
+      operation.kind === 'execute' ? (operation.portal?.statement.planned?.plan ?? []) : [],
+    );
+    this.#isPathInDoubt ||= executed.some((plan) => this.#changesPath(plan));
+    this.#followPath(executed, session.isInTransaction);
     const bound = new Set<ClientStatement>();
     const routes: Route[] = [];
     for (const operation of operations) {
@@ -151,10 +173,27 @@ export class SessionRouting {
     };
   }
 
+  #changesPath(plan: StatementPlan): boolean {
+    if (namesPath(plan) || mayChangePathUnseen(plan)) return true;
+    // What was set in the transaction may end with it.
+    return this.#session.settings.searchPath !== undefined && endsTransaction.has(plan.transaction?.verb ?? '');
+  }
+
+  /** What changes the path unseen holds to the end of the transaction; outside one the backend is discarded. */
+  #followPath(plans: readonly StatementPlan[], isInTransaction: boolean): void {
+    if (isInTransaction && plans.some(mayChangePathUnseen)) this.#session.settings.losePath();
+  }
+
   #readSearchPath(): void {
-    const text = this.#session.settings.generic('search_path');
+    const text = this.#session.settings.searchPath;
     if (text === this.#searchPathText) return;
     this.#searchPathText = text;
     this.#searchPath = text === undefined ? ['public'] : schemasOf(text);
   }
 }
+
+const endsTransaction: ReadonlySet<string> = new Set(['commit', 'rollback', 'rollback-to']);
+
+/** Other ways than SET. Functions of the schema are the operator's own and aren't suspected. */
+const mayChangePathUnseen = (plan: StatementPlan): boolean =>
+  plan.kind === 'do' || (plan.calls.includes('set_config') && /search_path/i.test(plan.text));

@@ -103,7 +103,7 @@ export class Session implements Borrower, Cancellable {
       portals: this.#portals,
       shared: context.shared,
       settings: start.settings,
-      plan: (sql) => this.routing.planOne(sql),
+      planner: this.routing,
     };
     socket.on('data', (chunk: Buffer) => this.receive(chunk));
     socket.on('drain', () => this.#drained());
@@ -350,6 +350,7 @@ export class Session implements Borrower, Cancellable {
   segmentEnded(hasFailed: boolean): void {
     if (hasFailed) this.#forgetUnconfirmed();
     if (this.transaction.isIdle) this.#portals.clear();
+    this.routing.segmentEnded();
   }
 
   settled(): void {

@@ -22,6 +22,8 @@ interface State {
   readonly local: MeridianSettings;
   /** SET LOCAL of Postgres' own settings, as they were said, for as long as they last. */
   readonly localTexts: readonly string[];
+  /** What set search_path for this transaction only; '' where that isn't known. */
+  readonly localPath?: string | undefined;
 }
 
 /** Settings that change neither how a statement is read nor what comes out of it. */
@@ -83,6 +85,16 @@ export class SessionSettings {
     return this.#meaning.text;
   }
 
+  /** The statement that sets search_path now; undefined where it has the server's value, '' where that isn't known. */
+  get searchPath(): string | undefined {
+    return this.#current.localPath ?? this.#current.generic.get('search_path');
+  }
+
+  /** Something in this transaction may have set it unseen. */
+  losePath(): void {
+    this.#current = { ...this.#current, localPath: '' };
+  }
+
   /** @throws RouterError where statements set, or mark, more than a session may have. */
   expectRoom(statements: readonly { readonly plan: StatementPlan }[]): void {
     let bytes = 0;
@@ -115,6 +127,8 @@ export class SessionSettings {
     this.#bytesSet += plan.text.length;
     if (plan.set?.local === true)
       this.#current = { ...this.#current, localTexts: [...this.#current.localTexts, plan.text] };
+    if (namesPath(plan))
+      this.#current = { ...this.#current, localPath: plan.set?.local === true ? plan.text : undefined };
     if (plan.kind === 'reset' || plan.set?.toDefault === true) {
       const name = plan.reset?.name ?? plan.set?.name ?? 'all';
       if (plan.set?.local === true) return false;
@@ -183,7 +197,7 @@ export class SessionSettings {
     this.#savepoints = [];
     this.#bytesSet = 0;
     if (this.#current === this.#committed) return;
-    this.#current = { ...this.#current, local: {}, localTexts: [] };
+    this.#current = { ...this.#current, local: {}, localTexts: [], localPath: undefined };
     this.#committed = this.#current;
     this.#text = textOf(this.#current);
   }
@@ -194,6 +208,10 @@ export class SessionSettings {
     this.#bytesSet = 0;
   }
 }
+
+/** SET and RESET of search_path. */
+export const namesPath = (plan: StatementPlan): boolean =>
+  (plan.set?.name ?? plan.reset?.name) === 'search_path' || plan.reset?.name === 'all';
 
 /** SET TRANSACTION and its settings last for the transaction only; FROM CURRENT changes nothing. */
 const isKept = (name: string, text: string): boolean =>

@@ -6,6 +6,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
+import type { Catalogue } from '../plan/types.ts';
 
 /** One text with its parameter types, as backends know it. */
 export interface SharedStatement {
@@ -21,26 +22,34 @@ export class ClientStatement {
   readonly sql: string;
   readonly body: Buffer;
   readonly parameterTypes: readonly number[];
-  /** Undefined for an empty statement. */
-  readonly planned: PlannedStatement | undefined;
   /** ParseComplete has been said for it. */
   confirmed = false;
-  readonly #scope: SharingScope;
+  readonly #scope: StatementScope;
+  #planned: PlannedStatement | undefined;
+  #catalogue: Catalogue;
   #shared: SharedStatement | undefined;
   #sharedUnder: string | undefined;
 
-  constructor(
-    parsed: { readonly name: string; readonly sql: string; readonly body: Buffer },
-    planned: PlannedStatement | undefined,
-    scope: SharingScope,
-  ) {
+  /** @throws RouterError on a syntax error. */
+  constructor(parsed: { readonly name: string; readonly sql: string; readonly body: Buffer }, scope: StatementScope) {
     this.name = parsed.name;
     this.sql = parsed.sql;
     // A copy: what came with it in one packet would be kept as well.
     this.body = parsed.name === '' ? parsed.body : Buffer.from(parsed.body);
     this.parameterTypes = parameterTypesOf(parsed.body);
-    this.planned = planned;
     this.#scope = scope;
+    this.#catalogue = scope.planner.catalogue;
+    this.#planned = scope.planner.planOne(parsed.sql);
+  }
+
+  /** Undefined for an empty statement. By the search path and the tables of now: Postgres reads it anew, too, when they have changed. */
+  get planned(): PlannedStatement | undefined {
+    const { planner } = this.#scope;
+    if (planner.catalogue !== this.#catalogue) {
+      this.#planned = planner.planOne(this.sql);
+      this.#catalogue = planner.catalogue;
+    }
+    return this.#planned;
   }
 
   /** What keeping it takes, roughly: its text, and its body. */
@@ -60,7 +69,12 @@ export class ClientStatement {
   }
 }
 
-export interface SharingScope {
+/** What the statements of one session depend on. */
+export interface StatementScope {
+  readonly planner: {
+    readonly catalogue: Catalogue;
+    planOne(sql: string): PlannedStatement | undefined;
+  };
   readonly shared: SharedStatements;
   readonly settings: { readonly meaning: string };
 }

@@ -4,10 +4,12 @@ import { describe, test } from 'node:test';
 import { RouterError } from '#router/errors.ts';
 import { KeptNames } from '#router/session/kept-names.ts';
 import { ClientStatement, SharedStatements } from '#router/session/statements.ts';
+import { catalogue } from '../plan/fixture.ts';
 
 const body = (sql: string): Buffer => Buffer.concat([Buffer.from(sql), Buffer.alloc(3)]);
+const planner = { catalogue, planOne: () => undefined };
 const statement = (name: string, sql: string, scope = { shared: new SharedStatements(), settings: { meaning: '' } }) =>
-  new ClientStatement({ name, sql, body: body(sql) }, undefined, scope);
+  new ClientStatement({ name, sql, body: body(sql) }, { ...scope, planner });
 
 describe('statements at backends', () => {
   test('are shared by text and settings, and a session’s follows its settings', () => {
