@@ -18,7 +18,7 @@ import type { Pool } from '../pool/pool.ts';
 import { backend as code, headerBytes, transactionStatus as tx } from '../wire/codes.ts';
 import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
 import type { Borrower, Request } from './borrower.ts';
-import { borrowError, lossError } from './loss.ts';
+import { borrowError, borrowRefusal, cancelled, lossError } from './loss.ts';
 import { Segment } from './segment.ts';
 import { mayTaintSession } from './statement-class.ts';
 import { endsFailure } from './transaction.ts';
@@ -43,6 +43,10 @@ export class Loan implements BackendReceiver {
   #isOpen = false;
   /** The answers under way aren't for the client any more: it has had an error in their place. */
   #isMuted = false;
+  /** A borrowed backend is made ready for the request. */
+  #isPreparing = false;
+  /** The request was cancelled meanwhile. */
+  #wasCancelled = false;
   readonly #segment = new Segment();
   #request: Request | undefined;
   #stopWaiting: (() => void) | undefined;
@@ -174,8 +178,13 @@ export class Loan implements BackendReceiver {
     backend.assign(this);
     const settings = this.#session.settings.replayText;
     const statements = checkoutStatements(backend.settings, settings);
+    const begun = this.#session.transaction.takeLazy();
+    if (begun.length > 0) statements.push(...this.#pin(bound), ...begun);
     if (statements.length === 0) return this.#send(bound, request);
-    // The client's statement waits for these: it must not run under settings that aren't its session's.
+    // The client's statement waits for these: it must not run under settings that aren't its session's, nor outside the transaction
+    // that it was meant for, should its BEGIN fail.
+    this.#isPreparing = true;
+    this.#wasCancelled = false;
     let left = statements.length;
     let failure: ReadonlyMap<string, string> | undefined;
     const bytes = statements.map((sql) =>
@@ -183,7 +192,9 @@ export class Loan implements BackendReceiver {
         failure ??= error;
         left -= 1;
         if (left > 0 || this.#bound !== bound) return;
-        if (failure !== undefined) return this.#settingsFailed(failure, request);
+        this.#isPreparing = false;
+        if (failure !== undefined) return this.#withdraw(borrowRefusal(failure), request);
+        if (this.#wasCancelled) return this.#withdraw(cancelled(), request);
         backend.settings = settings;
         this.#send(bound, request);
       }),
@@ -191,16 +202,11 @@ export class Loan implements BackendReceiver {
     backend.write(Buffer.concat(bytes));
   }
 
-  #settingsFailed(fields: ReadonlyMap<string, string>, request: Request): void {
+  /** Not a byte of the request was sent. */
+  #withdraw(error: RouterError, request: Request): void {
     if (this.#bound !== undefined) this.#bound.backend.isSuspect = true;
     this.#release();
-    this.#refuse(
-      new RouterError('InvalidSetting', fields.get('M') ?? 'a setting of this session was refused', {
-        sqlstate: fields.get('C'),
-        hint: fields.get('H'),
-      }),
-      request,
-    );
+    this.#refuse(error, request);
   }
 
   // ---- sending
@@ -212,7 +218,7 @@ export class Loan implements BackendReceiver {
     this.#segment.send(request.plans);
     this.#request = request;
     this.#count(bound);
-    const parts = this.#preparation(bound);
+    const parts = this.#pin(bound).map((sql) => backend.ownQuery(sql, ({ error }) => this.#pinFailed(error, backend)));
     const { volatileFunctions } = this.#session.routing;
     for (const plan of request.plans)
       if (plan !== undefined && mayTaintSession(plan, volatileFunctions)) backend.isSuspect = true;
@@ -229,21 +235,16 @@ export class Loan implements BackendReceiver {
     this.#previousReader.set(member.shard, member.name);
   }
 
-  /** What goes ahead of the client's own: the pin, with a Sync of its own (trap B17), and a transaction that was begun lazily. */
-  #preparation(bound: Bound): Buffer[] {
-    const { backend } = bound;
-    const statements: string[] = [];
-    if (bound.needsPin) {
-      bound.needsPin = false;
-      backend.pin = bound.tenant ?? this.#session.settings.meridian.tenant ?? '';
-      statements.push(`SET meridian.tenant = ${quoteLiteral(backend.pin)}`);
-    }
-    statements.push(...this.#session.transaction.takeLazy());
-    return statements.map((sql) => backend.ownQuery(sql, ({ error }) => this.#preparationFailed(error, backend)));
+  /** Goes ahead of the client's own, with a Sync of its own (trap B17). Where it fails the session has no tenant, and sees no rows. */
+  #pin(bound: Bound): string[] {
+    if (!bound.needsPin) return [];
+    bound.needsPin = false;
+    bound.backend.pin = bound.tenant ?? this.#session.settings.meridian.tenant ?? '';
+    return [`SET meridian.tenant = ${quoteLiteral(bound.backend.pin)}`];
   }
 
   /** The client hears of that instead of what follows. */
-  #preparationFailed(error: ReadonlyMap<string, string> | undefined, backend: Backend): void {
+  #pinFailed(error: ReadonlyMap<string, string> | undefined, backend: Backend): void {
     if (error === undefined || this.#isMuted || this.#session.isClosed || backend.isClosed) return;
     backend.isSuspect = true;
     this.#session.say(
@@ -411,6 +412,7 @@ export class Loan implements BackendReceiver {
     const error = lossError(reason, wasInTransaction || hasFailed, plans);
     this.#bound = undefined;
     this.#cancelling = undefined;
+    this.#isPreparing = false;
     this.#segment.end();
     this.#isOpen = false;
     this.#isMuted = false;
@@ -451,7 +453,12 @@ export class Loan implements BackendReceiver {
     if (this.#phase === 'waiting' && request !== undefined) {
       this.#stopWaiting?.();
       this.#stopWaiting = undefined;
-      this.#refuse(new RouterError('Cancelled', 'canceling statement due to user request'), request);
+      this.#refuse(cancelled(), request);
+      return;
+    }
+    // It isn't for the router's own statements: it waits for them, and what they prepare isn't sent.
+    if (this.#isPreparing) {
+      this.#wasCancelled = true;
       return;
     }
     const backend = this.#bound?.backend;

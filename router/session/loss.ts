@@ -16,6 +16,15 @@ export function borrowError(error: Error, { member }: ChosenMember): RouterError
   return new RouterError('NoMember', `member "${member.name}" of shard "${member.shard}" can not be reached`);
 }
 
+/** A statement of the router's own failed that had to come first: settings of the session, or its BEGIN. */
+export const borrowRefusal = (fields: ReadonlyMap<string, string>): RouterError =>
+  new RouterError('InvalidSetting', fields.get('M') ?? 'a setting of this session was refused', {
+    sqlstate: fields.get('C'),
+    hint: fields.get('H') ?? '',
+  });
+
+export const cancelled = (): RouterError => new RouterError('Cancelled', 'canceling statement due to user request');
+
 /**
  * Whether something of these may have been committed. `isInTransaction`: an explicit transaction was open before them. A pipeline
  * without one is committed at its end, so that a write in it counts until the end has been answered.

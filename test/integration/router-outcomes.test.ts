@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { queryMessage, syncMessage } from '#router/wire/client-messages.ts';
+import { cancelRequest } from '#router/wire/startup.ts';
 import { int16, message } from '#router/wire/writer.ts';
 import { waitFor } from './router-assertions.ts';
 import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
@@ -116,6 +117,49 @@ describe('a backend that is lost in a pipeline', () => {
     const answers = await client.until('Z');
     assert.deepEqual(errorsOf(answers), ['40001'], textsOf(answers));
     assert.ok(!(await exists(2002)));
+    client.end();
+  });
+});
+
+describe('a transaction that was begun for the client only', () => {
+  test('fails when its BEGIN does at the backend, and what was to run in it does not run', async () => {
+    const follower = await keyspace.router('ap');
+    const client = await RawClient.login(follower.port, keyspace.ca.bundle, { user: 'acme_app', password, database });
+    const ask = async (...messages: Buffer[]): Promise<RawMessage[]> => {
+      client.send(...messages);
+      return client.until('Z');
+    };
+    await ask(queryMessage("set meridian.consistency = 'eventual'"));
+    for (const read of [[queryMessage('select 1')], [...run('select 1'), syncMessage]]) {
+      // There is no serializable mode in a hot standby, so this BEGIN fails, but not before it gets there.
+      const begun = await ask(queryMessage('begin isolation level serializable read only'));
+      assert.equal(textsOf(begun), 'CZT');
+      const refused = await ask(...read);
+      assert.equal(textsOf(refused), 'EZE');
+      assert.deepEqual(errorsOf(refused), ['0A000']);
+      assert.deepEqual(errorsOf(await ask(queryMessage('select 2'))), ['25P02']);
+      assert.equal(textsOf(await ask(queryMessage('rollback'))), 'CZI');
+      assert.equal(textsOf(await ask(queryMessage('select 3'))), 'TDCZI');
+    }
+    client.end();
+  });
+
+  test('keeps nothing of a statement that was cancelled at whatever moment', async () => {
+    const client = await login();
+    for (let round = 0; round < 20; round++) {
+      client.send(queryMessage('begin'));
+      await client.until('Z');
+      const id = 3_000 + round;
+      client.send(queryMessage(`insert into accounts (tenant_id, id) values ('acme', ${id})`));
+      await sleep(round % 5);
+      const canceller = RawClient.plain(await RawClient.tcp(router.port));
+      canceller.send(cancelRequest(client.processId, client.secret));
+      const answers = await client.until('Z');
+      assert.match(textsOf(answers), /^(CZT|EZE)$/);
+      client.send(queryMessage('rollback'));
+      assert.equal(textsOf(await client.until('Z')), 'CZI');
+      assert.ok(!(await exists(id)));
+    }
     client.end();
   });
 });
