@@ -88,11 +88,21 @@ const functions: Readonly<Record<string, string>> = {
   lo_export: notYours,
 };
 
-/** Why the statement, or anything that it calls, is refused; undefined where it isn't. */
-export function refusalOf(statement: Node, calls: readonly FuncCall[]): Refusal | undefined {
+/** Why the statement, or anything that it calls or writes to, is refused; undefined where it isn't. `systemTarget`: a system relation. */
+export function refusalOf(
+  statement: Node,
+  calls: readonly FuncCall[],
+  systemTarget: string | undefined,
+): Refusal | undefined {
   const [kind = ''] = Object.keys(statement);
   const known = statements[kind];
   if (known !== undefined) return forbidden(`${known[0]} is not allowed`, known[1]);
+  // An UPDATE of pg_settings is a SET by another name ("pg_settings").
+  if (systemTarget !== undefined)
+    return forbidden(
+      `writing to "${systemTarget}" is not allowed`,
+      'Use SET for settings; all else is the server’s own.',
+    );
   return ofStatement(statement) ?? calls.map(ofCall).find((refusal) => refusal !== undefined);
 }
 

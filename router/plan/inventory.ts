@@ -12,13 +12,18 @@ export interface Inventory {
   readonly hasRowLocks: boolean;
   /** INSERT, UPDATE, DELETE, MERGE, or SELECT INTO somewhere, in WITH for example. */
   readonly hasWrites: boolean;
+  /** What INSERT, UPDATE, DELETE and MERGE write to. */
+  readonly targets: readonly RangeVar[];
 }
 
 const writes = ['InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt', 'intoClause'] as const;
 
+const targeting = ['InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt'] as const;
+
 export function takeInventory(statement: object): Inventory {
   const mentions = new Set<RangeVar>();
   const calls: FuncCall[] = [];
+  const targets: RangeVar[] = [];
   let hasRowLocks = false;
   let hasWrites = false;
   const visit = (node: object): void => {
@@ -26,10 +31,14 @@ export function takeInventory(statement: object): Inventory {
     else if ('funcname' in node && Array.isArray(node.funcname)) calls.push(node as FuncCall);
     if ('lockingClause' in node) hasRowLocks = true;
     hasWrites ||= writes.some((key) => key in node);
+    for (const key of targeting) {
+      const { relation } = (node as Partial<Record<string, { relation?: RangeVar }>>)[key] ?? {};
+      if (relation !== undefined) targets.push(relation);
+    }
     forEachChild(node, visit);
   };
   visit(statement);
-  return { mentions, calls, hasRowLocks, hasWrites };
+  return { mentions, calls, hasRowLocks, hasWrites, targets };
 }
 
 /** Free of side effects, as far as the catalogue knows; a function that it doesn't know is none of the volatile ones. */

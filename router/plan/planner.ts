@@ -62,7 +62,8 @@ function planOf(statement: Node, text: string, start: number, end: number, catal
   const inventory = takeInventory(statement);
   const inQuery = described.query === statement ? inventory.mentions : mentionsIn(described.query);
   const restricted = restrictionOf(described, inventory, inQuery, catalogue);
-  const refuse = refusalOf(statement, inventory.calls);
+  const systemTarget = inventory.targets.find((target) => relationOf(catalogue, target).kind === 'system');
+  const refuse = refusalOf(statement, inventory.calls, systemTarget?.relname);
   return {
     text,
     start,

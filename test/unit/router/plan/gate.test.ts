@@ -50,6 +50,13 @@ const refused: readonly (readonly [sql: string, sqlstate: string])[] = [
   ['grant meridian_owner to x', '42501'],
   ['create database x', '42501'],
   ["load 'x'", '42501'],
+  ["update pg_settings set setting = 'off' where name = 'synchronous_commit'", '42501'],
+  ["update PG_CATALOG.pg_settings set setting = 'x' where name = 'search_path'", '42501'],
+  ["with w as (update pg_settings set setting = 'off' returning 1) select * from w", '42501'],
+  ["explain analyze update pg_settings set setting = 'off'", '42501'],
+  ['delete from pg_class', '42501'],
+  ['insert into information_schema.tables select 1', '42501'],
+  ['merge into pg_settings using orders on true when matched then update set setting = 1', '42501'],
 ];
 
 for (const [sql, sqlstate] of refused) {
@@ -78,6 +85,7 @@ const allowed = [
   'set standard_conforming_strings = on',
   "set search_path = public, 'x'",
   "select set_config('search_path', 'public', false)",
+  "update orders set total = 1 from pg_settings where tenant_id = 'acme' and name = 'x'",
   "select set_config('statement_timeout', $1, true)",
   'reset all',
   'discard all',
