@@ -10,8 +10,8 @@ import { median } from './ownership/median.ts';
 import { BenchServer, type Protocol, type Role, type Run, type Workload } from './ownership/server.ts';
 
 const short = process.argv.includes('--short');
-const rounds = short ? 3 : 7;
-const seconds = short ? 2 : 3;
+const rounds = short ? 3 : 5;
+const seconds = short ? 1 : 2;
 const warmUpSeconds = 1;
 
 interface Case {

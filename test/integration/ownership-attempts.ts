@@ -173,6 +173,7 @@ export const attempts: readonly Attempt[] = [
   { name: 'writing the list of logins', sql: [`update meridian.login set fixed_tenant = 'globex'`], ends: denied },
   { name: 'what this shard owns', sql: ['select * from meridian.ownership'], ends: denied },
   { name: 'claiming another tenant', sql: [`select meridian.claim_slowly('globex')`], ends: denied },
+  { name: 'claiming another tenant as policies do', sql: [`select meridian.claim_chosen('globex')`], ends: denied },
   { name: 'the lock of tenants', sql: [`select pg_advisory_lock(1, 1)`], ends: denied },
   { name: 'the lock of tenants, tried', sql: [`select pg_try_advisory_xact_lock_shared(1, 1)`], ends: denied },
   { name: 'large objects', sql: ['select lo_create(0)'], ends: denied },

@@ -3,7 +3,7 @@
  * the tenant in state `active`; else SQLSTATE MD001. Every way to write has exactly one place that calls it (`pattern-sql.ts`):
  *
  * - logins of one tenant: a statement trigger, by the login's tenant;
- * - logins of several: the policies for writing, whose tenant comes from `claim_session`: what is claimed is the very value that the rows
+ * - logins of several: the policies for writing, whose tenant comes from `claim_chosen`: what is claimed is the very value that the rows
  *   must equal, so changing the setting while the statement runs gets around nothing (trap B15);
  * - migrations (as `meridian_owner`, in the operator's session): the policies for writing, by each row's own tenant;
  * - superusers as such, whom no policy holds, are refused by the statement trigger: they write as `meridian_owner`, like migrations.
@@ -164,45 +164,57 @@ const statementSql = `
 create or replace function meridian.claim_statement() returns trigger
 language plpgsql volatile security definer as $function$
 begin
-  if meridian.login_serial() is null then
-    if pg_catalog.current_setting('is_superuser') operator(pg_catalog.=) 'on' then
-      raise exception using
-        errcode = 'MD001',
-        message = pg_catalog.format('a superuser does not write to "%s" as such: nothing would check who owns the rows', tg_table_name),
-        hint = 'SET ROLE ${ownerRole} first: then each row is checked.';
-    end if;
-    return null;
-  end if;
+  -- One expression: PL/pgSQL prepares each anew in every transaction.
   if ${take('meridian.login_serial()')} and ${presentVersion} operator(pg_catalog.=) meridian.planned_active_version() then
     return null;
   end if;
-  perform meridian.claim_slowly(meridian.login_tenant()::pg_catalog.text);
+  if meridian.login_serial() is not null then
+    perform meridian.claim_slowly(meridian.login_tenant()::pg_catalog.text);
+  elsif pg_catalog.current_setting('is_superuser') operator(pg_catalog.=) 'on' then
+    raise exception using
+      errcode = 'MD001',
+      message = pg_catalog.format('a superuser does not write to "%s" as such: nothing would check who owns the rows', tg_table_name),
+      hint = 'SET ROLE ${ownerRole} first: then each row is checked.';
+  end if;
   return null;
 end
 $function$;
 `;
 
 const sessionSql = (key: TenantKey): string => `
--- The tenant that a session of several tenants has chosen, claimed. Applications may call it: it gives them no more than a write gives.
--- Null in the operator's sessions, whose rows are claimed one by one.
-create or replace function meridian.claim_session() returns ${catalogType(key)}
+-- For policies: the tenant that a session of several tenants has chosen, claimed. Applications may call it: it gives no more than a write.
+create or replace function meridian.claim_chosen(chosen ${catalogType(key)}) returns ${catalogType(key)}
 language plpgsql volatile security definer as $function$
 declare
-  chosen ${catalogType(key)} := nullif(pg_catalog.current_setting('meridian.tenant', true), '');
+  seen pg_catalog.int8;
+begin
+  seen := (meridian.planned_tenants() operator(pg_catalog.->) chosen::pg_catalog.text)::pg_catalog.int8;
+  if (chosen operator(pg_catalog.=) any (meridian.login_tenants())) is not false
+    and ${take('(seen operator(pg_catalog.>>) 32)::pg_catalog.int4')}
+    and (${presentVersion} operator(pg_catalog.&) 4294967295) operator(pg_catalog.=) (seen operator(pg_catalog.&) 4294967295)
+  then
+    return chosen;
+  end if;
+  return meridian.claim_chosen_slowly(chosen);
+end
+$function$;
+
+-- The rest of it. Null in the operator's sessions, whose rows are claimed one by one.
+create or replace function meridian.claim_chosen_slowly(chosen ${catalogType(key)}) returns ${catalogType(key)}
+language plpgsql volatile as $function$
+declare
   seen pg_catalog.int8;
 begin
   if chosen is null or (chosen operator(pg_catalog.=) any (meridian.login_tenants())) is false then
     if meridian.login_is_operator() then
       return null;
     end if;
-    return meridian.refuse_session();
+    return meridian.refuse_session(chosen);
   end if;
-  seen := (meridian.planned_tenants() operator(pg_catalog.->) chosen::pg_catalog.text)::pg_catalog.int8;
-  if seen is null then
-    select ${pack('o.serial', 'c.version')} into seen
-    from meridian.ownership o cross join meridian.ownership_change c
-    where o.key operator(pg_catalog.=) chosen::pg_catalog.text and o.state operator(pg_catalog.=) 'active';
-  end if;
+  -- Where the tenants are too many for a constant.
+  select ${pack('o.serial', 'c.version')} into seen
+  from meridian.ownership o cross join meridian.ownership_change c
+  where o.key operator(pg_catalog.=) chosen::pg_catalog.text and o.state operator(pg_catalog.=) 'active';
   if (
     ${take('(seen operator(pg_catalog.>>) 32)::pg_catalog.int4')}
     and (${presentVersion} operator(pg_catalog.&) 4294967295) operator(pg_catalog.=) (seen operator(pg_catalog.&) 4294967295)

@@ -93,5 +93,5 @@ async function installedVersion(client: ClientBase, wanted: OwnershipSettings): 
 
 function installationSql(key: TenantKey): string {
   const functions = `set local role ${ownerRole};\n${loginSql(key)}${claimSql(key)}${routerSql(key)}${patternSql(key)}reset role;\n`;
-  return `${schemaSql(key)}${functions}${privilegesSql}`;
+  return `${schemaSql(key)}${functions}${privilegesSql(key)}`;
 }

@@ -61,14 +61,14 @@ begin
 end
 $function$;
 
--- Says why a session of a login that isn't fixed has no tenant. Never returns.
-create or replace function meridian.refuse_session() returns ${catalogType(key)}
+-- Says why a session of a login that isn't fixed may not act. Never returns.
+create or replace function meridian.refuse_session(chosen ${catalogType(key)}) returns ${catalogType(key)}
 language plpgsql stable parallel safe as $function$
 begin
-  if pg_catalog.current_setting('meridian.tenant', true) operator(pg_catalog.<>) '' then
+  if chosen is not null then
     raise exception using
       errcode = '42501',
-      message = pg_catalog.format('role "%s" may not act for tenant "%s"', session_user, pg_catalog.current_setting('meridian.tenant', true));
+      message = pg_catalog.format('role "%s" may not act for tenant "%s"', session_user, chosen);
   end if;
   raise exception using
     errcode = 'MD003',
@@ -78,18 +78,21 @@ end
 $function$;
 `;
 
+const chosen = (key: TenantKey): string =>
+  `nullif(pg_catalog.current_setting('meridian.tenant', true), '')::${catalogType(key)}`;
+
 /**
  * The tenant whose rows a session sees, as an expression for policies. For logins of one tenant all of it is planned away but the
  * constant. Without a subquery, which would cost each statement more than it saves: as a key of an index it is worked out once, and where
  * the statement names the tenant as well, it is compared with that once.
  */
-export function readTenantSql(key: TenantKey): string {
-  const chosen = `nullif(pg_catalog.current_setting('meridian.tenant', true), '')::${catalogType(key)}`;
-  return `coalesce(meridian.login_tenant(), case when (${chosen} operator(pg_catalog.=) any (meridian.login_tenants())) is not false then ${chosen} end, meridian.refuse_session())`;
-}
+export const readTenantSql = (key: TenantKey): string =>
+  `coalesce(meridian.login_tenant(), case when (${chosen(key)} operator(pg_catalog.=) any (meridian.login_tenants())) is not false then ${chosen(key)} end, meridian.refuse_session(${chosen(key)}))`;
 
 /** The tenant of a new row: the same, but claimed (`claim-sql.ts`). Logins of one tenant have claimed theirs by trigger. */
-export const newRowTenantSql = 'coalesce(meridian.login_tenant(), meridian.claim_session())';
+export const newRowTenantSql = (key: TenantKey): string =>
+  `coalesce(meridian.login_tenant(), meridian.claim_chosen(${chosen(key)}))`;
 
 /** The same for rows that are there: claimed once, ahead of a scan that may look at many. */
-export const presentRowTenantSql = 'coalesce(meridian.login_tenant(), (select meridian.claim_session()))';
+export const presentRowTenantSql = (key: TenantKey): string =>
+  `coalesce(meridian.login_tenant(), (select meridian.claim_chosen(${chosen(key)})))`;

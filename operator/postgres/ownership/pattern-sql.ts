@@ -41,12 +41,12 @@ function policyBody(policy: Policy, shape: Shape, key: TenantKey): string {
   const equals = (tenant: string): string => `(${column} operator(pg_catalog.=) ${tenant})`;
   const operator = `to ${ownerRole}`;
   const operatorWrite = `(meridian.login_is_operator() and meridian.claim_tenant(${column}))`;
-  const updated = shape === 'partitioned' ? presentRowTenantSql : readTenantSql(key);
+  const updated = shape === 'partitioned' ? presentRowTenantSql(key) : readTenantSql(key);
   const bodies: Readonly<Record<Policy, string>> = {
     meridian_select: `for select using ${equals(readTenantSql(key))}`,
-    meridian_insert: `for insert with check ${equals(newRowTenantSql)}`,
-    meridian_update: `for update using ${equals(updated)} with check ${equals(newRowTenantSql)}`,
-    meridian_delete: `for delete using ${equals(presentRowTenantSql)}`,
+    meridian_insert: `for insert with check ${equals(newRowTenantSql(key))}`,
+    meridian_update: `for update using ${equals(updated)} with check ${equals(newRowTenantSql(key))}`,
+    meridian_delete: `for delete using ${equals(presentRowTenantSql(key))}`,
     meridian_operator_select: `for select ${operator} using (meridian.login_is_operator())`,
     meridian_operator_insert: `for insert ${operator} with check ${operatorWrite}`,
     meridian_operator_update: `for update ${operator} using ${shape === 'partitioned' ? operatorWrite : '(meridian.login_is_operator())'} with check ${operatorWrite}`,

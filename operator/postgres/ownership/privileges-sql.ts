@@ -3,8 +3,9 @@
  * in the way of Meridian. Run as a superuser in the keyspace's database (privileges on system functions are per database).
  */
 import { applicationGroup, ownerRole, routerRole } from '#core/roles.ts';
+import { catalogType, type TenantKey } from './tenant-key.ts';
 
-export const privilegesSql = `
+export const privilegesSql = (key: TenantKey): string => `
 revoke all on schema public from public;
 grant usage on schema public to ${applicationGroup};
 grant usage, create on schema public to ${ownerRole};
@@ -16,8 +17,8 @@ revoke all on all functions in schema meridian from public;
 
 -- A policy's functions run as whoever reads the table: everybody may call them, each learns of itself only.
 grant execute on function
-  meridian.login_tenant(), meridian.login_tenants(), meridian.login_is_operator(), meridian.refuse_session(),
-  meridian.claim_session()
+  meridian.login_tenant(), meridian.login_tenants(), meridian.login_is_operator(), meridian.refuse_session(${catalogType(key)}),
+  meridian.claim_chosen(${catalogType(key)})
   to public;
 grant usage on schema meridian to public;
 grant execute on function meridian.router_logins(), meridian.router_catalogue(), meridian.router_functions() to ${routerRole};
