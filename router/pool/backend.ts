@@ -367,6 +367,12 @@ export class Backend {
       return false;
     }
     const isForClient = this.#observed(code.error, item, buffer, start, end);
+    if (item.kind === 'refusal') {
+      this.#queue.shift();
+      // What says why is due now; the Sync may have been sent already.
+      this.#isSkipping = this.#queue.length === 1;
+      return false;
+    }
     if (item.kind !== 'query') this.#skipToSync();
     return isForClient;
   }

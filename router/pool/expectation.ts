@@ -34,10 +34,13 @@ export type Expectation =
   | { readonly kind: 'execute' }
   | { readonly kind: 'close'; readonly hidden: boolean }
   | { readonly kind: 'sync' }
+  /** The router's own, which surely fails: what came before it in the pipeline goes with it. A `local` follows that says why. */
+  | { readonly kind: 'refusal' }
   /** Said by the router in the backend's place, when everything before it has been answered. */
   | { readonly kind: 'local'; readonly bytes: Buffer; readonly statement: ClientStatement | undefined };
 
 export const expectQuery: Expectation = { kind: 'query' };
+export const expectRefusal: Expectation = { kind: 'refusal' };
 export const expectBind: Expectation = { kind: 'bind' };
 export const expectDescribe: Expectation = { kind: 'describe' };
 export const expectExecute: Expectation = { kind: 'execute' };

@@ -12,9 +12,10 @@ import { type ChosenMember, chooseMembers } from '../exec/member-choice.ts';
 import { anyRoute, type Route } from '../exec/route.ts';
 import type { StatementPlan } from '../plan/types.ts';
 import type { Backend, BackendReceiver } from '../pool/backend.ts';
-import type { Expectation } from '../pool/expectation.ts';
+import { type Expectation, expectRefusal } from '../pool/expectation.ts';
 import { checkoutStatements, quoteLiteral } from '../pool/hygiene.ts';
 import type { Pool } from '../pool/pool.ts';
+import { describeStatement, flushMessage } from '../wire/client-messages.ts';
 import { backend as code, headerBytes, transactionStatus as tx } from '../wire/codes.ts';
 import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
 import type { Borrower, Request } from './borrower.ts';
@@ -224,6 +225,18 @@ export class Loan implements BackendReceiver {
       if (plan !== undefined && mayTaintSession(plan, volatileFunctions)) backend.isSuspect = true;
     parts.push(...request.bytes(backend));
     if (parts.length > 0) backend.write(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
+  }
+
+  /**
+   * Refuses what would follow in the open pipeline, in its turn: what was sent is answered first. A message that fails at the backend
+   * makes Postgres undo it all; should an earlier one fail, that error is the one to be heard.
+   */
+  refuseInTurn(error: RouterError): void {
+    const backend = this.#bound?.backend;
+    if (backend === undefined) return;
+    backend.expect(expectRefusal);
+    backend.expect({ kind: 'local', bytes: error.response(), statement: undefined });
+    backend.write(Buffer.concat([describeStatement('meridian refused'), flushMessage]));
   }
 
   #count({ chosen: { member, isPrimary } }: Bound): void {

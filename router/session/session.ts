@@ -11,7 +11,6 @@ import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import { anyRoute } from '../exec/route.ts';
 import type { Login } from '../map/logins.ts';
-import type { StatementPlan } from '../plan/types.ts';
 import { expectQuery, expectSync } from '../pool/expectation.ts';
 import { flushMessage, queryMessage, readQuery, syncMessage } from '../wire/client-messages.ts';
 import { frontend, headerBytes, maxClientMessageBytes } from '../wire/codes.ts';
@@ -30,25 +29,12 @@ import { Responder } from './responder.ts';
 import { operationBytes } from './send.ts';
 import { SessionRouting } from './session-routing.ts';
 import type { SessionSettings } from './settings.ts';
-import { needsBackend, refuseUnpoolable } from './statement-class.ts';
+import { functionCallPlan, needsBackend, refuseUnpoolable } from './statement-class.ts';
 import type { ClientStatement } from './statements.ts';
 import { ClientTransaction, endsFailure } from './transaction.ts';
 
 /** A batch this long is sent on before its Sync. */
 const maxBatchBytes = 4 * 1024 * 1024;
-
-/** Fast-path function calls: nothing is known of them. */
-const functionCallPlan: StatementPlan = {
-  text: '',
-  start: 0,
-  end: 0,
-  kind: 'call',
-  access: 'write',
-  touches: 'unknown',
-  tenant: { from: 'none' },
-  tables: [],
-  calls: [],
-};
 
 /** How a batch ends: with a Sync, a Flush, or because it grew too long. */
 type BatchEnd = 'sync' | 'flush' | 'length';
@@ -178,7 +164,7 @@ export class Session implements Borrower, Cancellable {
         if (this.#batchBytes > maxBatchBytes) this.#runBatch('length');
         return;
       case frontend.flush:
-        if (this.#batch.length > 0) this.#runBatch('flush');
+        if (this.#batch.length > 0 || this.#loan.isOpen) this.#runBatch('flush');
         return;
       case frontend.sync:
         return this.#sync();
@@ -397,15 +383,17 @@ export class Session implements Borrower, Cancellable {
     if (type === frontend.sync) this.#sync();
   }
 
-  /** Nothing of what is refused was sent. */
+  /** Nothing of what is refused was sent; what was sent before in the same pipeline must not be kept. */
   #refuse(error: RouterError, isExtended: boolean): void {
     this.#context.metrics.add('refusals_total');
     this.#batch = [];
     this.#batchBytes = 0;
+    if (this.#loan.isOpen) {
+      this.#isSkipping = true;
+      return this.#loan.refuseInTurn(error);
+    }
     this.say(error.response());
     if (this.transaction.isOpen) this.transaction.fail(this.#loan.isBound);
-    // What was sent before in the same implicit transaction must not be kept.
-    else if (this.transaction.isIdle) this.#loan.abandon('refused within a pipeline');
     if (!isExtended) return this.say(readyForQuery(this.transaction.status));
     this.#forgetUnconfirmed();
     this.#isSkipping = true;

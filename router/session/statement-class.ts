@@ -58,6 +58,19 @@ export function needsBackend(
   }
 }
 
+/** Fast-path function calls: nothing is known of them. */
+export const functionCallPlan: StatementPlan = {
+  text: '',
+  start: 0,
+  end: 0,
+  kind: 'call',
+  access: 'write',
+  touches: 'unknown',
+  tenant: { from: 'none' },
+  tables: [],
+  calls: [],
+};
+
 /** Session-level advisory locks: they would stay on a backend that goes on to other clients. */
 const sessionLocks = new Set([
   'pg_advisory_lock',
@@ -83,6 +96,20 @@ export function refuseUnpoolable(plan: StatementPlan): void {
   const lock = plan.calls.find((name) => sessionLocks.has(name));
   if (lock !== undefined)
     refuse(`${lock}()`, 'Use pg_advisory_xact_lock and its like: they are released with the transaction.');
+}
+
+/** What they answer with was made on this very backend: outside a transaction that was somebody else, or nobody. */
+const sequenceMemory = new Set(['currval', 'lastval']);
+
+/** @throws RouterError for what is asked of the session's last number where nothing before it ran on the same backend. */
+export function refuseSequenceMemory(plans: readonly StatementPlan[], isInTransaction: boolean): void {
+  const [only] = plans;
+  if (isInTransaction || only === undefined || plans.length > 1 || only.calls.includes('nextval')) return;
+  const called = only.calls.find((name) => sequenceMemory.has(name));
+  if (called !== undefined)
+    throw new RouterError('NotSupported', `${called}() outside a transaction is not supported through the router`, {
+      hint: 'Use INSERT ... RETURNING, or do both in one transaction; connections are shared between clients.',
+    });
 }
 
 /** Functions that change nothing in the session though they are volatile. */
