@@ -45,10 +45,12 @@ beforeEach(async () => {
   await shop.operator.query('set session_replication_role = origin; delete from meridian.ownership');
   for (const key of ['acme', 'bolt']) {
     await setTenant(shop.operator, { key, ...active });
+    await shop.operator.query('set role meridian_owner'); // As migrations write: rows are checked against who owns them.
     await shop.operator.query('insert into notes select $1, g from generate_series(1, 500) g', [key]);
     await shop.operator.query('insert into lines select $1, g, 1 from generate_series(1, 500) g', [key]);
     await shop.operator.query('insert into events select $1, g from generate_series(1, 500) g', [key]);
     await shop.operator.query('insert into marks select $1, g from generate_series(1, 500) g', [key]);
+    await shop.operator.query('reset role');
   }
 });
 
@@ -81,7 +83,9 @@ test('past its budget it stops between two batches, with the tenant closed to wr
   const first = await cleanRows(shop.operator, 'acme', active, { keyType: 'text', batchRows: 100, budgetMs: 0 });
   assert.deepEqual(first, { finished: false, deletedRows: 100 });
   assert.deepEqual(await owned(), { acme: 'cleaning', bolt: 'active' });
+  await shop.operator.query('set role meridian_owner');
   await assert.rejects(shop.operator.query("insert into notes values ('acme', 9999)"), { code: 'MD001' });
+  await shop.operator.query('reset role');
   const rest = await cleanRows(shop.operator, 'acme', { ...active, state: 'cleaning' }, { keyType: 'text' });
   assert.deepEqual(rest, { finished: true, deletedRows: 1900 });
 });
@@ -110,7 +114,7 @@ test('rows of a tenant that has no ownership row go too, unless it gets one mean
 
 test('a transaction in flight is waited for, and its rows go as well', async () => {
   const writer = await shop.connect('meridian_operator');
-  await writer.query('set search_path = public');
+  await writer.query('set search_path = public; set role meridian_owner');
   await writer.query('begin');
   await writer.query("insert into notes values ('acme', 7777)");
   const cleaning = cleanRows(shop.operator, 'acme', active, { keyType: 'text' });
