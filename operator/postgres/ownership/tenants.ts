@@ -63,7 +63,10 @@ export async function setTenant(client: ClientBase, change: TenantChange): Promi
            where serial = $1 and key = $2 and ($4 <> 'sealed' or state = 'sealed' or (state = 'frozen' and until > clock_timestamp()))`,
       [serial, key, change.epoch, change.state, change.attempt, change.until ?? null],
     );
-    return rowCount === 1 ? { kind: 'written' } : { kind: 'refused', found: present };
+    if (rowCount !== 1) return { kind: 'refused', found: present };
+    // Writers may do the same to an expired freeze, so the table's trigger doesn't count it; here it is worth that plans are made anew.
+    if (present?.state === 'frozen' && change.state === 'active') await client.query('select meridian.next_version()');
+    return { kind: 'written' };
   });
 }
 
