@@ -13,7 +13,7 @@ import { identityOfSubjectAltName } from '#core/identity.ts';
 export interface TlsContexts {
   readonly server: SecureContext;
   readonly client: SecureContext;
-  /** Secret that only routers of this keyspace have; what mock verifiers are made from. */
+  /** Secret that only routers of this keyspace have; what mock verifiers are made from. The same for as long as the program runs. */
   readonly mockSecret: Buffer;
 }
 
@@ -21,6 +21,7 @@ export class TlsFiles {
   readonly #folder: string;
   readonly #pollMs: number;
   #contexts: TlsContexts | undefined;
+  #mockSecret: Buffer | undefined;
 
   constructor(folder: string, pollMs = 5_000) {
     this.#folder = folder;
@@ -53,10 +54,12 @@ export class TlsFiles {
   async #load(): Promise<TlsContexts> {
     const read = (name: string): Promise<Buffer> => readFile(join(this.#folder, name));
     const [cert, key, ca] = await Promise.all([read('tls.crt'), read('tls.key'), read('ca.crt')]);
+    // Of the first key, whatever comes after: a salt that changes with a renewal would tell who isn't there.
+    this.#mockSecret ??= createHmac('sha256', key).update('meridian mock verifier').digest();
     return {
       server: createSecureContext({ cert, key, minVersion: 'TLSv1.2' }),
       client: createSecureContext({ cert, key, ca, minVersion: 'TLSv1.2' }),
-      mockSecret: createHmac('sha256', key).update('meridian mock verifier').digest(),
+      mockSecret: this.#mockSecret,
     };
   }
 }

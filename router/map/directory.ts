@@ -1,7 +1,7 @@
 /**
  * The router's copy of what Postgres knows: who may log in, which tables are tenant-owned, which functions are volatile.
- * Read from any member that answers, as `meridian_router`; refreshed from time to time, when the map changes, and at once (but
- * not often) for an unknown user. While no member answers, what was known last holds.
+ * Read from any member that answers, as `meridian_router`, primaries first: a follower can be behind. Refreshed from time to time,
+ * when the map changes, and (not often) after an unknown user. While no member answers, what was known last holds.
  */
 import type { SecureContext } from 'node:tls';
 import type { Logger } from 'pino';
@@ -73,15 +73,22 @@ export class Directory {
     return catalogue;
   }
 
-  /** Waits for a refresh where the user is unknown and the last such refresh isn't too fresh. */
+  /**
+   * Waits only while nothing at all is known. For an unknown user it has what is known read again behind the answer, so that a role
+   * that was just made can log in a moment later: the time that an answer takes must not say whether there is such a user.
+   */
   async login(role: string): Promise<Login | undefined> {
     const known = this.#contents?.logins.get(role);
     if (known !== undefined) return known;
+    if (this.#contents === undefined) {
+      await this.refresh();
+      return this.current(role);
+    }
     const now = performance.now();
-    if (now - this.#lastUnknownMs < this.#options.unknownUserMs && this.#contents !== undefined) return undefined;
+    if (now - this.#lastUnknownMs < this.#options.unknownUserMs) return undefined;
     this.#lastUnknownMs = now;
-    await this.refresh();
-    return this.#contents?.logins.get(role);
+    void this.refresh();
+    return undefined;
   }
 
   /** The login as it is now, for sessions that exist. */
@@ -123,6 +130,7 @@ export class Directory {
     const members = [...map.members.values()].toSorted(
       (a, b) =>
         Number(b.ready) - Number(a.ready) ||
+        Number(isPrimary(map, b)) - Number(isPrimary(map, a)) ||
         distance(map, this.#options.region, a.region) - distance(map, this.#options.region, b.region),
     );
     for (const member of members) {
@@ -208,6 +216,9 @@ export class Directory {
     }
   }
 }
+
+const isPrimary = (map: ClusterMap, member: MemberView): boolean =>
+  map.shards.get(member.shard)?.primary === member.name;
 
 async function rowsOf(backend: Backend, sql: string): Promise<OwnRows> {
   const { rows, error } = await backend.query(sql);

@@ -6,11 +6,16 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type pg from 'pg';
+import { pino } from 'pino';
 import { run } from '#cluster/process.ts';
 import { makeVerifier } from '#operator/passwords/verifier.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
 import { applyRole, dropRole } from '#operator/postgres/roles.ts';
+import { Directory } from '#router/map/directory.ts';
+import { FileMapSource } from '#router/map/file-source.ts';
+import type { ClusterMap } from '#router/map/map.ts';
 import { defaultTimes } from '#router/settings.ts';
+import { TlsFiles } from '#router/tls.ts';
 import { sslRequest } from '#router/wire/startup.ts';
 import { waitFor } from './router-assertions.ts';
 import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
@@ -47,6 +52,27 @@ async function logsIn(user: string, password: string): Promise<boolean> {
     });
 }
 
+/** What a router in the follower's region knows of roles, without the router. */
+async function directoryOf({ folder, mapPath }: RouterKeyspace): Promise<Directory> {
+  const aborter = new AbortController();
+  const tls = new TlsFiles(folder);
+  await tls.start(() => undefined, aborter.signal);
+  let map: ClusterMap | undefined;
+  await new FileMapSource(mapPath, 100).start((read) => {
+    map = read;
+  }, aborter.signal);
+  aborter.abort();
+  return new Directory({
+    map: () => map,
+    clientContext: () => tls.contexts.client,
+    region: 'ap',
+    refreshMs: 60_000,
+    unknownUserMs: 60_000,
+    timeoutMs: 2_000,
+    log: pino({ level: 'silent' }),
+  });
+}
+
 async function servedBy(client: pg.Client): Promise<string> {
   await client.query('select count(*) from accounts');
   const { rows } = await client.query<Record<string, string>>('show meridian.served_by');
@@ -54,13 +80,42 @@ async function servedBy(client: pg.Client): Promise<string> {
 }
 
 describe('roles', () => {
-  test('a role that was just made can log in at once', async () => {
+  test('a role that was just made can log in a moment later', async () => {
     const verifier = await makeVerifier('first', parameters);
     assert.equal(await logsIn('fresh_app', 'first'), false);
     await sleep(250);
     await onEveryShard((client) => applyRole(client, { name: 'fresh_app', verifier, tenants: ['acme'] }));
     await waitFor(() => logsIn('fresh_app', 'first'), 1_000);
     await router.with('fresh_app', (client) => client.query('select * from accounts'), { password: 'first' });
+  });
+
+  test('an unknown one is answered without waiting for a member', async () => {
+    const directory = await directoryOf(keyspace);
+    await directory.refresh();
+    let asked = 0;
+    directory.refresh = () => {
+      asked += 1;
+      return new Promise(() => undefined);
+    };
+    const answer = (): Promise<unknown> =>
+      Promise.race([directory.login('nobody_at_all'), sleep(1_000, 'it waits', { ref: false })]);
+    assert.equal(await answer(), undefined);
+    assert.equal(asked, 1, 'it is looked for behind the answer');
+    assert.equal(await answer(), undefined);
+    assert.equal(asked, 1, 'but not each time');
+  });
+
+  test('are read at a primary even where a follower is nearer, which may be behind', async () => {
+    const directory = await directoryOf(keyspace);
+    await keyspace.asOperator('one-ap-0', (client) => client.query('select pg_wal_replay_pause()'));
+    try {
+      const verifier = await makeVerifier('late', parameters);
+      await onEveryShard((client) => applyRole(client, { name: 'late_app', verifier, tenants: ['acme'] }));
+      assert.ok(await directory.refresh());
+      assert.equal(directory.current('late_app')?.fixedTenant, 'acme');
+    } finally {
+      await keyspace.asOperator('one-ap-0', (client) => client.query('select pg_wal_replay_resume()'));
+    }
   });
 
   test('during a rotation both passwords are accepted, and afterwards the new one only', async () => {
