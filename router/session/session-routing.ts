@@ -19,6 +19,7 @@ import { type Catalogue, PlanError, type StatementPlan } from '../plan/types.ts'
 import { type Operation, statementsOf } from './batch.ts';
 import { schemasOf } from './search-path.ts';
 import { namesPath, type SessionSettings } from './settings.ts';
+import { refuseSequenceMemory } from './statement-class.ts';
 import type { ClientStatement } from './statements.ts';
 import type { ClientTransaction } from './transaction.ts';
 
@@ -111,6 +112,7 @@ export class SessionRouting {
     const map = this.map();
     const plans = statements.map((statement) => statement.plan);
     const session = this.#view(plans);
+    refuseSequenceMemory(plans, session.isInTransaction);
     this.#followPath(plans, session.isInTransaction);
     return mergeRoutes(
       statements.map((statement) => routeStatement(map, session, statement)),
@@ -130,6 +132,7 @@ export class SessionRouting {
       operation.kind === 'execute' ? (operation.portal?.statement.planned?.plan ?? []) : [],
     );
     this.#isPathInDoubt ||= executed.some((plan) => this.#changesPath(plan));
+    refuseSequenceMemory(executed, session.isInTransaction);
     this.#followPath(executed, session.isInTransaction);
     const bound = new Set<ClientStatement>();
     const routes: Route[] = [];

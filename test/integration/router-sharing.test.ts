@@ -107,6 +107,7 @@ describe('sharing backends', () => {
         'listen channel',
         'create temp table t (a int)',
         'select pg_advisory_lock(1)',
+        'select lastval()',
         'prepare p as select 1',
         'copy accounts from stdin',
         'declare c cursor with hold for select 1',

@@ -9,6 +9,7 @@ import {
   classOf,
   mayTaintSession,
   needsBackend,
+  refuseSequenceMemory,
   refuseUnpoolable,
   surelyWritesNothing,
 } from '#router/session/statement-class.ts';
@@ -91,6 +92,23 @@ test('what would stay on a shared backend is refused', () => {
     'notify c',
   ])
     refuseUnpoolable(planOf(sql));
+});
+
+test('the last number of a sequence is asked for in a transaction only, or with what made it', () => {
+  const ask =
+    (sql: string, isInTransaction = false) =>
+    () =>
+      refuseSequenceMemory(plans(sql), isInTransaction);
+  for (const sql of [
+    'select lastval()',
+    "select currval('s')",
+    "insert into accounts (id) values (pg_catalog.currval('s'))",
+  ])
+    assert.throws(ask(sql), { sqlstate: '0A000' }, sql);
+  ask('select lastval()', true)();
+  ask("insert into accounts (tenant_id) values ('a'); select lastval()")();
+  ask("select nextval('s'), currval('s')")();
+  ask('select 1')();
 });
 
 test('what may leave something behind makes its backend suspect, and plain work does not', () => {
