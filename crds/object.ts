@@ -104,7 +104,7 @@ export const statusBase = {
 } as const;
 
 /** Most characters of an object's name, by kind. Services, pods and labels are named after them and have 63 at most. */
-export const nameLimits = { region: 20, keyspace: 30, shard: 30, regionalReplica: 45, tenant: 63 } as const;
+export const nameLimits = { region: 20, keyspace: 30, shard: 30, regionalReplica: 40, tenant: 63 } as const;
 
 const labelForm = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 export const labelMessage =

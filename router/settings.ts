@@ -52,7 +52,7 @@ export const defaultTimes: RouterTimes = {
   connectMs: 3_000,
   backendIdleMs: 300_000,
   backendLifetimeMs: 3_600_000,
-  catalogueRefreshMs: 15_000,
+  catalogueRefreshMs: 10_000,
   unknownUserMs: 2_000,
 };
 

@@ -28,7 +28,7 @@ const primaries = ['one-eu-0', 'two-us-0'];
 before(async () => {
   keyspace = await RouterKeyspace.start();
   router = await keyspace.router('ap', {
-    times: { ...defaultTimes, connectMs: 800, waitMs: 700, catalogueRefreshMs: 300, unknownUserMs: 200 },
+    times: { ...defaultTimes, connectMs: 800, waitMs: 1_600, catalogueRefreshMs: 300, unknownUserMs: 200 },
   });
   await router.with('acme_app', (client) =>
     client.query("insert into accounts (tenant_id, id) values ('acme', 1), ('acme', 2)"),
