@@ -246,50 +246,6 @@ describe('after the log-in', () => {
     client.end();
   });
 
-  test('what is refused in a pipeline is refused in its turn, and undoes what came before', async () => {
-    const client = await login();
-    const refusedAfter = (before: string): Buffer[] => [
-      parse('', before),
-      bind('', ''),
-      execute(''),
-      flushMessage,
-      parse('', 'selec 1'),
-      bind('', ''),
-      execute(''),
-      syncMessage,
-    ];
-    client.send(...refusedAfter("insert into accounts (tenant_id, id) select 'acme', 701 from pg_sleep(0.2)"));
-    const answers = await client.until('Z');
-    assert.equal(textsOf(answers), '12CEZI');
-    assert.equal(sqlstateOf(answers[3] as RawMessage), '42601');
-    client.send(queryMessage('select id from accounts where id = 701'));
-    assert.equal(textsOf(await client.until('Z')), 'TCZI');
-    client.send(...refusedAfter('select 1/(id - id) from accounts'));
-    const failed = await client.until('Z');
-    assert.equal(textsOf(failed), '12EZI');
-    assert.equal(sqlstateOf(failed[2] as RawMessage), '22012');
-    client.send(queryMessage('begin'), queryMessage('select 1'));
-    await client.until('Z');
-    await client.until('Z');
-    client.send(...refusedAfter('select pg_sleep(0.2)'));
-    assert.equal(textsOf(await client.until('Z')), '12DCEZE');
-    client.send(queryMessage('select 1'), queryMessage('rollback'), queryMessage('select 2'));
-    const rest = [...(await client.until('Z')), ...(await client.until('Z')), ...(await client.until('Z'))];
-    assert.equal(textsOf(rest), 'EZECZITDCZI');
-    client.end();
-  });
-
-  test('Flush brings answers also after a message so long that it was sent on by itself', async () => {
-    const client = await login();
-    client.send(parse('', `select '${'x'.repeat(5_000_000)}' is null`), flushMessage);
-    assert.equal(textsOf(await client.until('1', 5_000)), '1');
-    client.send(flushMessage, bind('', ''), execute(''), flushMessage);
-    assert.equal(textsOf(await client.until('C')), '2DC');
-    client.send(syncMessage);
-    assert.equal(textsOf(await client.until('Z')), 'ZI');
-    client.end();
-  });
-
   test('portals with row limits go on within a transaction', async () => {
     const client = await login();
     client.send(queryMessage('begin'));
@@ -331,39 +287,6 @@ describe('after the log-in', () => {
     const gone = await client.until('Z');
     assert.equal(sqlstateOf(gone[0] as RawMessage), '26000');
     for (const other of [...others, client]) other.end();
-  });
-
-  test('a name that a client has not prepared means nothing, whoever else has prepared it on the same backend', async () => {
-    const [owner, other] = [await login(), await login()];
-    const refusedTo = async (client: RawClient, ...messages: Buffer[]): Promise<string | undefined> => {
-      client.send(...messages, syncMessage);
-      const answers = await client.until('Z');
-      assert.equal(textsOf(answers), 'EZI');
-      return sqlstateOf(answers[0] as RawMessage);
-    };
-    for (const name of ['', 'mine']) {
-      owner.send(parse(name, "select 'a secret'"), bind('', name), execute(''), syncMessage);
-      assert.equal(textsOf(await owner.until('Z')), '12DCZI');
-      assert.equal(await refusedTo(other, bind('', name), execute('')), '26000');
-      assert.equal(await refusedTo(other, describeStatement(name)), '26000');
-      owner.send(bind('', name), execute(''), syncMessage);
-      assert.equal(textsOf(await owner.until('Z')), '2DCZI');
-    }
-    assert.equal(await refusedTo(other, execute('')), '34000');
-    for (const client of [owner, other]) client.end();
-  });
-
-  test('a cursor that was declared is a portal of its transaction, to be described and executed by its name', async () => {
-    const client = await login();
-    client.send(queryMessage('begin'), queryMessage('declare walk cursor for select n from generate_series(1, 3) n'));
-    assert.equal(textsOf([...(await client.until('Z')), ...(await client.until('Z'))]), 'CZTCZT');
-    client.send(describePortal('walk'), execute('walk', 2), syncMessage);
-    assert.equal(textsOf(await client.until('Z')), 'TDDsZT');
-    client.send(queryMessage('commit'));
-    await client.until('Z');
-    client.send(describePortal('walk'), syncMessage);
-    assert.equal(textsOf(await client.until('Z')), 'EZI');
-    client.end();
   });
 
   test('settings of Meridian and transactions work in the extended protocol, too', async () => {
