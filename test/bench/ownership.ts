@@ -32,7 +32,6 @@ const cpuCases: readonly Case[] = [
   { workload: 'select', role: 'fixed', protocol: 'simple' },
   { workload: 'update', role: 'fixed', protocol: 'simple' },
   { workload: 'select', role: 'any', protocol: 'simple' },
-  { workload: 'update', role: 'any', protocol: 'simple' },
 ];
 
 const synchronousCases: readonly Case[] = [
@@ -94,7 +93,8 @@ try {
     'select version()',
   );
   console.log(rows[0]?.version);
-  await compare(inMemory, 'CPU-bound', cpuCases, 2);
+  // Enough clients to leave no processor idle: with few, throughput is about where the scheduler puts a client and its backend.
+  await compare(inMemory, 'CPU-bound', cpuCases, 4 * cpus().length);
 } finally {
   await inMemory.stop();
 }
