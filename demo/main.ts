@@ -73,13 +73,12 @@ async function ask(endpoint: RouterEndpoint, login: Login, tenants: readonly str
 }
 
 function tellHowToLookAround(cluster: Cluster, endpoint: RouterEndpoint, login: Login, caFile: string): void {
-  const kubectl = `kubectl --kubeconfig ${cluster.kubeconfigPath} -n ${namespace}`;
   process.stdout.write(`
-Look around:
-  export KUBECONFIG=${cluster.kubeconfigPath}
-  ${kubectl} get shards,regionalreplicas,tenants
-  ${kubectl} describe shard shop-a
-  ${kubectl} explain shard.spec.durability
+Look around (this kubectl is the cluster's own; any other of 1.33 to 1.35 does as well):
+  export KUBECONFIG=${cluster.kubeconfigPath} PATH=${dirname(cluster.kubectlPath)}:$PATH
+  kubectl -n ${namespace} get shards,regionalreplicas,tenants
+  kubectl -n ${namespace} describe shard shop-a
+  kubectl explain shard.spec.durability
 
 SQL through the router of ${endpoint.region}, as it stands:
   PGPASSWORD='${login.password}' psql "host=${endpoint.host} hostaddr=${endpoint.address} user=${login.user} dbname=${login.database} sslmode=verify-full sslrootcert=${caFile} options='-c meridian.tenant=acme'"
