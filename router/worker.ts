@@ -64,6 +64,7 @@ export class RouterWorker {
       map,
       clientContext,
       reachOf: (role) => reachOf(this.#directory.current(role)),
+      fixedTenantOf: (role) => this.#directory.current(role)?.fixedTenant,
       connectTimeoutMs: settings.times.connectMs,
       limits: {
         waitMs: settings.times.waitMs,

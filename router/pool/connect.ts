@@ -5,9 +5,10 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { memberIdentityCheck } from '../tls.ts';
+import { queryMessage } from '../wire/client-messages.ts';
 import { backend as code, maxServerMessageBytes, transactionStatus } from '../wire/codes.ts';
 import { FrameSplitter } from '../wire/frames.ts';
-import { readErrorFields, readParameterStatus } from '../wire/server-messages.ts';
+import { readErrorFields, readParameterStatus, readTextRow } from '../wire/server-messages.ts';
 import { cancelRequest, sslRequest, startupPacket } from '../wire/startup.ts';
 
 export interface MemberAddress {
@@ -93,10 +94,28 @@ export interface ConnectOptions {
   readonly database: string;
   readonly context: SecureContext;
   readonly timeoutMs: number;
+  /** The one tenant that the role acts for, as the router knows it; null where sessions choose. Absent for a role of our own. */
+  readonly fixedTenant?: string | null;
 }
 
 /**
- * Resolves when the member is ready for a query.
+ * Postgres holds what a login acts for as a constant of its connection. Where the router knows otherwise, the role was changed since:
+ * a tenant that a client chose would count for nothing there, so the connection is of no use.
+ */
+const actsForQuery = queryMessage("select coalesce(meridian.login_tenant()::text, '')");
+
+function roleChanged(role: string): MemberRefusal {
+  const message = `role "${role}" acts for other tenants than a moment ago: try again`;
+  return new MemberRefusal(
+    new Map([
+      ['C', '57P03'],
+      ['M', message],
+    ]),
+  );
+}
+
+/**
+ * Resolves when the member is ready for a query, and agrees on whom the role acts for.
  * @throws MemberRefusal, or an Error when the member can't be reached in time.
  */
 export async function connectToMember(options: ConnectOptions): Promise<OpenedConnection> {
@@ -106,6 +125,8 @@ export async function connectToMember(options: ConnectOptions): Promise<OpenedCo
     const splitter = new FrameSplitter(maxServerMessageBytes);
     let processId = 0;
     let secret = 0;
+    let isAsked = false;
+    let actsFor: string | undefined;
     const settle = (): void => {
       clearTimeout(timer);
       // Until its new owner listens: nothing may be lost, and no error may go unheard (that would end the process).
@@ -140,10 +161,19 @@ export async function connectToMember(options: ConnectOptions): Promise<OpenedCo
           processId = frame.readInt32BE(5);
           secret = frame.readInt32BE(9);
           return;
+        case code.dataRow:
+          actsFor = readTextRow(frame, 0, frame.length)[0] ?? undefined;
+          return;
         case code.error:
           return fail(new MemberRefusal(readErrorFields(frame, 0, frame.length)));
         case code.readyForQuery:
           if (frame[5] !== transactionStatus.idle) return fail(new Error('a new session that is not idle'));
+          if (!isAsked && options.fixedTenant !== undefined) {
+            isAsked = true;
+            socket.write(actsForQuery);
+            return;
+          }
+          if (isAsked && actsFor !== (options.fixedTenant ?? '')) return fail(roleChanged(options.role));
           settle();
           return resolve({ socket, processId, secret, parameters });
         default:

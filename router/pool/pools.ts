@@ -12,6 +12,8 @@ export interface PoolsOptions {
   readonly clientContext: () => SecureContext;
   /** What the role may act for: backends opened before it changed aren't used again. */
   readonly reachOf: (role: string) => string;
+  /** The one tenant that the role acts for; undefined where sessions choose. */
+  readonly fixedTenantOf: (role: string) => string | undefined;
   readonly connectTimeoutMs: number;
   readonly limits: Omit<PoolLimits, 'size'>;
   readonly now: () => number;
@@ -106,6 +108,7 @@ export class Pools {
           database: map.keyspace.database,
           context: options.clientContext(),
           timeoutMs: options.connectTimeoutMs,
+          fixedTenant: options.fixedTenantOf(role) ?? null,
         });
       },
       reached: (error) => {

@@ -185,6 +185,18 @@ describe('a role that comes to act for others', () => {
     });
   });
 
+  test('never acts for another tenant than its session chose, also where the router has not heard of the change yet', async () => {
+    await give('slow_app', 'acme', 'bolt');
+    const unaware = await keyspace.router('eu', { times: { ...defaultTimes, catalogueRefreshMs: 600_000 } });
+    const client = await unaware.connect('slow_app');
+    await client.query("set meridian.tenant = 'acme'");
+    assert.equal(await tenantSeen(client), 'acme');
+    await give('slow_app', 'cord');
+    for (let round = 0; round < 5; round++)
+      await assert.rejects(client.query('select distinct tenant_id from accounts'));
+    await assert.rejects(client.query('update accounts set balance = 7'));
+  });
+
   test('is served by new backends, whose plans do not hold the tenant of before', async () => {
     await give('turned_app', 'acme');
     await waitFor(() => logsIn('turned_app', 'correct horse'));
