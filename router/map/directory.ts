@@ -31,6 +31,11 @@ interface Contents {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
+/** Until when a declared role that no member knows keeps a new router from being ready. */
+const patienceMs = 20_000;
+/** Between two readings while something declared isn't known yet. */
+const soonMs = 500;
+
 const loginsSql = `SELECT pg_catalog.row_to_json(l)::text FROM meridian.router_logins() AS l`;
 const catalogueSql = `SELECT schema_name, table_name, kind FROM meridian.router_catalogue()`;
 const functionsSql = `SELECT schema_name, function_name FROM meridian.router_functions()`;
@@ -45,14 +50,27 @@ export class Directory {
   #isStopped = false;
   /** No member answered the last time. */
   #isSilent = false;
+  #firstReadMs = Number.POSITIVE_INFINITY;
+  #wasComplete = false;
   readonly #searchPaths = new Map<string, Catalogue>();
 
   constructor(options: DirectoryOptions) {
     this.#options = options;
   }
 
+  /**
+   * A new router takes no clients before it knows every declared role: "no such role" would be wrong a moment later. It doesn't wait
+   * for ever, since a role that can't be made mustn't keep the others out; and once it is ready it stays so.
+   */
   get isReady(): boolean {
-    return this.#contents !== undefined;
+    if (this.#contents === undefined) return false;
+    this.#wasComplete ||= this.#isComplete || performance.now() - this.#firstReadMs > patienceMs;
+    return this.#wasComplete;
+  }
+
+  get #isComplete(): boolean {
+    const logins = this.#contents?.logins;
+    return logins !== undefined && (this.#options.map()?.keyspace.roles ?? []).every((role) => logins.has(role));
   }
 
   get parameters(): ReadonlyMap<string, string> {
@@ -102,7 +120,7 @@ export class Directory {
         () => {
           void this.refresh().finally(again);
         },
-        this.isReady ? this.#options.refreshMs : 500,
+        this.#isComplete ? this.#options.refreshMs : Math.min(this.#options.refreshMs, soonMs),
       );
       this.#timer.unref();
     };
@@ -170,6 +188,7 @@ export class Directory {
           volatileFunctions: read.functions,
         };
     if (!isSame) this.#searchPaths.clear();
+    this.#firstReadMs = Math.min(this.#firstReadMs, performance.now());
     this.#contents = { logins: read.logins, parameters: read.parameters, catalogue };
   }
 

@@ -32,6 +32,7 @@ const fileSchema = z.object({
       })
       .default({ default: 'strong', rules: [] }),
     poolSize: z.int().min(1).default(10),
+    roles: z.array(z.string()).default([]),
     maxClients: z.int().min(1).default(1000),
   }),
   shards: z.array(z.object({ name: z.string(), epoch: z.int(), primary: z.string().optional() })),

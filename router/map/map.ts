@@ -25,6 +25,8 @@ export interface KeyspaceView {
   /** Backends per role and member. */
   readonly poolSize: number;
   readonly maxClients: number;
+  /** The roles that are declared, whether or not a member knows them yet. */
+  readonly roles: readonly string[];
 }
 
 export interface MemberView {

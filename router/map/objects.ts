@@ -72,6 +72,7 @@ function keyspaceOf(keyspace: Keyspace): KeyspaceView {
     tenantType: tenantKey.type,
     consistency: { default: consistency.default, rules: consistency.rules },
     poolSize: routers.poolSize,
+    roles: keyspace.spec.roles.map(({ name }) => name),
     maxClients: routers.maxClients,
   };
 }

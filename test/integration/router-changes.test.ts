@@ -89,6 +89,23 @@ describe('roles', () => {
     await router.with('fresh_app', (client) => client.query('select * from accounts'), { password: 'first' });
   });
 
+  test('that are declared are known to a new router before it is ready', async () => {
+    const map = keyspace.map();
+    const verifier = await makeVerifier('soon', parameters);
+    await keyspace.writeMap(keyspace.map({ roles: ['acme_app', 'soon_app'] }));
+    const starting = keyspace.router('us', { times: { ...defaultTimes, catalogueRefreshMs: 600_000 } });
+    let isReady = false;
+    void starting.then(() => {
+      isReady = true;
+    });
+    await sleep(1_200);
+    assert.equal(isReady, false);
+    await onEveryShard((client) => applyRole(client, { name: 'soon_app', verifier, tenants: ['acme'] }));
+    const started = await starting;
+    await started.with('soon_app', (client) => client.query('select * from accounts'), { password: 'soon' });
+    await keyspace.writeMap(map);
+  });
+
   test('an unknown one is answered without waiting for a member', async () => {
     const directory = await directoryOf(keyspace);
     await directory.refresh();

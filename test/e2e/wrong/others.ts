@@ -43,8 +43,8 @@ export const regions: readonly WrongObject[] = [
 export const regionalReplicas: readonly WrongObject[] = [
   {
     name: 'a regional replica whose name is too long',
-    object: regionalReplica({}, 'r'.repeat(46)),
-    message: 'may not be more than 45 bytes',
+    object: regionalReplica({}, 'r'.repeat(41)),
+    message: 'may not be more than 40 bytes',
   },
   {
     name: 'a regional replica of no shard',

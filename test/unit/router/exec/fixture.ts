@@ -21,6 +21,7 @@ export const map: ClusterMap = {
       ],
     },
     poolSize: 5,
+    roles: [],
     maxClients: 10,
   },
   shards: new Map([

@@ -31,6 +31,7 @@ const keyspace = {
     tenantKey: { column: 'tenant_id', type: 'uuid' },
     consistency: { default: 'eventual', rules: [] },
     routers: { regions: [], poolSize: 7, maxClients: 70 },
+    roles: [{ name: 'shop_app', anyTenant: true }],
   },
 } as unknown as Keyspace;
 const shard = (name: string, authority?: object, of = 'main-shop'): Shard =>
@@ -76,6 +77,7 @@ describe('mapOfObjects', () => {
     assert.equal(map.keyspace.database, 'main_shop');
     assert.equal(map.keyspace.tenantType, 'uuid');
     assert.deepEqual([map.keyspace.poolSize, map.keyspace.maxClients], [7, 70]);
+    assert.deepEqual(map.keyspace.roles, ['shop_app']);
     assert.deepEqual(map.proximity.get('eu'), ['us']);
   });
 
