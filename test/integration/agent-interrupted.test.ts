@@ -29,6 +29,13 @@ describe('an interrupted member', { timeout: 300_000 }, () => {
   const folders = async (member: MemberFixture): Promise<string[]> =>
     (await member.exec('ls', memberPaths.volume)).output.split('\n').filter((name) => name.startsWith('pgdata'));
 
+  /** Makes a base copy last for seconds, however fast the machine: a file of zeros among the data, which costs no disk here. */
+  const prolongCopies = async (member: MemberFixture): Promise<() => Promise<unknown>> => {
+    const filler = `${memberPaths.pgdata}/base/filler`;
+    await member.exec('truncate', '--size=1G', filler);
+    return () => member.exec('rm', filler);
+  };
+
   it('that is killed while it initialises has no data or all of it, and goes on by itself', async () => {
     const identity = await primary.identity();
     await shard.authorise(primary, 1, 'Initialising');
@@ -61,10 +68,12 @@ describe('an interrupted member', { timeout: 300_000 }, () => {
     await client.query(
       'create table big as select i, repeat(md5(i::text), 30) as filling from generate_series(1, 150000) i',
     );
+    const shorten = await prolongCopies(primary);
     await shard.follow(follower);
     await follower.until('copying', (status) => (status.clone?.receivedBytes ?? 0) > 5_000_000);
     assert.ok((await folders(follower)).includes('pgdata.cloning'));
     await follower.kill();
+    await shorten();
     await follower.startAgain();
     assert.equal((await follower.status()).hasData, false);
     await follower.until('caught up', (status) => status.upstream?.caughtUp === true);
@@ -91,12 +100,14 @@ describe('an interrupted member', { timeout: 300_000 }, () => {
       'create table big as select i, repeat(md5(i::text), 30) as filling from generate_series(1, 150000) i',
     );
     const late = other.member('second-us-0');
+    const shorten = await prolongCopies(other.primary);
     await other.follow(late);
     await late.until('copying', (status) => (status.clone?.receivedBytes ?? 0) > 5_000_000);
     await other.primary.kill();
     const failing = await late.until('failing', (status) => status.problem !== '');
     assert.equal(failing.hasData, false);
     await other.primary.startAgain();
+    await shorten();
     // In a cluster a pod that is started again has another address, and the operator says so.
     await other.follow(late);
     await late.until('caught up', (status) => status.upstream?.caughtUp === true);
