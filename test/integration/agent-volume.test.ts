@@ -98,15 +98,24 @@ describe("a member's volume", { timeout: 300_000 }, () => {
     const identity = await follower.identity();
     await shard.recordMembership([await primary.identity(), identity]);
     await follower.kill();
-    // The WAL that it needs goes with its slot.
+    // The WAL that it needs goes with its slot, which its primary makes anew, and then holds what is there by then.
     const client = await primary.connect();
-    await primary.until('its slot is free', ({ slots }) => slots.every(({ active }) => !active));
-    await client.query(`select pg_drop_replication_slot('member_${identity.incarnation}')`);
-    for (let round = 0; round < 4; round += 1) {
+    const { rows } = await client.query<{ file: string }>('select pg_walfile_name(pg_current_wal_lsn()) as file');
+    const needed = rows[0]?.file;
+    let isThere = true;
+    for (let round = 0; isThere && round < 60; round += 1) {
+      await primary.until('its slot is free', ({ slots }) => slots.every(({ active }) => !active));
+      await client.query(
+        'select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1 and not active',
+        [`member_${identity.incarnation}`],
+      );
       await client.query("insert into notes values ('more')");
       await client.query('select pg_switch_wal()');
       await client.query('checkpoint');
+      const left = await client.query('select from pg_ls_waldir() where name = $1', [needed]);
+      isThere = left.rowCount !== 0;
     }
+    assert.equal(isThere, false, `${needed} is still there`);
     await client.end();
     await follower.startAgain();
     // Its orders list no acknowledgers at all: by them alone it would go.
