@@ -25,6 +25,10 @@ export const annotations = {
   rotate: 'meridian.db/rotate',
   /** The last value of `rotate` that was served. */
   rotated: 'meridian.db/rotated',
+  /** On a Shard: the member, or else the region, that is to become primary; taken away when that is done or refused. */
+  switchover: 'meridian.db/switchover',
+  /** On a Shard: members (comma-separated) whose Postgres is to stay down; a fenced primary isn't failed over. */
+  fence: 'meridian.db/fence',
   /** Digest of what an object was made from. */
   checksum: 'meridian.db/checksum',
 } as const;
@@ -34,6 +38,8 @@ export const ports = {
   agentApi: 8420,
   tunnel: 8421,
   memberHttp: 8422,
+  /** Lease requests and grants between agents: a thread of its own answers here. */
+  lease: 8423,
   routerHttp: 8432,
   operatorHttp: 8080,
 } as const;
@@ -44,6 +50,10 @@ export const memberPaths = {
   promise: '/var/lib/meridian/promise',
   orders: '/var/lib/meridian/orders.json',
   pgdata: '/var/lib/meridian/pgdata',
+  /** What a rejoin needs to know of itself after a death in the middle; beside the data directory, never in it. */
+  rejoin: '/var/lib/meridian/rejoin.json',
+  /** Diverged WAL that was put aside before a rewind. */
+  kept: '/var/lib/meridian/kept',
   run: '/run/meridian',
   postgresSockets: '/run/meridian/postgres',
   upstreamSockets: '/run/meridian/upstream',
@@ -57,6 +67,8 @@ export const caSecretName = (keyspace: string): string => `${keyspace}-ca`;
 export const operatorTlsSecretName = (keyspace: string): string => `${keyspace}-operator-tls`;
 export const routerTlsSecretName = (keyspace: string): string => `${keyspace}-router-tls`;
 export const memberTlsSecretName = (regionalReplica: string): string => `${regionalReplica}-tls`;
+/** The Lease object that a primary without acknowledging followers (k = 0) holds. */
+export const authorityLeaseName = (shard: string): string => `${shard}-authority`;
 export const routerName = (keyspace: string, region: string): string => `${keyspace}-router-${region}`;
 export const roleSecretName = (keyspace: string, role: string): string =>
   `${keyspace}-role-${role.replaceAll('_', '-')}`;

@@ -25,7 +25,7 @@ export class CommandFilter {
   /** Bytes of the present message that pass unseen. */
   #passBytes = 0;
 
-  constructor(purpose: Exclude<TunnelPurpose, 'slotsync'>, slot: string) {
+  constructor(purpose: Exclude<TunnelPurpose, 'slotsync' | 'rewind'>, slot: string) {
     this.#what = purpose;
     this.#allowed = allowedCommands(purpose, slot);
   }

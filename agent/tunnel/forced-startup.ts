@@ -25,6 +25,8 @@ export function forceStartup(
       const name = purpose === 'stream' ? replicationName(from) : `basebackup of ${replicationName(from)}`;
       return { kind: 'accepted', parameters: physical(name) };
     }
+    case 'rewind':
+      return { kind: 'refused', reason: 'no rewind yet' };
     case 'slotsync': {
       const database = asked.get('database');
       if (replication !== undefined || database === undefined) {

@@ -180,7 +180,10 @@ export class TunnelServer {
     // A follower that is turned away tries twice a second: what didn't last is no transition.
     const lasting = setTimeout(() => log.info({ from, purpose }, 'tunnel: open'), LASTING_MS);
     postgres.write(writeStartupPacket(forced.parameters));
-    const filter = purpose === 'slotsync' ? undefined : new CommandFilter(purpose, slotName(from.incarnation));
+    const filter =
+      purpose === 'slotsync' || purpose === 'rewind'
+        ? undefined
+        : new CommandFilter(purpose, slotName(from.incarnation));
     await join(socket, postgres, {
       onChunk: (chunk) => {
         this.#sentBytes += chunk.length;

@@ -5,9 +5,9 @@
 import { createHash } from 'node:crypto';
 import type { Orders } from './orders.ts';
 
-/** 16 hexadecimal characters over everything but the numbering (leader term, sequence). */
+/** 16 hexadecimal characters over everything but the numbering (leader term, sequence, who sent them). */
 export function digestOfOrders(orders: Orders): string {
-  const { leaderTerm: _term, sequence: _sequence, ...content } = orders;
+  const { leaderTerm: _term, sequence: _sequence, takeover: _takeover, ...content } = orders;
   return createHash('sha256').update(canonicalJson(content)).digest('hex').slice(0, 16);
 }
 

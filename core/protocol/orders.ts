@@ -12,7 +12,10 @@ export const memberIdentitySchema = z.object({
   incarnation: z.string().regex(incarnationForm),
 });
 
-/** Hold: Postgres stays down. Initialise: make the first data directory of the shard. Follower: clone where there is no data. */
+/**
+ * Hold: Postgres stays down. Initialise: make the first data directory of the shard. Primary: be it at this epoch; a standby
+ * is promoted for that. Follower: clone where there is no data, rewind where it diverged.
+ */
 export const memberRoleSchema = z.enum(['Hold', 'Initialise', 'Primary', 'Follower']);
 export type MemberRole = z.infer<typeof memberRoleSchema>;
 
@@ -37,6 +40,34 @@ export const ordersSchema = z.object({
   source: memberIdentitySchema.extend({ address: z.string(), tunnelPort: z.int().min(1).max(65535) }).optional(),
   /** Drives `synchronous_standby_names = ANY k (...)`; `members` never includes the primary. */
   synchronous: z.object({ acknowledgements: z.int().min(0), members: z.array(memberIdentitySchema) }),
+  /**
+   * Whose grants keep this member primary; meant for Initialise and Primary. The lease holds until the `required`-th latest
+   * grant of `members` runs out and, with `kubernetes`, no longer than the later of the Kubernetes Lease of the shard and of
+   * the grants of all `members` (k = 0). Nothing required and no `kubernetes`: nobody else could become primary.
+   */
+  lease: z
+    .object({
+      members: z.array(memberIdentitySchema),
+      required: z.int().min(0),
+      kubernetes: z.boolean(),
+    })
+    .default({ members: [], required: 0, kubernetes: false }),
+  /** `Shard.status.authority.timeline`: the one that a promotion must take. 0 where the sender doesn't know it. */
+  timeline: z.int().min(0).default(0),
+  /** `Shard.status.history`: which epoch a timeline belongs to and where it forked off; oldest first. */
+  history: z
+    .array(z.object({ epoch: z.int(), timeline: z.int(), member: z.string(), forkLsn: z.string() }))
+    .default([]),
+  /**
+   * A follower whose data diverged may be rewound in place. False while its copy counts: it is removed from the membership
+   * first (docs/design-traps.md, A2, A24).
+   */
+  mayRewind: z.boolean().default(false),
+  /**
+   * Sent by whoever ran a failover, leader or not: ordered by epoch alone, taken only for an epoch above that of the orders
+   * taken before, and leaves (leader term, sequence) of the promise as they are (docs/design.md, section 4, "The promise").
+   */
+  takeover: z.boolean().default(false),
   /** All other members for which this one keeps a physical replication slot. */
   slots: z.array(memberIdentitySchema),
   /** Postgres parameters of the Shard, over the agent's defaults and under its fixed ones. */

@@ -7,7 +7,10 @@ import { memberIdentitySchema, memberRoleSchema } from './orders.ts';
 
 /**
  * Waiting: no orders yet. Holding: ordered to stay down. Initialising, Cloning, Starting: on the way.
- * Confirming: waiting at the start gate for `Shard.status`. Primary: open for writes. Following: a running follower.
+ * Confirming: waiting at the start gate for `Shard.status`. Promoting: a standby on its way to be primary. Opening: a primary
+ * behind its opening gate, until enough followers have its first commit. Primary: open for writes. Stopping: a primary that
+ * is handed over. Following: a running follower. Rewinding: a follower on its way back to its primary's history.
+ * Fenced: it has promised an epoch whose primary it doesn't know yet. Released: a primary that has given its epoch up.
  * Failed: see `problem`; the agent tries again by itself.
  */
 export const agentPhaseSchema = z.enum([
@@ -17,8 +20,14 @@ export const agentPhaseSchema = z.enum([
   'Cloning',
   'Starting',
   'Confirming',
+  'Promoting',
+  'Opening',
   'Primary',
+  'Stopping',
   'Following',
+  'Rewinding',
+  'Fenced',
+  'Released',
   'Failed',
 ]);
 export type AgentPhase = z.infer<typeof agentPhaseSchema>;
@@ -99,6 +108,35 @@ export const agentStatusSchema = z.object({
   ),
   slots: z.array(z.object({ name: z.string(), active: z.boolean(), retainedBytes: z.number(), walStatus: z.string() })),
   clone: z.object({ receivedBytes: z.number(), totalBytes: z.number() }).optional(),
+  /**
+   * On a member whose data has left its primary's history (it was written at an older epoch past the fork of the next): at
+   * which position, and what of it has been counted and kept aside (docs/design-traps.md, A24, ambiguity 28).
+   */
+  diverged: z
+    .object({
+      timeline: z.int(),
+      /** Where its history and its primary's part. */
+      forkLsn: z.string(),
+      /** End of what it has. */
+      lsn: z.string(),
+      /** Transactions with an id and a commit record past the fork; undefined until counted. */
+      transactions: z.int().optional(),
+      /** Where the WAL lies on the volume; undefined until it does. */
+      keptIn: z.string().optional(),
+      /** It waits for `mayRewind`. */
+      waiting: z.boolean(),
+    })
+    .optional(),
+  /** The last rejoin that was completed. */
+  rejoined: z
+    .object({
+      how: z.enum(['Rewind', 'Copy']),
+      epoch: z.int(),
+      forkLsn: z.string(),
+      lsn: z.string(),
+      transactions: z.int().optional(),
+    })
+    .optional(),
   /** Certificate in use, for the renewal's sake. */
   certificateNotAfter: z.string().optional(),
 });

@@ -6,8 +6,8 @@
 import { z } from 'zod';
 import { memberIdentitySchema } from './orders.ts';
 
-/** stream: a follower's WAL receiver. basebackup: one clone. slotsync: the slot synchronisation worker. Later: rewind, move. */
-export const tunnelPurposeSchema = z.enum(['stream', 'basebackup', 'slotsync']);
+/** stream: a follower's WAL receiver. basebackup: one clone. slotsync: the slot synchronisation worker. rewind: pg_rewind's look at its source. */
+export const tunnelPurposeSchema = z.enum(['stream', 'basebackup', 'slotsync', 'rewind']);
 export type TunnelPurpose = z.infer<typeof tunnelPurposeSchema>;
 
 /** The longest handshake line that either side reads. */

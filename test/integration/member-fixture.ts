@@ -234,6 +234,11 @@ export class ShardFixture {
       slots: others,
       parameters: { ...this.parameters },
       restartNonce: '',
+      lease: { members: [], required: 0, kubernetes: false },
+      timeline: 1,
+      history: [],
+      mayRewind: false,
+      takeover: false,
       ...wish,
     };
   }

@@ -15,9 +15,10 @@ const mayUse: Readonly<Record<string, readonly string[]>> = {
   core: [],
   crds: ['core'],
   kube: ['core', 'crds'],
-  operator: ['core', 'crds', 'kube'],
-  agent: ['core', 'crds', 'kube'],
-  router: ['core', 'crds', 'kube'],
+  clock: [],
+  operator: ['core', 'clock', 'crds', 'kube'],
+  agent: ['core', 'clock', 'crds', 'kube'],
+  router: ['core', 'clock', 'crds', 'kube'],
 };
 
 function importsOf(path: string): string[] {

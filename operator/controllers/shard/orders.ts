@@ -58,6 +58,11 @@ function ordersFor(view: MemberView, input: OrdersInput): OrdersWish | undefined
     synchronous: synchronousFor(member, input),
     parameters: { ...input.parameters },
     restartNonce: input.nonceOf(view),
+    lease: { members: [], required: 0, kubernetes: false },
+    timeline: record.authority.timeline,
+    history: record.history.map((entry) => ({ ...entry })),
+    mayRewind: false,
+    takeover: false,
   };
   if (record.authority.state === 'Initialising')
     // The others wait without orders: until there is a primary there is nothing to copy.

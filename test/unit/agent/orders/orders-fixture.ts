@@ -24,6 +24,11 @@ export function ordersWith(wish: Partial<Orders>): Orders {
     slots: [other],
     parameters: {},
     restartNonce: '',
+    lease: { members: [], required: 0, kubernetes: false },
+    timeline: 1,
+    history: [],
+    mayRewind: false,
+    takeover: false,
     ...wish,
   };
 }

@@ -73,6 +73,11 @@ const orders: Orders = {
   slots: [],
   parameters: {},
   restartNonce: '',
+  lease: { members: [], required: 0, kubernetes: false },
+  timeline: 1,
+  history: [],
+  mayRewind: false,
+  takeover: false,
 };
 
 test('the right member answers, and sees that the operator asks', async () => {
