@@ -16,7 +16,7 @@ import {
   waitUntilReady,
 } from '../../demo/installation.ts';
 import { changing } from './changing.ts';
-import { applyOneByOne, deleteNamespace, exampleManifests, outcome, shuffled } from './example.ts';
+import { applyOneByOne, deleteNamespace, emptyNamespace, exampleManifests, outcome, shuffled } from './example.ts';
 import { serving } from './serving.ts';
 
 const readyTimeoutMs = 300_000;
@@ -53,6 +53,7 @@ describe('the commerce example', () => {
   });
 
   after(async () => {
+    await emptyNamespace(cluster, kept).catch(() => undefined);
     for (const { namespace } of orders) await deleteNamespace(cluster, namespace);
   });
 
@@ -97,7 +98,8 @@ describe('the commerce example', () => {
     });
 
     if (namespace !== kept) {
-      test(`deleting namespace ${namespace} leaves nothing behind`, async () => {
+      test(`deleting ${killOperator ? 'all objects and then ' : ''}namespace ${namespace} leaves nothing behind`, async () => {
+        if (killOperator) await emptyNamespace(cluster, namespace);
         await deleteNamespace(cluster, namespace);
         const volumes = await cluster.kubectl([
           'get',

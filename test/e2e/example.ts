@@ -116,3 +116,12 @@ export async function outcome(cluster: Cluster, namespace: string): Promise<unkn
 export async function deleteNamespace(cluster: Cluster, namespace: string): Promise<void> {
   await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait=true', '--timeout=180s']);
 }
+
+/**
+ * Deletes our own objects while their operator runs. Before a namespace is deleted this saves half a minute: its controller
+ * deletes pods before everything else, and StatefulSets make them again (Kubernetes 1.33, "Ordered namespace deletion").
+ */
+export async function emptyNamespace(cluster: Cluster, namespace: string): Promise<void> {
+  const ours = 'tenants,regionalreplicas,shards,keyspaces,regions';
+  await cluster.kubectl(['delete', ours, '--all', '-n', namespace, '--wait=true', '--timeout=90s']);
+}
