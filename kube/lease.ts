@@ -39,6 +39,8 @@ export interface Leadership {
   readonly signal: AbortSignal;
   /** Whether the last renewal is younger than the deadline: ask right before acting. */
   isHeld(): boolean;
+  /** Ends this term as soon as what is under way allows, for somebody better placed; we don't stand again for so long. */
+  resign(standAsideMs: number): void;
 }
 
 interface Held {
@@ -52,6 +54,8 @@ export class LeaderElection {
   readonly #identity: string;
   #seen: { readonly resourceVersion: string; readonly atMs: number } | undefined;
   #lastHolder: string | undefined;
+  /** On our monotonic clock: until then the lease is another's to take. */
+  #asideUntilMs = 0;
 
   constructor(options: ElectionOptions) {
     this.#options = { leaseMs: 15_000, renewDeadlineMs: 10_000, retryMs: 2_000, ...options };
@@ -60,6 +64,11 @@ export class LeaderElection {
 
   get identity(): string {
     return this.#identity;
+  }
+
+  /** Pod of the holder that was seen last, of ourselves too; it may be gone by now. */
+  get leader(): string | undefined {
+    return this.#lastHolder?.slice(0, this.#lastHolder.lastIndexOf('_'));
   }
 
   /**
@@ -102,7 +111,7 @@ export class LeaderElection {
     }
     const holder = present.spec?.holderIdentity ?? '';
     this.#noteHolder(holder);
-    if (!this.#isFree(present, holder)) return undefined;
+    if (!this.#isFree(present, holder) || performance.now() < this.#asideUntilMs) return undefined;
     const now = new Date();
     const lease = await api
       .of(leases)
@@ -128,6 +137,10 @@ export class LeaderElection {
       identity: this.#identity,
       signal: AbortSignal.any([signal, over.signal]),
       isHeld: () => !over.signal.aborted && isHeld(),
+      resign: (standAsideMs) => {
+        this.#asideUntilMs = performance.now() + standAsideMs;
+        over.abort(new Error('the lease was given up'));
+      },
     };
     const ended = new AbortController();
     const leading = lead(leadership).finally(() => ended.abort());

@@ -1,5 +1,6 @@
 /**
- * Talks to members' agents: `GET /v1/status` and `PUT /v1/orders` over mutual TLS, dialled by pod address.
+ * Talks to members' agents over mutual TLS, dialled by pod address: `GET /v1/status`, `PUT /v1/orders`, `POST /v1/authority`
+ * and `POST /v1/fence`.
  * Whoever answers must prove with its certificate's URI that it is the member meant; a pod address is reused soon after a pod
  * is gone. Says what happened and decides nothing.
  * Invariant: a request has a deadline, and an answer a size limit: a stuck member costs its own place in a round only.
@@ -7,6 +8,16 @@
 import { Agent, type Dispatcher } from 'undici';
 import { identityOfSubjectAltName } from '#core/identity.ts';
 import { ports } from '#core/names.ts';
+import {
+  type AuthorityAnswer,
+  type AuthorityQuestion,
+  authorityAnswerSchema,
+  type Fenced,
+  type FenceQuestion,
+  type FenceRefusal,
+  fencedSchema,
+  fenceRefusalSchema,
+} from '#core/protocol/authority.ts';
 import { type Orders, type OrdersRefusal } from '#core/protocol/orders.ts';
 import { type AgentStatus, agentStatusSchema } from '#core/protocol/status.ts';
 
@@ -36,7 +47,17 @@ export type OrdersAnswer =
   | { readonly kind: 'refused'; readonly refusal: OrdersRefusal }
   | { readonly kind: 'unknown'; readonly why: string };
 
-const requestTimeoutMs = 2_000;
+export type AuthorityReply =
+  | { readonly kind: 'answer'; readonly answer: AuthorityAnswer }
+  | { readonly kind: 'silent'; readonly why: string };
+
+export type FenceReply =
+  | { readonly kind: 'fenced'; readonly fenced: Fenced }
+  | { readonly kind: 'refused'; readonly refusal: FenceRefusal }
+  /** The promise may have been made. */
+  | { readonly kind: 'unknown'; readonly why: string };
+
+const defaultTimeoutMs = 2_000;
 const maxAnswerBytes = 1 << 20;
 /** Connections of a member that is gone are forgotten after this. */
 const idleMs = 60_000;
@@ -50,10 +71,15 @@ interface Connection {
 export class AgentClient {
   readonly #connections = new Map<string, Connection>();
   readonly #port: number;
+  readonly #timeoutMs: number;
 
-  /** @param options.port Other than 8420 in tests only. */
-  constructor(options: { readonly port?: number } = {}) {
+  /**
+   * @param options.port Other than 8420 in tests only.
+   * @param options.timeoutMs For an answer, the connection included; default 2 s.
+   */
+  constructor(options: { readonly port?: number; readonly timeoutMs?: number } = {}) {
     this.#port = options.port ?? ports.agentApi;
+    this.#timeoutMs = options.timeoutMs ?? defaultTimeoutMs;
   }
 
   async status(target: AgentTarget, credentials: OperatorCredentials): Promise<StatusAnswer> {
@@ -67,7 +93,51 @@ export class AgentClient {
         return { kind: 'silent', why: `its agent says that it is ${parsed.data.member.name}` };
       return { kind: 'status', status: parsed.data };
     } catch (error) {
-      return { kind: 'silent', why: whyOf(error) };
+      return { kind: 'silent', why: whyOf(error, this.#timeoutMs) };
+    }
+  }
+
+  async authority(
+    target: AgentTarget,
+    credentials: OperatorCredentials,
+    question: AuthorityQuestion,
+  ): Promise<AuthorityReply> {
+    try {
+      const { statusCode, body } = await this.#post(target, credentials, '/v1/authority', question);
+      if (statusCode !== 200) return { kind: 'silent', why: `its agent answered ${statusCode}` };
+      const parsed = authorityAnswerSchema.safeParse(JSON.parse(body));
+      if (!parsed.success)
+        return { kind: 'silent', why: `its agent's answer is not understood: ${parsed.error.message}` };
+      if (parsed.data.member.name !== target.member)
+        return { kind: 'silent', why: `its agent says that it is ${parsed.data.member.name}` };
+      return { kind: 'answer', answer: parsed.data };
+    } catch (error) {
+      return { kind: 'silent', why: whyOf(error, this.#timeoutMs) };
+    }
+  }
+
+  /** @param timeoutMs A fence is answered within 1.5 s, if only by `Busy`; the rest is for the way. */
+  async fence(
+    target: AgentTarget,
+    credentials: OperatorCredentials,
+    question: FenceQuestion,
+    timeoutMs: number,
+  ): Promise<FenceReply> {
+    try {
+      const { statusCode, body } = await this.#post(target, credentials, '/v1/fence', question, timeoutMs);
+      const json: unknown = JSON.parse(body);
+      if (statusCode !== 200) {
+        const refusal = fenceRefusalSchema.safeParse(json);
+        return refusal.success
+          ? { kind: 'refused', refusal: refusal.data }
+          : { kind: 'unknown', why: `its agent answered ${statusCode}: ${body.slice(0, 200)}` };
+      }
+      const fenced = fencedSchema.safeParse(json);
+      if (!fenced.success)
+        return { kind: 'unknown', why: `its agent's answer is not understood: ${fenced.error.message}` };
+      return { kind: 'fenced', fenced: fenced.data };
+    } catch (error) {
+      return { kind: 'unknown', why: whyOf(error, timeoutMs) };
     }
   }
 
@@ -83,7 +153,7 @@ export class AgentClient {
       if (statusCode < 300) return { kind: 'taken' };
       return { kind: 'refused', refusal: refusalOf(statusCode, body) };
     } catch (error) {
-      return { kind: 'unknown', why: whyOf(error) };
+      return { kind: 'unknown', why: whyOf(error, this.#timeoutMs) };
     }
   }
 
@@ -93,6 +163,21 @@ export class AgentClient {
     await Promise.all(agents.map((agent) => agent.destroy()));
   }
 
+  #post(
+    target: AgentTarget,
+    credentials: OperatorCredentials,
+    path: string,
+    body: object,
+    timeoutMs?: number,
+  ): Promise<{ statusCode: number; body: string }> {
+    return this.#request(
+      target,
+      credentials,
+      { method: 'POST', path, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) },
+      timeoutMs,
+    );
+  }
+
   async #request(
     target: AgentTarget,
     credentials: OperatorCredentials,
@@ -100,12 +185,13 @@ export class AgentClient {
       readonly headers?: Record<string, string>;
       readonly body?: string;
     },
+    timeoutMs = this.#timeoutMs,
   ): Promise<{ statusCode: number; body: string }> {
     const dispatcher = this.#connection(target, credentials);
     const { statusCode, body } = await dispatcher.request({
       ...request,
       origin: `https://${hostOf(target.address)}:${this.#port}`,
-      signal: AbortSignal.timeout(requestTimeoutMs),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     return { statusCode, body: await textWithin(body, maxAnswerBytes) };
   }
@@ -123,7 +209,7 @@ export class AgentClient {
     this.#forgetIdle(now);
     const agent = new Agent({
       connections: 2,
-      connectTimeout: requestTimeoutMs,
+      connectTimeout: this.#timeoutMs,
       keepAliveTimeout: idleMs,
       connect: {
         cert: credentials.certificate,
@@ -189,9 +275,9 @@ function refusalOf(statusCode: number, body: string): OrdersRefusal {
   return { code: 'Invalid', message: `its agent answered ${statusCode}: ${body.slice(0, 200)}` };
 }
 
-function whyOf(error: unknown): string {
+function whyOf(error: unknown, timeoutMs: number): string {
   if (!(error instanceof Error)) return String(error);
-  if (error.name === 'TimeoutError') return `no answer within ${requestTimeoutMs} ms`;
+  if (error.name === 'TimeoutError') return `no answer within ${timeoutMs} ms`;
   const cause = error.cause instanceof Error ? `: ${error.cause.message}` : '';
   return `${error.message}${cause}`;
 }

@@ -1,6 +1,7 @@
 /**
- * What a member's pod may do in the API: read Shards of its namespace, for the start gate. One account for all members of a
- * keyspace. Nothing of it lets a member change anything.
+ * What a member's pod may do in the API: read Shards of its namespace, for the start gate, and keep the Lease of a shard
+ * whose commits nobody acknowledges (`<shard>-authority`, made by its first holder; the name of what is made can't be
+ * demanded). One account for all members of a keyspace. It lets a member change nothing else, least of all the record.
  */
 import { apiGroup, labels, managedByValue, memberServiceAccountName } from '#core/names.ts';
 import type { Role, RoleBinding, ServiceAccount } from '#kube/kinds.ts';
@@ -36,7 +37,10 @@ export function memberAccess(wish: MemberAccessWish): {
       apiVersion: 'rbac.authorization.k8s.io/v1',
       kind: 'Role',
       metadata,
-      rules: [{ apiGroups: [apiGroup], resources: ['shards'], verbs: ['get', 'list', 'watch'] }],
+      rules: [
+        { apiGroups: [apiGroup], resources: ['shards'], verbs: ['get', 'list', 'watch'] },
+        { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'create', 'update'] },
+      ],
     },
     roleBinding: {
       apiVersion: 'rbac.authorization.k8s.io/v1',

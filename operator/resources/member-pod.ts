@@ -84,6 +84,7 @@ function postgresContainer({ place, image, resources }: MemberPodWish): Containe
       { name: 'postgres', containerPort: ports.postgres, protocol: 'TCP' },
       { name: 'agent', containerPort: ports.agentApi, protocol: 'TCP' },
       { name: 'tunnel', containerPort: ports.tunnel, protocol: 'TCP' },
+      { name: 'lease', containerPort: ports.lease, protocol: 'TCP' },
       { name: 'http', containerPort: ports.memberHttp, protocol: 'TCP' },
     ],
     env: [

@@ -61,12 +61,12 @@ export function shardNetworkPolicies(wish: ShardPoliciesWish): readonly NetworkP
         policyTypes: ['Ingress', 'Egress'],
         ingress: [
           { from: [routers, operator], ports: tcp(ports.postgres, ports.agentApi) },
-          { from: [members], ports: tcp(ports.agentApi, ports.tunnel) },
+          { from: [members], ports: tcp(ports.agentApi, ports.tunnel, ports.lease) },
           // Probes come from nodes, metrics from wherever monitoring runs; nothing secret is said there.
           { ports: tcp(ports.memberHttp) },
         ],
         egress: [
-          { to: [members], ports: tcp(ports.agentApi, ports.tunnel) },
+          { to: [members], ports: tcp(ports.agentApi, ports.tunnel, ports.lease) },
           { ports: [...tcp(53), { protocol: 'UDP', port: 53 }] },
           // The API server has no pod to select; these are the ports that it listens on.
           { ports: tcp(443, 6443) },

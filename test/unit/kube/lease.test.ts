@@ -146,6 +146,22 @@ describe('leader election', () => {
     assert.equal(one.terms.length, 1);
   });
 
+  it('a leader that resigns hands over at once, and stands aside for a while', async () => {
+    const one = start('one');
+    await until(() => one.terms.length === 1);
+    const two = start('two');
+    await sleep(250);
+    const resignedAtMs = performance.now();
+    one.terms[0]?.resign(1_000);
+    assert.equal(one.terms[0]?.isHeld(), false, 'it goes on acting');
+    await until(() => two.terms.length === 1);
+    assert.ok(performance.now() - resignedAtMs < 700, 'the lease had to run out');
+    two.stop.abort();
+    await two.run;
+    await until(() => one.terms.length === 2);
+    assert.ok(performance.now() - resignedAtMs >= 1_000, 'it stood again too soon');
+  });
+
   it('a leader whose Lease was taken from it stops at its next renewal', async () => {
     const one = start('one');
     await until(() => one.terms.length === 1);

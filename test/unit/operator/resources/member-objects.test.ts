@@ -111,10 +111,11 @@ test('the Service names pods that are not ready, since agents talk before Postgr
   assert.deepEqual(service.spec?.selector, memberSetSelector(place));
 });
 
-test('a member may read Shards, and nothing else', () => {
+test('a member may read Shards and keep Leases, and nothing else', () => {
   const { role, roleBinding, serviceAccount } = memberAccess({ namespace: 'prod', keyspace: 'shop', owner });
   assert.deepEqual(role.rules, [
     { apiGroups: ['meridian.db'], resources: ['shards'], verbs: ['get', 'list', 'watch'] },
+    { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'create', 'update'] },
   ]);
   assert.equal(pod?.serviceAccountName, serviceAccount.metadata.name);
   assert.equal(roleBinding.subjects?.[0]?.name, serviceAccount.metadata.name);
@@ -142,12 +143,17 @@ test('the allowing rules name who may reach which port; none but the probes is o
     open.flatMap(({ ports }) => ports?.map(({ port }) => port)),
     [8422],
   );
-  const tunnel = rules.filter(({ ports }) => ports?.some(({ port }) => port === 8421));
-  assert.deepEqual(
-    tunnel.flatMap(({ from }) => from),
-    [{ podSelector: { matchLabels: shardMembersSelector('a') } }],
-    'tunnels between members of this shard only',
-  );
+  for (const [name, number] of [
+    ['tunnels', 8421],
+    ['leases', 8423],
+  ] as const) {
+    const allowing = rules.filter(({ ports }) => ports?.some(({ port }) => port === number));
+    assert.deepEqual(
+      allowing.flatMap(({ from }) => from),
+      [{ podSelector: { matchLabels: shardMembersSelector('a') } }],
+      `${name} between members of this shard only`,
+    );
+  }
   const postgres = rules.find(({ ports }) => ports?.some(({ port }) => port === 5432));
   assert.deepEqual(
     postgres?.from?.map(({ podSelector }) => podSelector?.matchLabels?.['app.kubernetes.io/component']),
