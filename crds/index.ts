@@ -33,6 +33,7 @@ export { quantityValue } from './quantity.ts';
 export * from './region.ts';
 export * from './regionalreplica.ts';
 export * from './shard.ts';
+export * from './shard-status.ts';
 export * from './tenant.ts';
 
 /** All kinds, in an order in which none refers to a later one. */

@@ -16,15 +16,21 @@ export const setOf = <T extends z.ZodType>(entry: T, most: number) =>
     .refine((list) => withoutDuplicates(list, (one) => one), { message: 'Duplicate value' })
     .meta({ 'x-kubernetes-list-type': 'set' });
 
-/** A list of objects in which every value of the field `key` occurs once. */
-export const mapOf = <T extends z.ZodObject>(entry: T, key: keyof z.output<T> & string, most: number) =>
-  z
+/** A list of objects in which every value of the field `key`, or of several fields together, occurs once. */
+export const mapOf = <T extends z.ZodObject>(
+  entry: T,
+  key: (keyof z.output<T> & string) | readonly (keyof z.output<T> & string)[],
+  most: number,
+) => {
+  const keys: readonly string[] = typeof key === 'string' ? [key] : key;
+  const keyOf = (one: unknown): string =>
+    JSON.stringify(keys.map((field) => (one as Readonly<Record<string, unknown>>)[field]));
+  return z
     .array(entry)
     .max(most)
-    .refine((list) => withoutDuplicates(list, (one) => (one as Record<string, unknown>)[key]), {
-      message: 'Duplicate value',
-    })
-    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': [key] });
+    .refine((list) => withoutDuplicates(list, keyOf), { message: 'Duplicate value' })
+    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': [...keys] });
+};
 
 /** A list that is replaced whole, and in which order may matter. */
 export const atomicListOf = <T extends z.ZodType>(entry: T, most: number) =>

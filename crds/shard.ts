@@ -1,24 +1,14 @@
 /**
- * Shard: one Postgres replication group: one primary, followers in other regions.
- * Invariant: `status.authority`, `membership` and `history` have one writer, and change by compare-and-swap only
- * (docs/design.md, section 4). What changes all the time (lag, load) is not in this object.
+ * Shard: one Postgres replication group: one primary, followers in other regions. What is wished is here, and how `kubectl get`
+ * shows it; the record of authority is in `shard-status.ts`.
  */
 import { z } from 'zod';
 import { ageColumn, defineKind, messageColumn, phaseColumn } from './kind.ts';
-import { atomicListOf, mapOf } from './list.ts';
-import {
-  deletionPolicies,
-  incarnation,
-  type MeridianManifest,
-  type MeridianObject,
-  nameLimits,
-  reference,
-  statusBase,
-  timestamp,
-} from './object.ts';
+import { deletionPolicies, type MeridianManifest, type MeridianObject, nameLimits, reference } from './object.ts';
 import { postgres } from './postgres.ts';
 import { resources } from './quantity.ts';
 import { immutable, ruled } from './rule.ts';
+import { type ShardStatus, shardStatus } from './shard-status.ts';
 import { storage } from './storage.ts';
 
 export const durabilityScopes = ['AnyMember', 'OtherRegion'] as const;
@@ -66,7 +56,7 @@ export const failover = z.strictObject({
     .default('Automatic')
     .describe(
       'Automatic: when the primary is gone, a follower that has every acknowledged commit takes over within seconds. ' +
-        'Manual: a condition says so and somebody decides. Default: Automatic.',
+        'Manual: a condition says so and somebody decides (annotation meridian.db/switchover). Default: Automatic.',
     ),
   priority: z
     .int()
@@ -86,7 +76,7 @@ export const shardSpec = z
     ).describe('The Keyspace that the shard belongs to. Can not be changed.'),
     primaryRegion: reference('region').describe(
       'The Region preferred for the primary: the first primary starts there. After a failover nothing goes back by ' +
-        'itself; a condition says that it could. Changing it asks for a switchover.',
+        'itself; a condition says that it could. Changing it asks for a switchover, once: a failover meanwhile settles it.',
     ),
     postgres: postgres.prefault({}).describe('Which Postgres, with which settings.'),
     resources: resources
@@ -107,69 +97,7 @@ export const shardSpec = z
   })
   .describe('What the shard should be.');
 
-const count = () => z.int().min(0).max(Number.MAX_SAFE_INTEGER);
-const memberNameField = () => z.string().min(1).max(63);
-
-export const shardAuthorityStates = ['Initialising', 'Active', 'Stopping'] as const;
-
-export const shardAuthority = z.strictObject({
-  epoch: count().min(1).describe('Grows exactly when the authority changes; 1 at first.'),
-  timeline: z.int().min(1).max(4_294_967_295).describe('The Postgres timeline on which this authority writes.'),
-  member: memberNameField().describe('The one member that may accept writes.'),
-  incarnation: incarnation(),
-  region: z.string().min(1).max(nameLimits.region).describe('The region of that member.'),
-  since: timestamp('When the authority was decided.'),
-  state: z
-    .enum(shardAuthorityStates)
-    .describe('Initialising: decided, not yet open. Active: open for clients. Stopping: about to be handed over.'),
-});
-
-export const memberIdentity = z.strictObject({
-  name: memberNameField().describe('Name of the member.'),
-  incarnation: incarnation(),
-});
-
-export const shardMembership = z.strictObject({
-  generation: count().min(1).describe('Grows with every change of the membership; 1 at first.'),
-  members: mapOf(memberIdentity, 'name', 64).describe(
-    'Those who count: the primary, and the followers whose acknowledgements do.',
-  ),
-  acknowledgements: z.int().min(0).max(8).describe('k as it holds now; the wish is in spec.durability.'),
-});
-
-export const historyEntry = z.strictObject({
-  epoch: count().min(1).describe('The epoch that began.'),
-  timeline: z.int().min(1).max(4_294_967_295).describe('Its Postgres timeline.'),
-  member: memberNameField().describe('Its primary.'),
-  forkLsn: z
-    .string()
-    .max(17)
-    .regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/)
-    .describe('The position in the write-ahead log at which it left the epoch before; 0/0 for the first.'),
-});
-
-export const shardStatus = z
-  .strictObject({
-    ...statusBase,
-    authority: shardAuthority.optional().describe('The right to accept writes, and who has it.'),
-    membership: shardMembership.optional().describe('Whose acknowledgements, promises and grants count.'),
-    history: atomicListOf(historyEntry, 1000)
-      .optional()
-      .describe('Every epoch so far, oldest first: decides what a position of an older epoch means.'),
-    systemIdentifier: z
-      .string()
-      .max(20)
-      .regex(/^[0-9]{1,20}$/)
-      .optional()
-      .describe('The system identifier of the Postgres cluster, as initdb made it.'),
-  })
-  .describe('The record of authority. Written by the operator only.');
-
 export type ShardSpec = z.output<typeof shardSpec>;
-export type ShardStatus = z.output<typeof shardStatus>;
-export type ShardAuthority = z.output<typeof shardAuthority>;
-export type ShardMembership = z.output<typeof shardMembership>;
-export type ShardHistoryEntry = z.output<typeof historyEntry>;
 export type Shard = MeridianObject<'Shard', ShardSpec, ShardStatus>;
 export type ShardManifest = MeridianManifest<'Shard', z.input<typeof shardSpec>>;
 
@@ -196,7 +124,26 @@ export const shardKind = defineKind({
       jsonPath: '.status.authority.epoch',
       description: 'Grows when authority changes.',
     },
+    {
+      name: 'Quorum',
+      type: 'string',
+      jsonPath: '.status.summary.quorum',
+      description: 'Followers that acknowledge now, of those who count.',
+    },
+    {
+      name: 'Lag',
+      type: 'string',
+      jsonPath: '.status.summary.lag',
+      description: 'What the slowest follower that counts is below, coarsely.',
+    },
     { name: 'Keyspace', type: 'string', jsonPath: '.spec.keyspace', description: 'The keyspace.' },
+    {
+      name: 'Followers',
+      type: 'string',
+      jsonPath: '.status.summary.followers',
+      description: 'Every follower, with what it does unless that is following.',
+      priority: 1,
+    },
     {
       name: 'Preferred',
       type: 'string',

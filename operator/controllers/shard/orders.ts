@@ -1,9 +1,11 @@
 /**
  * What each member is ordered to be, from the record and from where the primary is now. Pure; numbers are put on later.
- * Invariants: nobody is ordered who doesn't answer as the identity meant, or who has promised another shard; followers are
- * never sent to a primary whose address isn't known; the sync list comes from the record alone.
+ * Invariants: nobody is ordered who doesn't answer as the identity meant, who has promised another shard, or who has promised
+ * a higher epoch than the record's (it is being fenced: it would refuse); followers are never sent to a primary whose address
+ * isn't known; sync list, lease set and history come from the record alone.
  */
 
+import type { LeaseSettings } from '#core/authority/lease.ts';
 import { maxMembers, type SynchronousSettings } from '#core/authority/membership-change.ts';
 import { type AuthorityRecord, isPrimary, primaryOf, sameMember } from '#core/authority/record.ts';
 import type { MemberIdentity } from '#core/identity.ts';
@@ -21,11 +23,17 @@ export interface OrdersInput {
   readonly views: readonly MemberView[];
   /** What the primary's Postgres is to work by; ahead of the record while something is removed or raised. */
   readonly settings: SynchronousSettings;
+  /** By whose grants the primary stands, as strict as both sides of a change. */
+  readonly lease: LeaseSettings;
   /** The same by the record alone: what followers are told, so that none takes itself for removed before it is. */
   readonly recorded: SynchronousSettings;
   readonly parameters: Readonly<Record<string, string>>;
   /** The restart nonce of each member by name. */
   readonly nonceOf: (view: MemberView) => string;
+  /** Members whose Postgres is to stay down. */
+  readonly fenced: ReadonlySet<string>;
+  /** Whether a follower whose data left its primary's history may be rewound in place. */
+  readonly mayRewind: (view: MemberView) => boolean;
 }
 
 export interface WishedOrders {
@@ -34,7 +42,7 @@ export interface WishedOrders {
   readonly digest: string;
 }
 
-export const digestOfWish = (wish: OrdersWish): string => digestOfOrders({ ...wish, leaderTerm: 0, sequence: 0 });
+const digestOfWish = (wish: OrdersWish): string => digestOfOrders({ ...wish, leaderTerm: 0, sequence: 0 });
 
 /** The primary's first: it lets in only followers that its own orders name. */
 export function wishedOrders(input: OrdersInput): WishedOrders[] {
@@ -49,25 +57,31 @@ export function wishedOrders(input: OrdersInput): WishedOrders[] {
 function ordersFor(view: MemberView, input: OrdersInput): OrdersWish | undefined {
   const { record } = input;
   const member = identityOf(view);
-  if (member === undefined || isStranger(view, input.shard.uid)) return undefined;
+  if (member === undefined || isStranger(view, input.shard.uid) || isAhead(view, record)) return undefined;
   const shared = {
     shard: input.shard,
     member,
     epoch: record.authority.epoch,
     generation: record.membership.generation,
     synchronous: synchronousFor(member, input),
+    lease: leaseFor(member, input),
+    timeline: record.authority.timeline,
+    history: record.history.map(({ epoch, timeline, member: primary, forkLsn }) => ({
+      epoch,
+      timeline,
+      member: primary,
+      forkLsn,
+    })),
     parameters: { ...input.parameters },
     restartNonce: input.nonceOf(view),
-    lease: { members: [], required: 0, kubernetes: false },
-    timeline: record.authority.timeline,
-    history: record.history.map((entry) => ({ ...entry })),
-    mayRewind: false,
+    mayRewind: input.mayRewind(view),
     takeover: false,
   };
+  const slots = slotsFor(member, input);
+  if (input.fenced.has(view.name)) return { ...shared, role: 'Hold', slots };
   if (record.authority.state === 'Initialising')
     // The others wait without orders: until there is a primary there is nothing to copy.
     return isPrimary(record, member) ? { ...shared, role: 'Initialise', slots: [] } : undefined;
-  const slots = slotsFor(member, input);
   if (isPrimary(record, member)) return { ...shared, role: 'Primary', slots };
   // The primary's name with another volume: its data is gone, and who leads is to be decided, not cloned over.
   if (member.name === record.authority.member) return undefined;
@@ -80,11 +94,22 @@ function synchronousFor(member: MemberIdentity, { record, settings, recorded }: 
   return { acknowledgements, members: [...members] };
 }
 
+/** Only a primary stands by a lease; what followers grant doesn't depend on who else does. */
+function leaseFor(member: MemberIdentity, { record, lease }: OrdersInput): Orders['lease'] {
+  return isPrimary(record, member)
+    ? { ...lease, members: [...lease.members] }
+    : { members: [], required: 0, kubernetes: false };
+}
+
 /** It has promised another shard, for example one of the same name that was deleted with its volumes kept. */
 export function isStranger(view: MemberView, shardUid: string): boolean {
   const promise = statusOf(view)?.promise;
   return promise !== undefined && promise.shardUid !== '' && promise.shardUid !== shardUid;
 }
+
+/** It has promised a later epoch than the record's: somebody fences it, or the record is not what it was. */
+export const isAhead = (view: MemberView, { authority }: AuthorityRecord): boolean =>
+  (statusOf(view)?.promise?.epoch ?? 0) > authority.epoch;
 
 function sourceOf({ record, views }: OrdersInput): NonNullable<Orders['source']> | undefined {
   const address = views.find(({ name }) => name === record.authority.member)?.pod?.address;

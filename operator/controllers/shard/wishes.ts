@@ -1,9 +1,13 @@
 /** What follows from a snapshot for everybody at once: the state of a rolling change, and all orders. Pure. */
+import { leaseSettings } from '#core/authority/lease.ts';
 import { type MembershipChange, settingsDuring } from '#core/authority/membership-change.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
 import { databaseOf } from '#crds/index.ts';
-import { isCounted, isOpenPrimary, primaryStatus, regionIn } from './members.ts';
-import { type WishedOrders, wishedOrders } from './orders.ts';
+import type { Keyspace, Shard } from '#kube/meridian.ts';
+import type { Stored } from '#kube/objects.ts';
+import { fencedNames } from './fencing.ts';
+import { isCounted, isOpenPrimary, type MemberView, primaryStatus, regionIn } from './members.ts';
+import { type OrdersInput, type WishedOrders, wishedOrders } from './orders.ts';
 import { nonceOf, nonceOfParameters, planRollout, type Rollout } from './rollout.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -14,15 +18,29 @@ export function ordersDuring(
   rollout: Rollout,
 ): WishedOrders[] {
   const { shard, keyspace, views } = snapshot;
-  const { namespace = '', name: shardName, uid } = shard.metadata;
-  const { parameters } = shard.spec.postgres;
-  const { scope } = shard.spec.durability;
   if (keyspace === undefined) return [];
-  const target = nonceOfParameters(parameters);
+  const target = nonceOfParameters(shard.spec.postgres.parameters);
   return wishedOrders({
+    ...ordersInput({ shard, keyspace, record, views, change }),
+    nonceOf: (view) => nonceOf(view, rollout, target),
+  });
+}
+
+/** All that orders rest on but the restarts. */
+export function ordersInput(from: {
+  readonly shard: Stored<Shard>;
+  readonly keyspace: Stored<Keyspace>;
+  readonly record: AuthorityRecord;
+  readonly views: readonly MemberView[];
+  readonly change: MembershipChange | undefined;
+}): Omit<OrdersInput, 'nonceOf'> {
+  const { shard, keyspace, record, views, change } = from;
+  const { namespace = '', name, uid } = shard.metadata;
+  const { scope } = shard.spec.durability;
+  return {
     shard: {
       namespace,
-      name: shardName,
+      name,
       uid,
       keyspace: shard.spec.keyspace,
       database: databaseOf({ metadata: keyspace.metadata, spec: keyspace.spec }),
@@ -30,10 +48,12 @@ export function ordersDuring(
     record,
     views,
     settings: settingsDuring(record, change, scope, regionIn(views)),
+    lease: leaseSettings(record, change),
     recorded: settingsDuring(record, undefined, scope, regionIn(views)),
-    parameters,
-    nonceOf: (view) => nonceOf(view, rollout, target),
-  });
+    parameters: shard.spec.postgres.parameters,
+    fenced: fencedNames(shard),
+    mayRewind: () => false,
+  };
 }
 
 export function rolloutOf({ shard, record, views }: Snapshot): Rollout {
