@@ -25,7 +25,10 @@ export const PG_MAJOR = '17';
 
 /** Bundles by image; a program that has a second thread has an entry for it. */
 const entries: Readonly<Record<ImageName, readonly { readonly source: string; readonly bundle: string }[]>> = {
-  postgres: [{ source: 'agent/main.ts', bundle: 'agent.mjs' }],
+  postgres: [
+    { source: 'agent/main.ts', bundle: 'agent.mjs' },
+    { source: 'agent/lease/worker.ts', bundle: 'agent-lease.mjs' },
+  ],
   programs: [
     { source: 'operator/main.ts', bundle: 'operator.mjs' },
     { source: 'router/main.ts', bundle: 'router.mjs' },
