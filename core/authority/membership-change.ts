@@ -3,7 +3,8 @@
  * Invariants (docs/design.md, section 4): the record is only ever stricter than Postgres: the sync list holds members of the
  * record only, and waits for no fewer than the record's k. Adding and lowering k: record first. Removing and raising k:
  * Postgres first, then the barrier, then the position, then the record (trap A9).
- * Leaves observing, and telling Postgres, to the shard controller and the agents.
+ * With k = 0 the lease, not the sync list, is what has to be stricter first (trap A14): then adding and lowering to 0 wait, too.
+ * While a gate is shut members may be added, never removed (trap B1). Leaves observing, and telling Postgres, to the shard controller and the agents.
  */
 import { type MemberIdentity, nobody } from '../identity.ts';
 import type { Lsn } from '../lsn.ts';
@@ -28,11 +29,20 @@ export type MembershipChange =
 /**
  * Replaced: its volume is another one now. Leaving: no RegionalReplica asks for it. Stale: the log that it needs is gone, so
  * that it can only be copied anew, as a new member. VolumeGoing: its volume is marked for deletion, and goes with its pod.
- * Lost: away too long (ShrinkMembership).
+ * Diverged: it left the primary's history, and gives its copy up. Deposed: the primary of an epoch before, which didn't come
+ * back: the next fence must not need it (trap A15). Lost: away too long (ShrinkMembership).
  */
-export type RemovalReason = 'Replaced' | 'Leaving' | 'Stale' | 'VolumeGoing' | 'Lost';
+export type RemovalReason = 'Replaced' | 'Leaving' | 'Stale' | 'VolumeGoing' | 'Diverged' | 'Deposed' | 'Lost';
 
-const removalOrder: readonly RemovalReason[] = ['Replaced', 'Leaving', 'Stale', 'VolumeGoing', 'Lost'];
+const removalOrder: readonly RemovalReason[] = [
+  'Replaced',
+  'Leaving',
+  'Stale',
+  'VolumeGoing',
+  'Diverged',
+  'Deposed',
+  'Lost',
+];
 
 export interface DurabilityWish {
   readonly acknowledgements: number;
@@ -51,6 +61,8 @@ export interface MemberFacts {
   readonly stale: boolean;
   /** Its volume is marked for deletion: the next end of its pod is the end of what it holds. */
   readonly volumeGoing: boolean;
+  /** It says that its data left the primary's history, and it can't be, or isn't to be, rewound as it is. Absent: no. */
+  readonly diverged?: boolean | undefined;
   /** The primary has a WAL sender for exactly this identity, in state streaming. */
   readonly streaming: boolean;
   /** It has said itself that it has replayed nearly all that there is. */
@@ -68,10 +80,15 @@ export interface MembershipInput {
   readonly members: readonly MemberFacts[];
   /** The primary is in authority and open: with a closed gate members may be added, never removed (trap B1). */
   readonly primaryIsOpen: boolean;
+  /** It runs as primary at the record's epoch, behind its opening gate. Absent: no. */
+  readonly primaryIsOpening?: boolean | undefined;
 }
 
 /** How long a member must be away before `ShrinkMembership` drops it: longer than a pod takes to be replaced in place. */
 export const awayBeforeShrinkMs = 30_000;
+
+/** The same for the primary of an epoch before: it failed already, and the next fence would need it. */
+export const awayBeforeDeposedMs = 10_000;
 
 /**
  * Bound of the record's list, from what every member's Postgres has room for (`max_wal_senders` and `max_replication_slots`,
@@ -82,7 +99,8 @@ export const maxMembers = 32;
 
 /** The one change to work on now; undefined when the record is as it should be, or nothing can be done safely. */
 export function nextChange(input: MembershipInput): MembershipChange | undefined {
-  if (input.record.authority.state !== 'Active' || !input.primaryIsOpen) return undefined;
+  if (input.record.authority.state !== 'Active') return undefined;
+  if (!input.primaryIsOpen) return input.primaryIsOpening === true ? adding(input) : undefined;
   return lowering(input) ?? adding(input) ?? removing(input) ?? raising(input);
 }
 
@@ -100,6 +118,7 @@ function adding({ record, members }: MembershipInput): MembershipChange | undefi
       facts.declared &&
       !facts.replaced &&
       !facts.volumeGoing &&
+      facts.diverged !== true &&
       facts.streaming &&
       facts.caughtUp &&
       !isListed(record, facts.member),
@@ -135,7 +154,14 @@ export function removalReason(
   if (!facts.declared) return 'Leaving';
   if (facts.stale) return 'Stale';
   if (facts.volumeGoing) return 'VolumeGoing';
+  if (facts.diverged === true) return 'Diverged';
+  if (facts.awayMs >= awayBeforeDeposedMs && wasPrimary(record, facts.member)) return 'Deposed';
   return wish.onLoss === 'ShrinkMembership' && facts.awayMs >= awayBeforeShrinkMs ? 'Lost' : undefined;
+}
+
+/** It led the epoch before this one. */
+function wasPrimary({ authority, history }: AuthorityRecord, member: MemberIdentity): boolean {
+  return history.findLast(({ epoch }) => epoch < authority.epoch)?.member === member.name;
 }
 
 /** Whether k others stream, so that taking this one off the sync list stops no commit. */
@@ -191,9 +217,14 @@ export function settingsDuring(
   return { acknowledgements, members: members.length === 0 ? [nobody] : members };
 }
 
-/** Whether the record may be written before Postgres has been told. */
-export const recordGoesFirst = (change: MembershipChange): boolean =>
-  change.kind === 'Add' || change.kind === 'LowerAcknowledgements';
+/**
+ * Whether the record may be written before the primary has been told. With k = 0, or on the way there, the lease has to be the
+ * stricter one of both records first: a new member's grant must be needed before a taker may fence it alone (traps A14, B5).
+ */
+export function recordGoesFirst(change: MembershipChange, record: AuthorityRecord): boolean {
+  if (change.kind === 'Add') return record.membership.acknowledgements > 0;
+  return change.kind === 'LowerAcknowledgements' && change.acknowledgements > 0;
+}
 
 /**
  * Whether a change that Postgres makes first has gone far enough for the record.
@@ -201,8 +232,9 @@ export const recordGoesFirst = (change: MembershipChange): boolean =>
  * every commit acknowledged under the old ones lies before it.
  */
 export function isSafeToRecord(change: MembershipChange, position: Lsn | undefined, input: MembershipInput): boolean {
-  if (recordGoesFirst(change)) return true;
+  if (recordGoesFirst(change, input.record)) return true;
   if (position === undefined) return false;
+  if (change.kind === 'Add' || change.kind === 'LowerAcknowledgements') return true;
   const needed =
     change.kind === 'RaiseAcknowledgements' ? change.acknowledgements : input.record.membership.acknowledgements;
   const reached = streamingAcknowledgers(input).filter(

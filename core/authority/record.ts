@@ -13,6 +13,8 @@ export interface Authority {
   /** RFC 3339. */
   readonly since: string;
   readonly state: 'Initialising' | 'Active' | 'Stopping';
+  /** While Stopping: who is to take over. */
+  readonly target?: MemberIdentity | undefined;
 }
 
 export interface Membership {
@@ -28,6 +30,8 @@ export interface HistoryEntry {
   readonly timeline: number;
   readonly member: string;
   readonly forkLsn: string;
+  /** The timeline that it left at `forkLsn`: not always that of the epoch before, whose primary may have died alone (A5). */
+  readonly parent?: number | undefined;
 }
 
 /** A record that has begun: authority and membership are always written together. */

@@ -250,7 +250,7 @@ test('the record is never laxer than Postgres, before, during and after a change
       if (change === undefined || !isSafeToRecord(change, position, given)) return;
       const after = { ...given.record, membership: changedMembership(given.record.membership, change) };
       // Both what Postgres has at the moment of the swap, and what it is told next.
-      if (!recordGoesFirst(change)) meets(after, during);
+      if (!recordGoesFirst(change, given.record)) meets(after, during);
       else meets(after, settingsDuring(given.record, undefined, scope, regionOf));
       meets(after, settingsDuring(after, undefined, scope, regionOf));
     }),

@@ -1,0 +1,62 @@
+/**
+ * How a member comes back to the history of its primary: where it left it, and when its own copy may be touched.
+ * Invariants (docs/design.md, section 4, "Rejoin"; traps A2, A24): a copy that counts is neither rewound nor thrown away while it
+ * may be one of the k + 1 that hold a write; whoever is removed first loses nothing for anybody.
+ */
+import type { MemberIdentity } from '../identity.ts';
+import { type Divergence, divergenceFrom, positionOf, type WirePosition } from './position.ts';
+import { type AuthorityRecord, isListed, isPrimary, sameMember } from './record.ts';
+
+export type Rejoin =
+  /** A part of the primary's history: it streams. */
+  | { readonly kind: 'Stream' }
+  /** It has more, or other: `forkLsn` on `timeline` is the last that both have. */
+  | ({ readonly kind: 'Diverged' } & Divergence)
+  /** A timeline that the record never gave out, or no common ancestor: only a fresh copy helps. */
+  | { readonly kind: 'Foreign'; readonly why: string };
+
+/** What has to happen to a member with this much on disk before it can stream from the primary of the record. */
+export function rejoinOf(record: AuthorityRecord, wire: WirePosition): Rejoin {
+  const position = positionOf(record, wire);
+  if (position === undefined)
+    return { kind: 'Foreign', why: `timeline ${wire.timeline} at ${wire.lsn} is in no recorded history` };
+  const divergence = divergenceFrom(record, position, record.authority.timeline);
+  if (divergence === undefined) return { kind: 'Stream' };
+  if (divergence.timeline === 0)
+    return { kind: 'Foreign', why: `timeline ${wire.timeline} has no ancestor in common with that of the primary` };
+  return { kind: 'Diverged', ...divergence };
+}
+
+/** A follower as the rules of rejoining see it. */
+export interface RejoiningMember {
+  readonly member: MemberIdentity;
+  /** The primary has a WAL sender for it, streaming the present epoch. */
+  readonly streaming: boolean;
+  readonly diverged: boolean;
+}
+
+/**
+ * Whether a diverged member may be rewound in place.
+ * Not listed: its copy counts for nothing. Listed, and the primary open: once k others are established at this epoch, they and
+ * the primary hold whatever it could have held (the exception of trap A2); it never had a part in this epoch's commits.
+ * Listed, and the gate still shut: only where the gate could never open otherwise, since fewer than k others are left that
+ * could follow without a rewind (N = k + 1, for example two members with k = 1). Until it is back, the primary's copy is the
+ * only whole one then: the member that is rewound counts as the one that failed. Its old WAL is kept aside first.
+ */
+export function mayRewind(
+  record: AuthorityRecord,
+  member: MemberIdentity,
+  members: readonly RejoiningMember[],
+  primaryIsOpen: boolean,
+): boolean {
+  if (isPrimary(record, member)) return false;
+  if (!isListed(record, member)) return true;
+  const k = record.membership.acknowledgements;
+  const others = members.filter(
+    (other) => !sameMember(other.member, member) && !isPrimary(record, other.member) && isListed(record, other.member),
+  );
+  if (primaryIsOpen) return others.filter(({ streaming, diverged }) => streaming && !diverged).length >= k;
+  const listed = record.membership.members.filter((other) => !isPrimary(record, other) && !sameMember(other, member));
+  const divergedOthers = others.filter(({ diverged }) => diverged).length;
+  return listed.length - divergedOthers < k;
+}
