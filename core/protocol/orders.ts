@@ -54,9 +54,17 @@ export const ordersSchema = z.object({
     .default({ members: [], required: 0, kubernetes: false }),
   /** `Shard.status.authority.timeline`: the one that a promotion must take. 0 where the sender doesn't know it. */
   timeline: z.int().min(0).default(0),
-  /** `Shard.status.history`: which epoch a timeline belongs to and where it forked off; oldest first. */
+  /** `Shard.status.history`: which epoch a timeline belongs to, and where it left which other one; oldest first. */
   history: z
-    .array(z.object({ epoch: z.int(), timeline: z.int(), member: z.string(), forkLsn: z.string() }))
+    .array(
+      z.object({
+        epoch: z.int(),
+        timeline: z.int(),
+        member: z.string(),
+        forkLsn: z.string(),
+        parent: z.int().optional(),
+      }),
+    )
     .default([]),
   /**
    * A follower whose data diverged may be rewound in place. False while its copy counts: it is removed from the membership
@@ -68,6 +76,11 @@ export const ordersSchema = z.object({
    * taken before, and leaves (leader term, sequence) of the promise as they are (docs/design.md, section 4, "The promise").
    */
   takeover: z.boolean().default(false),
+  /**
+   * With `takeover`, to a fenced follower: stream from `source`, another member fenced at the same epoch, until the next fence
+   * question or other orders. Taken only while that epoch is promised to nobody, and leaves it so (docs/design-traps.md, B6, B13).
+   */
+  ship: z.boolean().optional(),
   /** All other members for which this one keeps a physical replication slot. */
   slots: z.array(memberIdentitySchema),
   /** Postgres parameters of the Shard, over the agent's defaults and under its fixed ones. */
