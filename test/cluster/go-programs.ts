@@ -1,6 +1,7 @@
 // Builds the Go programs of the test cluster from the modules in `go/`, once per content of a module: Kubernetes (with
-// etcd and kubectl) and Helm at pinned versions, CoreDNS, and our own small node programs. What is built is kept in the
-// cache folder under the key of its sources and never changed afterwards, so a running cluster can go on using it.
+// etcd and kubectl) and Helm at pinned versions, CoreDNS, our own small node programs; and a judge of histories
+// (test/history), which is built the same way. What is built is kept in the cache folder under the key of its sources and
+// never changed afterwards, so a running cluster can go on using it.
 
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
@@ -14,7 +15,7 @@ import { step } from './progress.ts';
 export const KUBERNETES_VERSION = '1.34.4';
 export const HELM_VERSION = '3.19.4';
 
-export type GoModule = 'kube' | 'helm' | 'coredns' | 'node';
+export type GoModule = 'kube' | 'helm' | 'coredns' | 'node' | 'linearizability';
 
 interface Recipe {
   readonly about: string;
@@ -24,6 +25,8 @@ interface Recipe {
   /** What to build, as seen from the module's folder. */
   readonly target: string;
   readonly ldflags: string;
+  /** Where the module lies, if not in `go/` under its name. */
+  readonly folder?: string;
 }
 
 const version = 'k8s.io/component-base/version';
@@ -55,12 +58,20 @@ export const RECIPES: Readonly<Record<GoModule, Recipe>> = {
   },
   coredns: { about: 'CoreDNS', binary: 'coredns', links: [], target: '.', ldflags: '-s -w' },
   node: { about: 'programs of a node', binary: 'meridian-node', links: [], target: '.', ldflags: '-s -w' },
+  linearizability: {
+    about: 'the judge of linearizability, by Porcupine',
+    binary: 'meridian-linearizability',
+    links: [],
+    target: '.',
+    ldflags: '-s -w',
+    folder: join(import.meta.dirname, '..', 'history', 'judges', 'linearizability'),
+  },
 };
 
 /** The folder that holds the module's binary and its other names; built when it isn't there. */
 export async function ensureGoProgram(module: GoModule): Promise<string> {
   const recipe = RECIPES[module];
-  const source = join(import.meta.dirname, 'go', module);
+  const source = recipe.folder ?? join(import.meta.dirname, 'go', module);
   const key = keyOf([await keyOfFolder(source), recipe.ldflags, recipe.target, recipe.links.join(' ')]);
   const folder = cachePath('programs', `${module}-${key}`);
   if (existsSync(folder)) return folder;
