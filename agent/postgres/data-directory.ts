@@ -6,6 +6,7 @@
 import { access, chmod, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { renameDurably, syncFolder, writeDurably } from '#agent/durable-file.ts';
+import { type ControlFile, readControlFile, timelineOfControl } from './control-file.ts';
 import { runProgram } from './programs.ts';
 
 const workKinds = ['initialising', 'cloning', 'discarded'] as const;
@@ -15,11 +16,12 @@ export type DataState = 'absent' | 'primary' | 'standby';
 
 export class DataDirectory {
   readonly path: string;
-  readonly #env: Readonly<Record<string, string>>;
+  /** For Postgres' own programs. */
+  readonly env: Readonly<Record<string, string>>;
 
   constructor(path: string, env: Readonly<Record<string, string>>) {
     this.path = path;
-    this.#env = env;
+    this.env = env;
   }
 
   /** Where a new one is made, or an old one lies until it is gone; what it was is seen in the log. */
@@ -82,44 +84,24 @@ export class DataDirectory {
   }
 
   async systemIdentifier(path = this.path): Promise<string> {
-    const control = await this.#control(path);
-    const identifier = control.get('Database system identifier');
-    if (identifier === undefined) throw new Error(`pg_controldata shows no system identifier for ${path}`);
-    return identifier;
+    return (await this.control(path)).systemIdentifier;
   }
 
-  /**
-   * What the primary had of the parameters that a standby may not have less of: replay stops otherwise.
-   * Source: PostgreSQL documentation, "Hot Standby", "Administrator's Overview".
-   */
+  /** The timeline that the data is on for certain: what a start without a signal file goes on with. */
+  async timeline(): Promise<number> {
+    return timelineOfControl(await this.control());
+  }
+
+  /** Of the primary, as this standby's data knows them. */
   async primaryLimits(): Promise<Readonly<Record<string, number>>> {
-    const control = await this.#control(this.path);
-    const limits: Record<string, number> = {};
-    for (const [shown, parameter] of limitsInControlFile) {
-      const value = Number(control.get(`${shown} setting`));
-      if (Number.isInteger(value)) limits[parameter] = value;
-    }
-    return limits;
+    return (await this.control()).limits;
   }
 
-  async #control(path: string): Promise<Map<string, string>> {
-    const { stdout } = await runProgram('pg_controldata', ['-D', path], { env: { ...this.#env, LC_ALL: 'C' } });
-    return new Map(
-      stdout.split('\n').map((line) => {
-        const colon = line.indexOf(':');
-        return [line.slice(0, colon), line.slice(colon + 1).trim()] as const;
-      }),
-    );
+  async control(path = this.path): Promise<ControlFile> {
+    const { stdout } = await runProgram('pg_controldata', ['-D', path], { env: { ...this.env, LC_ALL: 'C' } });
+    return readControlFile(stdout);
   }
 }
-
-const limitsInControlFile = [
-  ['max_connections', 'max_connections'],
-  ['max_worker_processes', 'max_worker_processes'],
-  ['max_wal_senders', 'max_wal_senders'],
-  ['max_prepared_xacts', 'max_prepared_transactions'],
-  ['max_locks_per_xact', 'max_locks_per_transaction'],
-] as const;
 
 /** Process numbers of everything in this container whose program is Postgres. */
 export async function postgresProcesses(procFolder = '/proc'): Promise<number[]> {

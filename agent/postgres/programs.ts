@@ -15,6 +15,7 @@ export interface ProgramOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
   readonly stdin?: string;
+  readonly onStdout?: (text: string) => void;
   readonly onStderr?: (text: string) => void;
 }
 
@@ -23,11 +24,13 @@ const KEPT_CHARACTERS = 16_384;
 export class ProgramError extends Error {
   override readonly name = 'ProgramError';
   readonly exitCode: number | null;
+  readonly stdout: string;
   readonly stderr: string;
 
-  constructor(program: string, exitCode: number | null, ending: string, stderr: string) {
+  constructor(program: string, exitCode: number | null, ending: string, { stdout, stderr }: ProgramResult) {
     super(`${program}: ${ending}${stderr === '' ? '' : `: ${lastLine(stderr)}`}`);
     this.exitCode = exitCode;
+    this.stdout = stdout;
     this.stderr = stderr;
   }
 }
@@ -35,7 +38,7 @@ export class ProgramError extends Error {
 export function runProgram(
   program: string,
   argumentList: readonly string[],
-  { env, signal, stdin, onStderr }: ProgramOptions,
+  { env, signal, stdin, onStdout, onStderr }: ProgramOptions,
 ): Promise<ProgramResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, argumentList, {
@@ -48,6 +51,7 @@ export function runProgram(
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout = (stdout + text).slice(-KEPT_CHARACTERS);
+      onStdout?.(text);
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr = (stderr + text).slice(-KEPT_CHARACTERS);
@@ -60,11 +64,11 @@ export function runProgram(
     child.on('error', (error) => {
       failure = error;
       // Never started: no `close` with a status will follow.
-      if (child.pid === undefined) reject(new ProgramError(program, null, error.message, ''));
+      if (child.pid === undefined) reject(new ProgramError(program, null, error.message, { stdout, stderr }));
     });
     child.on('close', (code, killedBy) => {
       if (code === 0 && failure === undefined) resolve({ stdout, stderr });
-      else reject(new ProgramError(program, code, describeEnding(code, killedBy, failure), stderr));
+      else reject(new ProgramError(program, code, describeEnding(code, killedBy, failure), { stdout, stderr }));
     });
   });
 }

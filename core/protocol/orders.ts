@@ -77,6 +77,12 @@ export const ordersSchema = z.object({
    */
   takeover: z.boolean().default(false),
   /**
+   * Follower orders of a takeover before its decision: `source` is no primary but another fenced member at the same promise,
+   * from which this one gets the log that it lacks. They promise the epoch to nobody and grant nothing; orders of the same
+   * epoch follow on them, and a fence of the same epoch stays the same fence.
+   */
+  ship: z.boolean().optional(),
+  /**
    * With `takeover`, to a fenced follower: stream from `source`, another member fenced at the same epoch, until the next fence
    * question or other orders. Taken only while that epoch is promised to nobody, and leaves it so (docs/design-traps.md, B6, B13).
    */

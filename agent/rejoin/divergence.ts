@@ -1,0 +1,44 @@
+/**
+ * Whether this member's log is a part of the line that leads to its primary's timeline, by the history that came with its
+ * orders (the comparison itself is `core/authority/position.ts`), and which stretches of it are not. Pure.
+ */
+import { divergenceFrom } from '#core/authority/position.ts';
+import { formatLsn, type Lsn, parseLsn } from '#core/lsn.ts';
+import type { Orders } from '#core/protocol/orders.ts';
+import type { Line } from './position.ts';
+
+export interface Divergence {
+  readonly timeline: number;
+  readonly forkLsn: Lsn;
+}
+
+/** Undefined where it hasn't diverged, or the orders don't say what it should be a part of. */
+export function divergenceOf(
+  position: { readonly timeline: number; readonly lsn: string },
+  { history, timeline }: Pick<Orders, 'history' | 'timeline'>,
+): Divergence | undefined {
+  if (timeline === 0) return undefined;
+  return divergenceFrom({ history }, { timeline: position.timeline, lsn: parseLsn(position.lsn) }, timeline);
+}
+
+export interface DivergedStretch {
+  readonly timeline: number;
+  readonly from: Lsn;
+  readonly to: Lsn;
+}
+
+/** What lies past the fork, oldest first. Nothing where the data says nothing of the timeline it forked on. */
+export function divergedStretches({ stretches, end }: Line, { timeline, forkLsn }: Divergence): DivergedStretch[] {
+  return stretches
+    .map((stretch, index) => ({
+      timeline: stretch.timeline,
+      from: stretch.begin,
+      to: stretches[index + 1]?.begin ?? end,
+    }))
+    .filter((stretch) => stretch.timeline >= timeline)
+    .map((stretch) => (stretch.timeline === timeline ? { ...stretch, from: forkLsn } : stretch))
+    .filter((stretch) => stretch.to > stretch.from);
+}
+
+export const describeDivergence = ({ timeline, forkLsn }: Divergence): string =>
+  `it left its primary's history at ${formatLsn(forkLsn)} on timeline ${timeline}`;

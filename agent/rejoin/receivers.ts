@@ -1,0 +1,35 @@
+/**
+ * The WAL receivers of this container, by /proc: what a standby asks its tunnel with. With the tunnel closed they end when
+ * they have written what they had read; only then does the log on disk stand still. Seen from outside of Postgres, since a
+ * Postgres whose replay is held up says little, and can't be told to end one (docs/design-traps.md, A23).
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const POLL_MS = 10;
+
+/**
+ * Waits for those that are there now; one that starts meanwhile finds the tunnel closed. False when some are left: then only
+ * a stop of Postgres ends them.
+ */
+export async function awaitReceiversGone(withinMs: number, procFolder = '/proc'): Promise<boolean> {
+  const former = await walReceivers(procFolder);
+  const giveUpAt = performance.now() + withinMs;
+  for (;;) {
+    const present = new Set(await walReceivers(procFolder));
+    if (!former.some((pid) => present.has(pid))) return true;
+    if (performance.now() > giveUpAt) return false;
+    await sleep(POLL_MS);
+  }
+}
+
+async function walReceivers(procFolder: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const entry of await readdir(procFolder)) {
+    if (!/^\d+$/.test(entry)) continue;
+    const title = await readFile(join(procFolder, entry, 'cmdline'), 'utf8').catch(() => '');
+    if (/^postgres: (?:[^ ]+: )?walreceiver\b/.test(title)) found.push(Number(entry));
+  }
+  return found;
+}

@@ -1,0 +1,96 @@
+/**
+ * Reads WAL with `pg_waldump`, which goes by Postgres' own checks: checksum, link to the record before, page addresses. It
+ * can be asked on a directory whose Postgres is down, and on one whose WAL nobody writes.
+ * Invariant: a scan begins at the start of a segment, so that a record counts only if the one before leads to it. Started at
+ * a record's own place, a left-over of a recycled file with a right checksum would pass for the next record.
+ * Source: PostgreSQL documentation, "pg_waldump".
+ */
+import { ProgramError, runProgram } from '#agent/postgres/programs.ts';
+import { formatLsn, type Lsn, parseLsn } from '#core/lsn.ts';
+import { segmentName } from './wal-folder.ts';
+
+export interface WalToRead {
+  readonly folder: string;
+  readonly segmentBytes: bigint;
+  readonly env: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+}
+
+export interface SegmentRange {
+  readonly timeline: number;
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+export interface Scanned {
+  /** Begin of the first record. */
+  readonly first: Lsn;
+  /** End of the last complete valid one. */
+  readonly end: Lsn;
+}
+
+/** Undefined where not a single record is found. */
+export async function scanRecords(wal: WalToRead, range: SegmentRange): Promise<Scanned | undefined> {
+  const stdout = await dump(wal, ['--stats'], range);
+  const match = /^WAL statistics between ([0-9A-F]+\/[0-9A-F]+) and ([0-9A-F]+\/[0-9A-F]+):/m.exec(stdout);
+  if (match?.[1] === undefined || match[2] === undefined) return undefined;
+  const scanned = { first: parseLsn(match[1]), end: parseLsn(match[2]) };
+  return scanned.end > scanned.first ? scanned : undefined;
+}
+
+/** Where the record that begins at the start of this segment says that the one before it begins. */
+export async function previousOfFirst(wal: WalToRead, timeline: number, segment: bigint): Promise<Lsn | undefined> {
+  const stdout = await dump(wal, ['--limit=1'], { timeline, first: segment, last: segment });
+  const previous = /, prev ([0-9A-F]+\/[0-9A-F]+), desc:/.exec(stdout)?.[1];
+  return previous === undefined ? undefined : parseLsn(previous);
+}
+
+/** Where the record that begins exactly at `lsn` ends. */
+export async function endOfRecord(wal: WalToRead, timeline: number, lsn: Lsn): Promise<Lsn | undefined> {
+  const segment = lsn / wal.segmentBytes;
+  const range = { timeline, first: segment, last: segment };
+  const stdout = await dump(wal, ['--stats', '--limit=1', `--start=${formatLsn(lsn)}`], range);
+  const match = /^WAL statistics between ([0-9A-F]+\/[0-9A-F]+) and ([0-9A-F]+\/[0-9A-F]+):/m.exec(stdout);
+  if (match?.[1] === undefined || match[2] === undefined) return undefined;
+  return parseLsn(match[1]) === lsn ? parseLsn(match[2]) : undefined;
+}
+
+/** Transactions that have an id and a commit record in [from, to). */
+export async function countCommits(wal: WalToRead, range: SegmentRange, from: Lsn, to: Lsn): Promise<number> {
+  let commits = 0;
+  let rest = '';
+  const look = (line: string): void => {
+    const match = /tx:\s*(\d+), lsn: ([0-9A-F]+\/[0-9A-F]+), prev \S+, desc: (COMMIT|COMMIT_PREPARED) /.exec(line);
+    if (match?.[2] === undefined || parseLsn(match[2]) < from || parseLsn(match[2]) >= to) return;
+    // The commit of a prepared transaction names it in its description.
+    if (match[1] !== '0' || match[3] === 'COMMIT_PREPARED') commits += 1;
+  };
+  await dump(wal, ['--rmgr=Transaction'], range, (text) => {
+    const lines = `${rest}${text}`.split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) look(line);
+  });
+  return commits;
+}
+
+/**
+ * What it printed, also where it stopped at an invalid record: that is how the end of WAL looks.
+ * @throws ProgramError when it couldn't read at all, or was ended.
+ */
+async function dump(
+  { folder, segmentBytes, env, signal }: WalToRead,
+  options: readonly string[],
+  { timeline, first, last }: SegmentRange,
+  onStdout: (text: string) => void = () => {},
+): Promise<string> {
+  const names = [first, last].map((segment) => segmentName(timeline, segment, segmentBytes));
+  try {
+    const programOptions = { env, onStdout, ...(signal === undefined ? {} : { signal }) };
+    return (await runProgram('pg_waldump', [...options, `--path=${folder}`, ...names], programOptions)).stdout;
+  } catch (error) {
+    if (error instanceof ProgramError && error.exitCode === 1 && endOfWal.test(error.stderr)) return error.stdout;
+    throw error;
+  }
+}
+
+const endOfWal = /error in WAL record at|could not find a valid record after/;
