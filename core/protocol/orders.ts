@@ -82,11 +82,6 @@ export const ordersSchema = z.object({
    * epoch follow on them, and a fence of the same epoch stays the same fence.
    */
   ship: z.boolean().optional(),
-  /**
-   * With `takeover`, to a fenced follower: stream from `source`, another member fenced at the same epoch, until the next fence
-   * question or other orders. Taken only while that epoch is promised to nobody, and leaves it so (docs/design-traps.md, B6, B13).
-   */
-  ship: z.boolean().optional(),
   /** All other members for which this one keeps a physical replication slot. */
   slots: z.array(memberIdentitySchema),
   /** Postgres parameters of the Shard, over the agent's defaults and under its fixed ones. */
