@@ -128,6 +128,7 @@ const switchover = z.strictObject({
       'Absent while it goes on. Refused: nothing was begun. Done. Undone: the same primary leads again, at a new epoch. ' +
         'Overtaken: authority went elsewhere meanwhile. GivenUp: it could not begin in time.',
     ),
+  refusal: z.string().max(64).optional().describe('Why it was refused, in one CamelCase word.'),
   message: sentence(1024).optional().describe('Why, in a sentence.'),
 });
 

@@ -1,7 +1,8 @@
 /** Carries out the actions of a Shard's plan, one at a time, with no decision and no retry of its own. */
 import type { OrdersRefusal } from '#core/protocol/orders.ts';
+import { sameStatus } from '#kube/conditions.ts';
 import { networkPolicies, persistentVolumeClaims, podDisruptionBudgets, pods } from '#kube/kinds.ts';
-import { type Keyspace, keyspaces, type Shard } from '#kube/meridian.ts';
+import { type Keyspace, keyspaces, type Shard, shards } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
 import type { AgentAccess } from '../../agents/access.ts';
 import type { Applier } from '../../resources/applier.ts';
@@ -41,7 +42,7 @@ export async function act(action: Action, means: Means, context: ActContext<Shar
     case 'Record': {
       const { authority, membership, history } = action.record;
       await context.recordStatus({
-        authority: { ...authority },
+        authority: { ...authority, ...(authority.target && { target: { ...authority.target } }) },
         membership: { ...membership, members: membership.members.map((member) => ({ ...member })) },
         history: history.map((entry) => ({ ...entry })),
         ...(action.systemIdentifier === undefined ? {} : { systemIdentifier: action.systemIdentifier }),
@@ -50,6 +51,23 @@ export async function act(action: Action, means: Means, context: ActContext<Shar
     }
     case 'SendOrders':
       return sendOrders(action, means, context);
+    case 'Handover': {
+      const { target, why, journal } = action;
+      const written = sameStatus(shard.status?.switchover, journal)
+        ? shard
+        : await context.recordStatus({ switchover: journal });
+      deps.takeovers.handOver(written, { target, why });
+      return undefined;
+    }
+    case 'ClearAnnotation':
+      // By version: a value that was written meanwhile is another wish.
+      await deps.kube.of(shards).patch(shard.metadata, {
+        metadata: {
+          resourceVersion: shard.metadata.resourceVersion,
+          annotations: { [action.annotation]: null },
+        },
+      });
+      return undefined;
     case 'NotePosition':
       memory.note(uid, action.noted);
       return undefined;

@@ -5,8 +5,11 @@
 import { type CommitHealth, type DeclaredMember, whyImpossible } from '#core/authority/durability.ts';
 import type { MembershipChange } from '#core/authority/membership-change.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
+import { annotations } from '#core/names.ts';
 import type { Finding } from '#kube/conditions.ts';
+import { fencedNames } from './fencing.ts';
 import { isOpenPrimary, type MemberView, primaryStatus, statusOf } from './members.ts';
+import { deliveryOf, isAhead, type WishedOrders } from './orders.ts';
 import type { Rollout } from './rollout.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -33,8 +36,9 @@ export const not = (type: string, reason: string, message: string): Finding => (
   message,
 });
 
-export function referenceFindings({ shard, keyspace, primaryRegionKnown, replicasWithoutRegion }: Snapshot): Finding[] {
+export function referenceFindings({ shard, keyspace, regions, replicasWithoutRegion }: Snapshot): Finding[] {
   const { spec } = shard;
+  const primaryRegionKnown = regions.some(({ name }) => name === spec.primaryRegion);
   return [
     keyspace === undefined
       ? bad('KeyspaceKnown', 'NoSuchKeyspace', `there is no Keyspace ${spec.keyspace} in this namespace`)
@@ -67,16 +71,23 @@ export function acknowledgementsFinding({ shard, views, record }: Snapshot): Fin
     : bad('AcknowledgementsPossible', impossible.reason, impossible.message);
 }
 
-export function primaryFinding(record: AuthorityRecord | undefined, views: readonly MemberView[]): Finding {
+export function primaryFinding({ shard, record, views, takeover }: Snapshot): Finding {
   if (record === undefined) return not('PrimaryAvailable', 'NoAuthority', 'no member has authority yet');
   const { member, incarnation } = record.authority;
   const view = views.find(({ name }) => name === member);
   const status = statusOf(view);
+  if (isOpenPrimary(record, primaryStatus(record, views)))
+    return good('PrimaryAvailable', 'Open', `${member} is open at epoch ${record.authority.epoch}`);
+  if (fencedNames(shard).has(member))
+    return not('PrimaryAvailable', 'Fenced', `${member} is kept down by the annotation meridian.db/fence`);
+  if (takeover?.kind === 'Failover' && takeover.running)
+    return bad('PrimaryAvailable', 'FailingOver', `${member} is being taken over from: ${takeover.message}`);
   if (status === undefined)
     return bad(
       'PrimaryAvailable',
       'PrimaryUnreachable',
-      `${member} does not answer: ${view?.answer.kind === 'silent' ? view.answer.why : 'it has no pod'}`,
+      `${member} does not answer: ${view?.answer.kind === 'silent' ? view.answer.why : 'it has no pod'}` +
+        (takeover === undefined || takeover.outcome === 'Done' ? '' : `; ${takeover.message}`),
     );
   if (status.member.incarnation !== incarnation)
     return bad(
@@ -84,13 +95,11 @@ export function primaryFinding(record: AuthorityRecord | undefined, views: reado
       'VolumeReplaced',
       `${member} has another volume than the one with authority (incarnation ${status.member.incarnation}, not ${incarnation}); it is not used`,
     );
-  if (isOpenPrimary(record, primaryStatus(record, views)))
-    return good('PrimaryAvailable', 'Open', `${member} is open at epoch ${record.authority.epoch}`);
-  return bad(
-    'PrimaryAvailable',
-    'PrimaryStarting',
-    `${member} is ${status.phase}${status.problem === '' ? '' : `: ${status.problem}`}`,
-  );
+  const said = `${member} is ${status.phase}${status.problem === '' ? '' : `: ${status.problem}`}`;
+  // At the first start this is the way things go; nobody has been let in yet.
+  if (status.phase === 'Opening')
+    return not('PrimaryAvailable', 'Opening', `${said}; it lets nobody in before enough followers have what it has`);
+  return bad('PrimaryAvailable', 'PrimaryStarting', said);
 }
 
 export function durableFinding(health: CommitHealth | undefined, views: readonly MemberView[]): Finding {
@@ -203,7 +212,32 @@ export function preferredRegionFinding({ shard }: Snapshot, record: AuthorityRec
   const { primaryRegion } = shard.spec;
   return region === primaryRegion
     ? good('InPreferredRegion', 'Preferred', `the primary is in ${region}`)
-    : not('InPreferredRegion', 'Elsewhere', `the primary ${member} is in ${region}; ${primaryRegion} is preferred`);
+    : not(
+        'InPreferredRegion',
+        'Elsewhere',
+        `the primary ${member} is in ${region}; ${primaryRegion} is preferred, and it goes there only when asked: ` +
+          `kubectl annotate shard ${shard.metadata.name} ${annotations.switchover}=${primaryRegion}`,
+      );
+}
+
+/** Whether the members work by what they are told. */
+export function ordersFinding({ record, views, leaderTerm }: Snapshot, wished: readonly WishedOrders[]): Finding {
+  const type = 'OrdersTaken';
+  const outranked = wished.filter((orders) => deliveryOf(orders, leaderTerm) === 'outranked');
+  if (outranked.length > 0)
+    return bad(
+      type,
+      'HigherTerm',
+      `${outranked.map(({ view }) => view.name).join(', ')} took orders of a higher leader term than ours (${leaderTerm}): another operator leads, or its Lease was made anew`,
+    );
+  const ahead = record === undefined ? [] : views.filter((view) => isAhead(view, record));
+  if (ahead.length > 0)
+    return not(
+      type,
+      'EpochPromised',
+      `${ahead.map(({ name }) => name).join(', ')} has promised an epoch above ${record?.authority.epoch}, and takes no orders before that is decided`,
+    );
+  return good(type, 'Taken', 'no member refuses orders');
 }
 
 /** What Postgres says of the settings is known by the agents only; each refused one is left out, and said here. */
@@ -236,10 +270,10 @@ export function versionFinding({ shard, views }: Snapshot): Finding | undefined 
 
 /** The first thing that keeps the shard from serving, in the words of its own condition. */
 export function readyFinding(findings: readonly Finding[]): Finding {
-  const blockers = ['KeyspaceKnown', 'RegionKnown', 'Initialised', 'PrimaryAvailable', 'Durable'];
+  const blockers = ['KeyspaceKnown', 'RegionKnown', 'RecordTrusted', 'Initialised', 'PrimaryAvailable', 'Durable'];
   // Once there is authority, a Region or Keyspace object that vanished doesn't stop the data plane.
   const serves = findings.some(({ type, status }) => type === 'PrimaryAvailable' && status === 'True');
-  const relevant = serves ? ['Initialised', 'PrimaryAvailable', 'Durable'] : blockers;
+  const relevant = serves ? ['Initialised', 'RecordTrusted', 'PrimaryAvailable', 'Durable'] : blockers;
   for (const type of relevant) {
     const found = findings.find((finding) => finding.type === type && finding.status !== 'True');
     if (found !== undefined) return { type: 'Ready', status: 'False', reason: found.reason, message: found.message };

@@ -1,6 +1,7 @@
 /**
- * The beginning of a shard: naming its first primary, and recording that it is open. Pure; who may be named is decided in
- * `core/authority/first-start.ts`.
+ * The beginning of a shard: naming its first primary, and recording that it runs. Pure; who may be named is decided in
+ * `core/authority/first-start.ts`. Its opening gate stays shut until so many followers have joined as commits need, and they
+ * can join only once the record is established (docs/design-traps.md, B1).
  */
 import {
   decideFirstStart,
@@ -10,7 +11,7 @@ import {
 } from '#core/authority/first-start.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
 import { bad, not } from './findings.ts';
-import { isOpenPrimary, type MemberView, primaryStatus, statusOf } from './members.ts';
+import { isOpeningPrimary, isOpenPrimary, type MemberView, primaryStatus, statusOf } from './members.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { Step } from './step.ts';
 
@@ -22,7 +23,9 @@ const wrongs: readonly string[] = ['DataFound', 'RecordLost', 'NoPromotableMembe
 
 export function planFirstStart(snapshot: Snapshot, now: Date): Step {
   const { shard, record, views } = snapshot;
-  if (record !== undefined && isOpenPrimary(record, primaryStatus(record, views))) return establish(snapshot, record);
+  const status = record && primaryStatus(record, views);
+  if (record !== undefined && (isOpenPrimary(record, status) || isOpeningPrimary(record, status)))
+    return establish(snapshot, record);
   const decision = decideFirstStart({
     shardUid: shard.metadata.uid,
     preferredRegion: shard.spec.primaryRegion,
@@ -67,7 +70,7 @@ function name({ shard, record }: Snapshot, decision: Extract<FirstStartDecision,
 }
 
 function establish({ views }: Snapshot, record: AuthorityRecord): Step {
-  const message = `${record.authority.member} is open at epoch ${record.authority.epoch}`;
+  const message = `${record.authority.member} runs at epoch ${record.authority.epoch}`;
   return {
     swap: {
       kind: 'Record',

@@ -54,6 +54,9 @@ function wayOut(name: string, why: RemovalReason): string | undefined {
       );
     case 'Leaving':
       return `For ${name} to go, raise instances of another RegionalReplica, or lower spec.durability.acknowledgements`;
+    case 'Diverged':
+      return `${name} waits to be rewound until then: its data has left the history of the primary`;
+    case 'Deposed':
     case 'Replaced':
     case 'Lost':
       return undefined;

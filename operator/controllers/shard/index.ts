@@ -68,7 +68,8 @@ export function conclude(
 ): Conclusion<Shard> {
   const refused = results
     .flatMap((result) => (result.outcome === 'done' ? [result.value as Undelivered | undefined] : []))
-    .filter((undelivered) => undelivered?.refusal !== undefined);
+    // A member that has promised a later epoch meanwhile is being fenced: the next round sees what came of it.
+    .filter((undelivered) => undelivered?.refusal !== undefined && undelivered.refusal.code !== 'StaleEpoch');
   if (refused.length === 0) return planned;
   const finding = bad(
     'OrdersTaken',
@@ -91,6 +92,10 @@ function describeAction(action: Action): string {
       return `record: ${action.why}`;
     case 'SendOrders':
       return `order ${action.member} to be ${action.orders.role}`;
+    case 'Handover':
+      return `hand over to ${action.target.name}`;
+    case 'ClearAnnotation':
+      return `take the annotation ${action.annotation} off`;
     case 'NotePosition':
       return 'note a position';
     case 'ReplacePod':

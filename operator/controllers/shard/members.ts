@@ -4,7 +4,8 @@
  */
 
 import type { MemberFacts } from '#core/authority/membership-change.ts';
-import type { AuthorityRecord, RegionOf } from '#core/authority/record.ts';
+import { type AuthorityRecord, type RegionOf, sameMember } from '#core/authority/record.ts';
+import type { RejoiningMember } from '#core/authority/rejoin.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import { type Lsn, parseLsn } from '#core/lsn.ts';
 import { memberName } from '#core/names.ts';
@@ -18,6 +19,7 @@ import { dataVolume } from '../../resources/member-pod.ts';
 import { hasAnnounced } from '../regionalreplica/leaving.ts';
 import { isReady, podProblem } from '../regionalreplica/members.ts';
 import { ordinalOf } from '../regionalreplica/scale.ts';
+import type { MemberPromise } from './trust.ts';
 
 export interface MemberView {
   readonly name: string;
@@ -144,6 +146,24 @@ export function isCounted(record: AuthorityRecord | undefined, view: MemberView)
   );
 }
 
+/** Those who answer, as the rules of rejoining see them. */
+export function rejoiningMembers(record: AuthorityRecord, views: readonly MemberView[]): RejoiningMember[] {
+  const standbys = primaryStatus(record, views)?.standbys ?? [];
+  return views.flatMap((view) => {
+    const member = identityOf(view);
+    if (member === undefined) return [];
+    const standby = standbys.find(({ name, incarnation }) => sameMember(member, { name, incarnation }));
+    return [{ member, streaming: standby?.state === 'streaming', diverged: statusOf(view)?.diverged !== undefined }];
+  });
+}
+
+/** What members have promised, as far as they answer. */
+export const promisesIn = (views: readonly MemberView[]): MemberPromise[] =>
+  views.flatMap((view) => {
+    const promise = statusOf(view)?.promise;
+    return promise === undefined ? [] : [{ name: view.name, ...promise }];
+  });
+
 export const regionIn =
   (views: readonly MemberView[]): RegionOf =>
   (name) =>
@@ -157,14 +177,16 @@ export function primaryStatus(record: AuthorityRecord, views: readonly MemberVie
 
 /** It is open for writes at the recorded epoch, and works by our orders. */
 export function isOpenPrimary(record: AuthorityRecord, status: AgentStatus | undefined): boolean {
-  return (
-    status?.phase === 'Primary' &&
-    status.postgres?.running === true &&
-    status.postgres.open &&
-    !status.postgres.inRecovery &&
-    status.orders?.epoch === record.authority.epoch
-  );
+  return status?.phase === 'Primary' && status.postgres?.open === true && leads(record, status);
 }
+
+/** It runs as primary at the recorded epoch, behind its opening gate: followers may join, nobody may be removed (trap B1). */
+export function isOpeningPrimary(record: AuthorityRecord, status: AgentStatus | undefined): boolean {
+  return status?.phase === 'Opening' && leads(record, status);
+}
+
+const leads = (record: AuthorityRecord, { postgres, orders }: AgentStatus): boolean =>
+  postgres?.running === true && !postgres.inRecovery && orders?.epoch === record.authority.epoch;
 
 /** Facts for the membership decision: one entry for each identity, listed or answering. */
 export function memberFacts(
@@ -194,6 +216,8 @@ export function memberFacts(
       stale: isCurrent && status?.upstream?.needsCopy === true,
       // While nobody says whose volume that is, it is that of every identity of this name.
       volumeGoing: view?.volumeGoing === true && (status === undefined || isCurrent),
+      // One that was let be rewound already is on its way: removing it now would only cost time.
+      diverged: isCurrent && status?.diverged?.waiting === true,
       streaming,
       caughtUp: isCurrent && status?.upstream?.streaming === true && status.upstream.caughtUp,
       flushed: streaming && standby !== undefined ? lsnOf(standby.flushed) : undefined,

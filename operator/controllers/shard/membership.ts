@@ -13,7 +13,7 @@ import {
 import type { AuthorityRecord } from '#core/authority/record.ts';
 import { describeChange, good } from './findings.ts';
 import { whyHeld } from './held.ts';
-import { isOpenPrimary, lsnOf, memberFacts, primaryStatus, regionIn } from './members.ts';
+import { isOpeningPrimary, isOpenPrimary, lsnOf, memberFacts, primaryStatus, regionIn } from './members.ts';
 import type { NotedPosition } from './memory.ts';
 import { deliveryOf } from './orders.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -29,7 +29,7 @@ export function planMembership(snapshot: Snapshot, record: AuthorityRecord): Ste
   const input = membershipInput(snapshot, record);
   const change = nextChange(input);
   if (change === undefined) return { initialised, held: whyHeld(input) };
-  const noted = recordGoesFirst(change) ? undefined : notedPosition(snapshot, record, change);
+  const noted = recordGoesFirst(change, record) ? undefined : notedPosition(snapshot, record, change);
   if (isSafeToRecord(change, noted?.position, input)) {
     const membership = changedMembership(record.membership, change);
     const message = `${describeChange(change)}: membership generation ${membership.generation}`;
@@ -50,6 +50,7 @@ export function membershipInput({ shard, views, awayMs }: Snapshot, record: Auth
     regionOf: regionIn(views),
     members: memberFacts(record, views, awayMs),
     primaryIsOpen: isOpenPrimary(record, primaryStatus(record, views)),
+    primaryIsOpening: isOpeningPrimary(record, primaryStatus(record, views)),
   };
 }
 

@@ -16,8 +16,12 @@ export interface NotedPosition {
   readonly position: Lsn;
 }
 
+/** How often the lag in a Shard's status may change: every write of it is one more that a failover may have to repeat. */
+const lagEveryMs = 10_000;
+
 interface OfShard {
   noted: NotedPosition | undefined;
+  lag: { readonly shown: string | undefined; readonly sinceMs: number } | undefined;
   readonly awaySinceMs: Map<string, number>;
   /** Who answered last, by name; undefined for one that has promised another shard. */
   readonly identities: Map<string, MemberIdentity | undefined>;
@@ -45,6 +49,14 @@ export class ShardMemory {
     return new Map([...awaySinceMs].map(([name, since]) => [name, nowMs - since]));
   }
 
+  /** @param shown What the status says now; by a monotonic clock. */
+  lagMayChange(shardUid: string, shown: string | undefined, nowMs: number): boolean {
+    const memory = this.#of(shardUid);
+    // A new leader hasn't seen when it was written: it counts from its own first look.
+    if (memory.lag === undefined || memory.lag.shown !== shown) memory.lag = { shown, sinceMs: nowMs };
+    return shown === undefined || nowMs - memory.lag.sinceMs >= lagEveryMs;
+  }
+
   /**
    * The views, with who a silent member was when it last answered here. That is newer than what RegionalReplicas say, which
    * is written after us: a volume made anew must not be taken for the former one because one answer is late.
@@ -64,7 +76,7 @@ export class ShardMemory {
   #of(shardUid: string): OfShard {
     let memory = this.#shards.get(shardUid);
     if (memory === undefined) {
-      memory = { noted: undefined, awaySinceMs: new Map(), identities: new Map() };
+      memory = { noted: undefined, lag: undefined, awaySinceMs: new Map(), identities: new Map() };
       this.#shards.set(shardUid, memory);
     }
     return memory;

@@ -66,12 +66,7 @@ function ordersFor(view: MemberView, input: OrdersInput): OrdersWish | undefined
     synchronous: synchronousFor(member, input),
     lease: leaseFor(member, input),
     timeline: record.authority.timeline,
-    history: record.history.map(({ epoch, timeline, member: primary, forkLsn }) => ({
-      epoch,
-      timeline,
-      member: primary,
-      forkLsn,
-    })),
+    history: record.history.map((entry) => ({ ...entry })),
     parameters: { ...input.parameters },
     restartNonce: input.nonceOf(view),
     mayRewind: input.mayRewind(view),

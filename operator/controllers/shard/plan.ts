@@ -3,8 +3,9 @@
  * A round swaps the record first, and only when that has succeeded orders what the new record means: nobody is told anything
  * that isn't recorded, and a crash between two lines leaves a state that the next round goes on from.
  */
-import { commitHealth } from '#core/authority/durability.ts';
+import { type CommitHealth, commitHealth } from '#core/authority/durability.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
+import type { ShardLastFailover } from '#crds/index.ts';
 import type { Finding } from '#kube/conditions.ts';
 import type { Shard } from '#kube/meridian.ts';
 import { controllerReference } from '#kube/objects.ts';
@@ -12,12 +13,22 @@ import { shardDisruptionBudget } from '../../resources/disruption-budget.ts';
 import { shardNetworkPolicies } from '../../resources/network-policies.ts';
 import type { Plan } from '../../runtime/controller.ts';
 import type { Action } from './actions.ts';
+import { lossAfter } from './aftermath.ts';
+import {
+  divergedFinding,
+  failoverFinding,
+  fencedFinding,
+  lossFinding,
+  switchoverFinding,
+  trustFinding,
+} from './authority-findings.ts';
 import {
   acknowledgementsFinding,
   bad,
   durableFinding,
   good,
   membershipFinding,
+  ordersFinding,
   parametersFinding,
   preferredRegionFinding,
   primaryFinding,
@@ -29,12 +40,16 @@ import {
   wouldBlockFinding,
 } from './findings.ts';
 import { planFirstStart } from './first-start.ts';
-import { acknowledgingFacts, type MemberView, statusOf } from './members.ts';
+import { acknowledgingFacts, type MemberView, promisesIn, statusOf } from './members.ts';
 import { membershipInput, planMembership } from './membership.ts';
 import { deliveryOf, type WishedOrders } from './orders.ts';
 import type { Rollout } from './rollout.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { Step } from './step.ts';
+import { summaryOf } from './summary.ts';
+import { planSwitchover, type SwitchoverPlan } from './switchover.ts';
+import { preferenceOf } from './switchover-intent.ts';
+import { type Contradiction, contradiction } from './trust.ts';
 import { ordersDuring, rolloutOf } from './wishes.ts';
 
 export type ShardPlan = Plan<Shard, Action>;
@@ -82,30 +97,64 @@ function tenantNames(keys: readonly string[]): string {
 }
 
 function serve(snapshot: Snapshot, now: Date): ShardPlan {
-  const { record } = snapshot;
-  const step =
-    record === undefined || record.authority.state === 'Initialising'
-      ? planFirstStart(snapshot, now)
-      : planMembership(snapshot, record);
-  return assemble(snapshot, step);
+  const { record, shard, views } = snapshot;
+  if (snapshot.isOutdated) return { actions: [], requeueAfterMs: 100 };
+  const contradicted = record && contradiction(record, shard.metadata.uid, promisesIn(views));
+  if (contradicted !== undefined) return distrust(snapshot, contradicted);
+  const rollout = rolloutOf(snapshot);
+  if (record === undefined || record.authority.state === 'Initialising')
+    return assemble(snapshot, { step: planFirstStart(snapshot, now), rollout, switchover: undefined }, now);
+  const step = planMembership(snapshot, record);
+  const switchover = planSwitchover(snapshot, record, step, rollout, now);
+  // Nothing else is begun while authority moves: the record is to be the next primary's, and members its followers.
+  const decided = switchover.isUnderWay
+    ? { step: { initialised: step.initialised }, rollout: { ...rollout, replace: [], restart: undefined }, switchover }
+    : { step, rollout, switchover };
+  return assemble(snapshot, decided, now);
 }
 
-function assemble(snapshot: Snapshot, step: Step): ShardPlan {
+interface Decided {
+  readonly step: Step;
+  readonly rollout: Rollout;
+  readonly switchover: SwitchoverPlan | undefined;
+}
+
+/** Nobody is ordered anything by such a record; what runs goes on by what it has promised. */
+function distrust(snapshot: Snapshot, found: Contradiction): ShardPlan {
+  const trust = trustFinding(snapshot.record, found);
+  const findings = [...referenceFindings(snapshot), ...(trust === undefined ? [] : [trust])];
+  return {
+    actions: wishedObjects(snapshot),
+    status: { ...snapshot.shard.status, phase: 'Distrusted' },
+    conditions: [...findings, readyFinding(findings)],
+    requeueAfterMs: convergingMs,
+  };
+}
+
+function assemble(snapshot: Snapshot, decided: Decided, now: Date): ShardPlan {
   const { shard, record, views, leaderTerm } = snapshot;
-  const rollout = rolloutOf(snapshot);
+  const { step, rollout, switchover } = decided;
   // A failed swap ends the round before any of these are sent.
   const effective = step.swap?.record ?? record;
   const pending = step.swap === undefined ? step.change : undefined;
   const wished = effective === undefined ? [] : ordersDuring(snapshot, effective, pending, rollout);
   const due = wished.filter((orders) => deliveryOf(orders, leaderTerm) === 'due');
-  const conditions = findings(snapshot, step, rollout, wished);
+  const health = healthOf(snapshot);
+  const last = lossAfter(shard.status?.lastFailover, views);
+  const conditions = findings(snapshot, decided, { wished, health, last }, now);
   const settled =
-    due.length === 0 && step.swap === undefined && step.change === undefined && rollout.state !== 'Rolling';
+    due.length === 0 &&
+    step.swap === undefined &&
+    step.change === undefined &&
+    rollout.state !== 'Rolling' &&
+    switchover?.isUnderWay !== true &&
+    switchover?.intent === undefined;
   const isCalm =
     settled &&
     wished.every(({ view }) => statusOf(view)?.orders?.applied === true) &&
     conditions.every(({ type, status }) => type !== 'Ready' || status === 'True') &&
     everybodyFollows(snapshot);
+  const events = [...(step.event === undefined ? [] : [step.event]), ...(switchover?.events ?? [])];
   return {
     actions: [
       ...wishedObjects(snapshot),
@@ -116,12 +165,30 @@ function assemble(snapshot: Snapshot, step: Step): ShardPlan {
       ...rollout.replace.flatMap(({ name: pod, pod: view }) =>
         view === undefined ? [] : [{ kind: 'ReplacePod' as const, name: pod, uid: view.uid }],
       ),
+      // Last: the version that it is written over is that of the swaps before.
+      ...(switchover?.actions ?? []),
     ],
-    status: { ...shard.status, phase: phaseOf(record, conditions, views) },
+    status: {
+      ...shard.status,
+      phase: phaseOf(record, conditions, views),
+      summary: summaryOf(snapshot, record, health),
+      ...(record?.authority.state === 'Active' ? { preferred: preferenceOf(snapshot, record).preferred } : {}),
+      ...(switchover?.journal === undefined ? {} : { switchover: switchover.journal }),
+      ...(last === undefined ? {} : { lastFailover: last }),
+    },
     conditions,
-    ...(step.event === undefined ? {} : { events: [step.event] }),
+    ...(events.length === 0 ? {} : { events }),
     requeueAfterMs: isCalm ? stableMs : convergingMs,
   };
+}
+
+function healthOf(snapshot: Snapshot): CommitHealth | undefined {
+  const { record, views, awayMs } = snapshot;
+  if (record?.authority.state !== 'Active') return undefined;
+  return commitHealth({
+    ...membershipInput(snapshot, record),
+    members: acknowledgingFacts(record, views, awayMs),
+  });
 }
 
 const everybodyFollows = ({ record, views }: Snapshot): boolean =>
@@ -150,53 +217,60 @@ function wishedObjects({ shard, operatorNamespace }: Snapshot): Action[] {
   ];
 }
 
-function findings(snapshot: Snapshot, step: Step, rollout: Rollout, wished: readonly WishedOrders[]): Finding[] {
-  const { record, views, leaderTerm } = snapshot;
+interface Known {
+  readonly wished: readonly WishedOrders[];
+  readonly health: CommitHealth | undefined;
+  readonly last: ShardLastFailover | undefined;
+}
+
+function findings(snapshot: Snapshot, decided: Decided, { wished, health, last }: Known, now: Date): Finding[] {
+  const { record, views } = snapshot;
+  const { step, rollout, switchover } = decided;
   const active = record?.authority.state === 'Active' ? record : undefined;
-  const health =
-    active &&
-    commitHealth({
-      ...membershipInput(snapshot, active),
-      members: acknowledgingFacts(active, views, snapshot.awayMs),
-    });
-  const outranked = wished.filter((orders) => deliveryOf(orders, leaderTerm) === 'outranked');
   const all = [
     ...referenceFindings(snapshot),
     acknowledgementsFinding(snapshot),
     step.initialised,
-    primaryFinding(record, views),
+    trustFinding(record, undefined),
+    primaryFinding(snapshot),
     durableFinding(health, views),
     wouldBlockFinding(health),
+    failoverFinding(snapshot, record),
+    switchoverFinding(snapshot, record, switchover, now),
     membershipFinding(active, step.change, step.held),
+    divergedFinding(views),
+    lossFinding(last),
+    fencedFinding(snapshot),
     volumesFinding(record, views),
     rolloutFinding(rollout),
     parametersFinding(views),
     versionFinding(snapshot),
     preferredRegionFinding(snapshot, record),
-    outranked.length === 0
-      ? good('OrdersTaken', 'Taken', 'no member refuses orders')
-      : bad(
-          'OrdersTaken',
-          'HigherTerm',
-          `${outranked.map(({ view }) => view.name).join(', ')} took orders of a higher leader term than ours (${leaderTerm}): another operator leads, or its Lease was made anew`,
-        ),
+    ordersFinding(snapshot, wished),
   ].filter((finding) => finding !== undefined);
   return [...all, readyFinding(all)];
 }
+
+/** Phases that say more than a condition's status. */
+const phaseOfReason: Readonly<Record<string, string>> = {
+  Opening: 'Opening',
+  FailingOver: 'FailingOver',
+  Fenced: 'Fenced',
+};
 
 function phaseOf(
   record: AuthorityRecord | undefined,
   conditions: readonly Finding[],
   views: readonly MemberView[],
 ): string {
-  const isTrue = (type: string): boolean =>
-    conditions.some((finding) => finding.type === type && finding.status === 'True');
+  const find = (type: string): Finding | undefined => conditions.find((finding) => finding.type === type);
   if (record === undefined) return 'Waiting';
   if (record.authority.state !== 'Active') return record.authority.state;
-  if (!isTrue('PrimaryAvailable')) return 'Unavailable';
-  if (!isTrue('Durable')) return 'WritesWait';
+  const available = find('PrimaryAvailable');
+  if (available?.status !== 'True') return phaseOfReason[available?.reason ?? ''] ?? 'Unavailable';
+  if (find('Durable')?.status !== 'True') return 'WritesWait';
   // Members that wait for the primary to move are no work under way: a condition says so.
-  if (conditions.some(({ type, reason }) => type === 'RolloutPending' && reason === 'Rolling')) return 'Rolling';
+  if (find('RolloutPending')?.reason === 'Rolling') return 'Rolling';
   const absent = views.some(
     ({ name: member, declared }) => declared && !record.membership.members.some((listed) => listed.name === member),
   );

@@ -171,7 +171,7 @@ test('conditions tell before it hurts: one follower too few to lose, then commit
 });
 
 test('a missing Keyspace or Region does not make a shard that serves unready', () => {
-  const snapshot: Snapshot = { ...ready().operator.observe(), primaryRegionKnown: false };
+  const snapshot: Snapshot = { ...ready().operator.observe(), regions: [] };
   assert.equal(find(snapshot, 'RegionKnown')?.reason, 'NoSuchRegion');
   assert.equal(find(snapshot, 'Ready')?.status, 'True');
 });

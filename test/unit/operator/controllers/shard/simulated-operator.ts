@@ -38,7 +38,7 @@ export class Operator {
       shard: world.shard,
       record,
       keyspace,
-      primaryRegionKnown: true,
+      regions: world.regions,
       replicasWithoutRegion: [],
       views,
       statefulSets: [],
@@ -47,6 +47,10 @@ export class Operator {
       leaderTerm: this.#leaderTerm,
       noted: this.#memory.noted(shardUid),
       awayMs: this.#memory.away(shardUid, awayNames(record, views), world.now),
+      takeover: undefined,
+      isOutdated: false,
+      isDrainTurn: true,
+      lagMayChange: this.#memory.lagMayChange(shardUid, world.shard.status?.summary?.lag, world.now),
       operatorNamespace: 'meridian-system',
     };
   }
@@ -92,6 +96,8 @@ export class Operator {
       case 'ReplacePod':
         world.replacePod(action.name, action.uid);
         return version;
+      case 'Handover':
+      case 'ClearAnnotation':
       case 'ApplyBudget':
       case 'ApplyPolicy':
       case 'DeleteClaim':

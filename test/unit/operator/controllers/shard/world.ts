@@ -15,7 +15,7 @@ import type { AgentStatus } from '#core/protocol/status.ts';
 import type { Shard } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
 import type { MemberView } from '#operator/controllers/shard/members.ts';
-import { recordOf } from '#operator/controllers/shard/snapshot.ts';
+import { recordOf, type Snapshot } from '#operator/controllers/shard/snapshot.ts';
 
 export interface SimulatedMember {
   readonly name: string;
@@ -50,6 +50,7 @@ export const shardUid = 'shard-uid';
 export class World {
   shard: Stored<Shard>;
   readonly members = new Map<string, SimulatedMember>();
+  regions: Snapshot['regions'] = ['eu', 'us', 'ap'].map((name) => ({ name, drain: false, proximity: [] }));
   /** How often a data directory was made from nothing. */
   initialised = 0;
   lsn = 100n;
