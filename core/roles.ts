@@ -9,6 +9,8 @@
 export const agentRole = 'meridian_agent';
 /** What followers' Postgres and base copies log in as, through the agents' tunnels and the local socket only. */
 export const replicationRole = 'meridian_replication';
+/** Where pg_rewind reads a member's files, as `replicationRole`: grants are by database. */
+export const rewindDatabase = 'postgres';
 /** Superuser for the operator, over the network by certificate only. */
 export const operatorRole = 'meridian_operator';
 /** The router's own look-ups, by certificate only; may call the `meridian.router_*` functions and nothing else. */
@@ -30,7 +32,9 @@ export const certificateNames = {
 } as const;
 
 /**
- * Makes the fixed roles; safe to run twice. Run as a superuser. Roles are shared by all databases of the member.
+ * Makes the fixed roles; safe to run twice. Run as a superuser in `rewindDatabase`. Roles are shared by all databases of the
+ * member. The functions are those that pg_rewind needs of its source ("pg_rewind", Notes); who may take a base copy may read
+ * every file in any case.
  */
 export const bootstrapRolesSql = `
 do $$
@@ -52,6 +56,10 @@ begin
       execute format('create role %I %s', wanted.name, wanted.options);
     end if;
   end loop;
+  grant execute on function
+    pg_catalog.pg_ls_dir(text, boolean, boolean), pg_catalog.pg_stat_file(text, boolean),
+    pg_catalog.pg_read_binary_file(text), pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean)
+    to ${replicationRole};
 end
 $$;
 `;
