@@ -12,8 +12,18 @@ export interface RegionSnapshot {
   readonly nodes: number | undefined;
   /** Names of all Regions of the namespace. */
   readonly regions: readonly string[];
-  /** Shards whose primary is here now. */
-  readonly primaries: readonly string[];
+  /** Shards whose primary is here now, the most important first. */
+  readonly primaries: readonly PrimaryHere[];
+}
+
+export interface PrimaryHere {
+  readonly shard: string;
+  /** It is handing over. */
+  readonly isMoving: boolean;
+  /** A region that isn't drained has a promotable member of it. */
+  readonly hasElsewhere: boolean;
+  /** Why its switchover is refused now, in the words of its own condition. */
+  readonly obstacle: string | undefined;
 }
 
 /** Labels of the nodes of a region: what the object says, else Kubernetes' own label with the region's name. */
@@ -67,15 +77,32 @@ const drained: Judge = ({ region, primaries }) => {
   if (!region.spec.drain)
     return { type, status: 'False', reason: 'NotRequested', message: 'spec.drain is false: primaries may be here' };
   if (primaries.length === 0)
-    return { type, status: 'True', reason: 'Drained', message: 'no shard has its primary here' };
+    return { type, status: 'True', reason: 'Drained', message: 'no shard has its primary here; followers stay' };
+  const stuck = primaries.filter(({ hasElsewhere }) => !hasElsewhere);
+  if (stuck.length === primaries.length)
+    return {
+      type,
+      status: 'False',
+      reason: 'LastRegion',
+      message: `refused: no other region that isn't drained has a promotable member of ${named(stuck.map(({ shard }) => shard))}, so the primaries stay here`,
+      warning: true,
+    };
+  const left = primaries.map(stateOf);
+  const isHeld = primaries.some(({ hasElsewhere, obstacle }) => !hasElsewhere || obstacle !== undefined);
   return {
     type,
     status: 'False',
-    reason: 'SwitchoverNotSupported',
-    message: `the primaries of ${named(primaries)} stay here: authority moves by switchover, which this version doesn't do yet`,
-    warning: true,
+    reason: isHeld ? 'SomeStay' : 'Moving',
+    message: `${primaries.length} primaries are still here: ${left.slice(0, 8).join('; ')}${left.length > 8 ? ` and ${left.length - 8} more` : ''}`,
+    ...(isHeld ? { warning: true } : {}),
   };
 };
+
+function stateOf({ shard, isMoving, hasElsewhere, obstacle }: PrimaryHere): string {
+  if (isMoving) return `${shard} is handing over`;
+  if (!hasElsewhere) return `${shard} stays, since no region that isn't drained has a promotable member of it`;
+  return obstacle === undefined ? `${shard} is next or waits for its turn` : `${shard} can't move yet (${obstacle})`;
+}
 
 export function planRegion(snapshot: RegionSnapshot): Plan<Region, never> {
   const nodes = nodesFound(snapshot);
@@ -92,15 +119,17 @@ export function planRegion(snapshot: RegionSnapshot): Plan<Region, never> {
       primaries: snapshot.primaries.length,
     },
     conditions: [ready, ...findings],
-    requeueAfterMs: lookAgainMs,
+    requeueAfterMs: snapshot.region.spec.drain && snapshot.primaries.length > 0 ? drainingMs : lookAgainMs,
   };
 }
 
 /** Nodes aren't watched (an installation for one namespace may not): they are counted again after this long. */
 const lookAgainMs = 60_000;
+const drainingMs = 2_000;
 
 function phaseOf({ region, primaries }: RegionSnapshot, isUsable: boolean): string {
   if (!isUsable) return 'NoNodes';
   if (!region.spec.drain) return 'Ready';
-  return primaries.length === 0 ? 'Drained' : 'Draining';
+  if (primaries.length === 0) return 'Drained';
+  return primaries.some(({ hasElsewhere }) => hasElsewhere) ? 'Draining' : 'DrainRefused';
 }

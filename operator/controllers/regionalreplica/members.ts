@@ -9,14 +9,18 @@ import type { RegionalReplicaMember } from '#crds/index.ts';
 import type { Pod } from '#kube/kinds.ts';
 import type { StatusAnswer } from '../../agents/client.ts';
 
+/** @param primary Who has authority by the record. */
 export function memberStatuses(
   pods: readonly Pod[],
   answers: ReadonlyMap<string, StatusAnswer>,
   before: readonly RegionalReplicaMember[],
+  primary: string | undefined,
 ): RegionalReplicaMember[] {
   return pods.map((pod) => {
     const known = before.find((member) => member.name === pod.metadata.name);
-    return memberStatus(pod, answers.get(pod.metadata.name), known);
+    // A primary that fell silent before a failover was one; what it is now nobody knows.
+    const isPast = known?.role === 'primary' && known.name !== primary;
+    return memberStatus(pod, answers.get(pod.metadata.name), isPast ? { ...known, role: 'none' } : known);
   });
 }
 

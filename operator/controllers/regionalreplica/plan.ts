@@ -197,7 +197,12 @@ function conclude(
   details: Details = {},
 ): ReplicaPlan {
   const { replica, pods, answers } = snapshot;
-  const members = memberStatuses(pods, answers, replica.status?.members ?? []);
+  const members = memberStatuses(
+    pods,
+    answers,
+    replica.status?.members ?? [],
+    snapshot.shard?.status?.authority?.member,
+  );
   const readyInstances = pods.filter((pod) => isReady(pod) && pod.metadata.deletionTimestamp === undefined).length;
   const findings = [
     ...knownFindings(snapshot),

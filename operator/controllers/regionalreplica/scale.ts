@@ -48,7 +48,7 @@ export function podCount(
       replicas,
       held: {
         reason: 'PrimaryHere',
-        message: `${primary.name} is the primary; it stays until authority is elsewhere`,
+        message: `${primary.name} is the primary: it goes after a switchover, which its Shard does as soon as it can (condition SwitchoverPossible)`,
       },
     };
   const names = holding.map(({ name }) => name).toSorted();

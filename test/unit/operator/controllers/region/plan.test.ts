@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { planRegion, type RegionSnapshot } from '#operator/controllers/region/plan.ts';
+import { type PrimaryHere, planRegion, type RegionSnapshot } from '#operator/controllers/region/plan.ts';
 
 function snapshot(
   over: Partial<Omit<RegionSnapshot, 'region'>> = {},
@@ -25,6 +25,14 @@ function snapshot(
     ...over,
   };
 }
+
+const primary = (shard: string, over: Partial<PrimaryHere> = {}): PrimaryHere => ({
+  shard,
+  isMoving: false,
+  hasElsewhere: true,
+  obstacle: undefined,
+  ...over,
+});
 
 const condition = (plan: ReturnType<typeof planRegion>, type: string) =>
   plan.conditions?.find((finding) => finding.type === type);
@@ -84,13 +92,46 @@ const cases: readonly {
     message: /./,
   },
   {
-    behaviour: 'a drain that cannot be done names the primaries that stay',
-    snapshot: snapshot({ primaries: ['a', 'b'] }, { drain: true }),
+    behaviour: 'while it is drained, what is left is named, the most important first',
+    snapshot: snapshot({ primaries: [primary('b', { isMoving: true }), primary('a')] }, { drain: true }),
     phase: 'Draining',
     type: 'Drained',
     status: 'False',
-    reason: 'SwitchoverNotSupported',
-    message: /primaries of a, b stay here/,
+    reason: 'Moving',
+    message: /^2 primaries are still here: b is handing over; a is next/,
+  },
+  {
+    behaviour: 'a drain that is held up says by what',
+    snapshot: snapshot(
+      { primaries: [primary('a', { obstacle: 'a-us-0 is 5 bytes behind' }), primary('b', { hasElsewhere: false })] },
+      { drain: true },
+    ),
+    phase: 'Draining',
+    type: 'Drained',
+    status: 'False',
+    reason: 'SomeStay',
+    message: /a can't move yet \(a-us-0 is 5 bytes behind\); b stays/,
+  },
+  {
+    behaviour: 'draining the last region with promotable members is refused',
+    snapshot: snapshot(
+      { primaries: [primary('a', { hasElsewhere: false }), primary('b', { hasElsewhere: false })] },
+      { drain: true },
+    ),
+    phase: 'DrainRefused',
+    type: 'Drained',
+    status: 'False',
+    reason: 'LastRegion',
+    message: /^refused: no other region that isn't drained has a promotable member of a, b/,
+  },
+  {
+    behaviour: 'primaries in a region that is not drained are nothing to say',
+    snapshot: snapshot({ primaries: [primary('a', { hasElsewhere: false })] }),
+    phase: 'Ready',
+    type: 'Drained',
+    status: 'False',
+    reason: 'NotRequested',
+    message: /primaries may be here/,
   },
   {
     behaviour: 'a drained region says so',
@@ -115,7 +156,11 @@ describe('the status of a Region', () => {
     });
 
   test('counts nodes and primaries, and no nodes where it may not know', () => {
-    assert.deepEqual(planRegion(snapshot({ primaries: ['a'] })).status, { phase: 'Ready', nodes: 2, primaries: 1 });
+    assert.deepEqual(planRegion(snapshot({ primaries: [primary('a')] })).status, {
+      phase: 'Ready',
+      nodes: 2,
+      primaries: 1,
+    });
     assert.deepEqual(planRegion(snapshot({ nodes: undefined })).status, { phase: 'Ready', primaries: 0 });
   });
 });

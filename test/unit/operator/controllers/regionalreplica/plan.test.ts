@@ -252,7 +252,7 @@ const postgres = {
 };
 
 test('a member is what its Postgres does: follower, primary, or none while it is closed or down', () => {
-  const roleWith = (change: Partial<AgentStatus>) => memberStatuses([pod()], answer(change), [])[0]?.role;
+  const roleWith = (change: Partial<AgentStatus>) => memberStatuses([pod()], answer(change), [], undefined)[0]?.role;
   assert.equal(roleWith({ postgres }), 'follower');
   assert.equal(roleWith({ phase: 'Primary', postgres: { ...postgres, inRecovery: false } }), 'primary');
   assert.equal(roleWith({ phase: 'Starting', postgres: { ...postgres, inRecovery: false, open: false } }), 'none');
@@ -264,11 +264,22 @@ test('an agent that does not answer us changes nothing while its pod is ready, a
     { name: 'a-eu-0', incarnation: 'b'.repeat(16), address: '10.0.0.1', phase: 'Following', role: 'follower' as const },
   ];
   const silent = new Map([['a-eu-0', { kind: 'silent' as const, why: 'no answer within 2000 ms' }]]);
-  assert.deepEqual(memberStatuses([pod()], silent, known), known);
+  assert.deepEqual(memberStatuses([pod()], silent, known, 'a-us-0'), known);
   const unready = pod({ status: { phase: 'Running', podIP: '10.0.0.1' } });
-  assert.deepEqual(memberStatuses([unready], silent, known), [{ ...known[0], phase: 'Unreachable', role: 'none' }]);
+  assert.deepEqual(memberStatuses([unready], silent, known, 'a-us-0'), [
+    { ...known[0], phase: 'Unreachable', role: 'none' },
+  ]);
   const moved = pod({ status: { ...pod().status, podIP: '10.0.0.2' } });
-  assert.equal(memberStatuses([moved], silent, known)[0]?.role, 'none', 'another pod is asked first');
+  assert.equal(memberStatuses([moved], silent, known, 'a-us-0')[0]?.role, 'none', 'another pod is asked first');
+});
+
+test('a primary that fell silent before a failover is no primary any more, also while its pod looks well', () => {
+  const known = [
+    { name: 'a-eu-0', incarnation: 'b'.repeat(16), address: '10.0.0.1', phase: 'Primary', role: 'primary' as const },
+  ];
+  const silent = new Map([['a-eu-0', { kind: 'silent' as const, why: 'no answer within 2000 ms' }]]);
+  assert.equal(memberStatuses([pod()], silent, known, 'a-eu-0')[0]?.role, 'primary');
+  assert.equal(memberStatuses([pod()], silent, known, 'a-us-0')[0]?.role, 'none');
 });
 
 test('why a pod is not ready is said by whoever knows best, and shortly', () => {
