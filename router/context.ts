@@ -1,5 +1,7 @@
 /** What every session of a worker shares. Made once in worker.ts. */
 import type { Logger } from 'pino';
+import type { Authority } from './authority/authority.ts';
+import type { Hold } from './authority/hold.ts';
 import type { PlanCache } from './exec/plan-cache.ts';
 import type { Directory } from './map/directory.ts';
 import type { ClusterMap } from './map/map.ts';
@@ -19,6 +21,8 @@ export interface RouterContext {
   readonly directory: Directory;
   readonly plans: PlanCache;
   readonly pools: Pools;
+  readonly authority: Authority;
+  readonly hold: Hold;
   readonly shared: SharedStatements;
   readonly cancels: CancelKeys;
   readonly metrics: Metrics;

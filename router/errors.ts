@@ -61,6 +61,11 @@ export const errorKinds = {
     hint: 'All connections to this member are in use. Shorten transactions, or raise Keyspace.spec.routers.poolSize.',
   },
   NoMember: { sqlstate: '57P03', hint: 'Try again; kubectl get shards,regionalreplicas shows what is up.' },
+  HeldTooLong: {
+    sqlstate: '57P03',
+    hint: 'Nothing of it was sent: try again; kubectl describe shard shows why its primary is away.',
+  },
+  TooMuchHeld: { sqlstate: '57P03', hint: 'Nothing of it was sent: try again in a moment.' },
   NotReady: { sqlstate: '57P03', hint: 'Try again in a moment.' },
   LoginChanged: { sqlstate: '57P01', hint: 'Connect again; the Keyspace says what the role may do (spec.roles).' },
   ShuttingDown: { sqlstate: '57P01', hint: 'Connect again.' },

@@ -1,6 +1,7 @@
 /** The router's own settings, from its environment. Everything about the keyspace comes from the map instead. */
 import { z } from 'zod';
 import { ports } from '#core/names.ts';
+import type { HoldLimits } from './authority/hold.ts';
 
 const environmentSchema = z.object({
   POD_NAMESPACE: z.string().default('default'),
@@ -14,6 +15,14 @@ const environmentSchema = z.object({
   MERIDIAN_PORT: z.coerce.number().int().min(0).max(65535).default(ports.postgres),
   MERIDIAN_HTTP_PORT: z.coerce.number().int().min(0).max(65535).default(ports.routerHttp),
   MERIDIAN_DRAIN_SECONDS: z.coerce.number().min(0).default(25),
+  MERIDIAN_TRUST_SILENT_AGENTS: z.string().default('1'),
+  MERIDIAN_HOLD_TRANSACTIONS: z.coerce.number().int().min(0).default(1_000),
+  MERIDIAN_HOLD_BYTES: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(16 * 1024 * 1024),
+  MERIDIAN_HOLD_SECONDS: z.coerce.number().min(0).max(300).default(15),
   MERIDIAN_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
@@ -32,6 +41,9 @@ export interface RouterSettings {
   readonly drainMs: number;
   readonly logLevel: string;
   readonly times: RouterTimes;
+  readonly trustsSilentAgents: boolean;
+  /** Of transactions that wait while their primary is away. */
+  readonly hold: HoldLimits;
 }
 
 export interface RouterTimes {
@@ -73,5 +85,11 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     drainMs: read.MERIDIAN_DRAIN_SECONDS * 1_000,
     logLevel: read.MERIDIAN_LOG_LEVEL,
     times: defaultTimes,
+    trustsSilentAgents: read.MERIDIAN_TRUST_SILENT_AGENTS === '1',
+    hold: {
+      transactions: read.MERIDIAN_HOLD_TRANSACTIONS,
+      bytes: read.MERIDIAN_HOLD_BYTES,
+      ms: read.MERIDIAN_HOLD_SECONDS * 1_000,
+    },
   };
 }

@@ -4,12 +4,14 @@
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
+import { Authority } from './authority/authority.ts';
+import { Hold } from './authority/hold.ts';
 import type { RouterContext } from './context.ts';
 import { PlanCache } from './exec/plan-cache.ts';
 import { Directory } from './map/directory.ts';
 import { reachOf } from './map/logins.ts';
 import type { ClusterMap } from './map/map.ts';
-import { mergeMaps } from './map/merge.ts';
+import { mergeMaps, withAuthority } from './map/merge.ts';
 import type { MapSource } from './map/source.ts';
 import { Metrics } from './metrics.ts';
 import type { Planner } from './plan/types.ts';
@@ -38,6 +40,8 @@ export class RouterWorker {
   readonly #options: WorkerOptions;
   readonly #directory: Directory;
   readonly #pools: Pools;
+  readonly #authority: Authority;
+  readonly #hold: Hold;
   readonly #context: RouterContext;
   readonly #server: Server;
   readonly #sessions = new Set<Session>();
@@ -74,6 +78,24 @@ export class RouterWorker {
       now: () => performance.now(),
       maxPools: 5_000,
     });
+    this.#authority = new Authority({
+      map,
+      clientContext,
+      inFlightAt: (member) => this.#pools.busyAt(member),
+      onEpoch: (shard, epoch, primary) => this.#learn(shard, epoch, primary),
+      onAnswer: (shard) => this.#hold.wake(shard),
+      onClosed: (member) => this.#pools.expel(member),
+      trustsSilent: settings.trustsSilentAgents,
+      metrics: this.metrics,
+      log,
+    });
+    this.#hold = new Hold({
+      limits: settings.hold,
+      isOpen: (shard) => this.#isOpen(shard),
+      now: () => performance.now(),
+      onHeld: () => this.metrics.add('held_total'),
+      onRefused: () => this.metrics.add('held_refused_total'),
+    });
     this.#context = {
       region: settings.region,
       allowPlaintext: settings.allowPlaintext,
@@ -82,6 +104,8 @@ export class RouterWorker {
       directory: this.#directory,
       plans: new PlanCache(options.planner),
       pools: this.#pools,
+      authority: this.#authority,
+      hold: this.#hold,
       shared: new SharedStatements(),
       cancels: new CancelKeys(),
       metrics: this.metrics,
@@ -127,6 +151,9 @@ export class RouterWorker {
       backends_opening: opening,
       statements_waiting: waiting,
       tenants: this.#map?.tenants.size ?? 0,
+      held_transactions: this.#hold.transactions,
+      held_bytes: this.#hold.bytes,
+      silent_agents: this.#authority.silent,
     };
   }
 
@@ -142,15 +169,44 @@ export class RouterWorker {
     for (const session of this.#sessions) session.terminate();
     this.#aborter.abort();
     this.#directory.stop();
+    this.#hold.close();
     this.#pools.close();
+    await this.#authority.stop();
   }
 
   #takeMap(map: ClusterMap): void {
+    this.#apply(mergeMaps(this.#map, map));
+  }
+
+  /** A member's agent knows of an epoch that the source of maps hasn't told yet, or can't. */
+  #learn(shard: string, epoch: number, primary: string): void {
+    if (this.#map === undefined) return;
+    this.metrics.add('epochs_learnt_total');
+    this.#apply(withAuthority(this.#map, shard, epoch, primary));
+  }
+
+  #apply(map: ClusterMap): void {
     const before = this.#map;
-    this.#map = mergeMaps(before, map);
-    if (before === undefined || placesOf(before) === placesOf(this.#map)) return;
+    this.#map = map;
+    this.#authority.follow(map);
+    if (before === undefined || placesOf(before) === placesOf(map)) return;
+    for (const { name, epoch, primary } of map.shards.values()) {
+      const old = before.shards.get(name);
+      if (old === undefined || old.epoch >= epoch) continue;
+      const cut = this.#pools.cut(name, epoch);
+      this.metrics.add('cuts_total', cut);
+      this.#options.log.warn({ shard: name, epoch, primary, before: old.primary, cut }, 'new epoch');
+      if (old.primary !== undefined) this.#pools.expel(old.primary);
+      this.#hold.calm(name);
+    }
     this.#pools.sweep();
     void this.#directory.refresh();
+  }
+
+  /** Its primary may be sent something new. */
+  #isOpen(shard: string): boolean {
+    const primary = this.#map?.shards.get(shard)?.primary;
+    return primary !== undefined && this.#authority.leaseOf(primary) !== undefined;
   }
 
   get #maxHandshakes(): number {

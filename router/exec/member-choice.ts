@@ -3,6 +3,7 @@
  * - writes, transactions that may write, and strong reads: the primary, nobody else;
  * - eventual reads: followers, nearest first, then the primary;
  * - statements of no tenant: any member, nearest first.
+ * A member that stops, starts, or is about to be promoted ends its sessions: reads that needn't be there go elsewhere.
  */
 import { RouterError } from '../errors.ts';
 import { type ClusterMap, distance, type MemberView, membersOf } from '../map/map.ts';
@@ -14,6 +15,8 @@ export interface ChoiceInput {
   readonly region: string;
   /** False for members that could not be reached a moment ago. */
   readonly isReachable: (member: string) => boolean;
+  /** True for members whose agents say that they are on their way down or up. */
+  readonly isClosed: (member: string) => boolean;
   /** Member that served this session's last read of that shard: staying there keeps its reads monotonic. */
   readonly previous: string | undefined;
 }
@@ -32,10 +35,12 @@ export function chooseMembers(
   const shards = route.shard === undefined ? [...map.shards.keys()] : [route.shard];
   const candidates: ChosenMember[] = [];
   for (const name of shards) {
-    const primary = map.shards.get(name)?.primary;
+    const { primary, target } = map.shards.get(name) ?? {};
     for (const member of membersOf(map, name)) {
       const isPrimary = member.name === primary;
-      if (route.primaryOnly ? isPrimary : member.ready || isPrimary) candidates.push({ member, isPrimary });
+      const isGoing = member.name === target || input.isClosed(member.name);
+      if (route.primaryOnly ? isPrimary : (member.ready || isPrimary) && !isGoing)
+        candidates.push({ member, isPrimary });
     }
   }
   if (candidates.length === 0) {

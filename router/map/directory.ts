@@ -211,6 +211,7 @@ export class Directory {
         processId: connection.processId,
         secret: connection.secret,
         generation: '',
+        primaryEpoch: 0,
       },
       connection.parameters,
       performance.now(),

@@ -5,6 +5,7 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { ports } from '#core/names.ts';
 import { type ClusterMap, consistencyLevels } from './map.ts';
 import type { MapSource } from './source.ts';
 
@@ -35,14 +36,24 @@ const fileSchema = z.object({
     roles: z.array(z.string()).default([]),
     maxClients: z.int().min(1).default(1000),
   }),
-  shards: z.array(z.object({ name: z.string(), epoch: z.int(), primary: z.string().optional() })),
+  shards: z.array(
+    z.object({
+      name: z.string(),
+      uid: z.string().optional(),
+      epoch: z.int(),
+      primary: z.string().optional(),
+      target: z.string().optional(),
+    }),
+  ),
   members: z.array(
     z.object({
       name: z.string(),
       shard: z.string(),
       region: z.string(),
       address: z.string(),
-      port: z.int().default(5432),
+      port: z.int().default(ports.postgres),
+      agentAddress: z.string().optional(),
+      agentPort: z.int().default(ports.agentApi),
       ready: z.boolean().default(true),
     }),
   ),

@@ -36,6 +36,9 @@ export interface MemberView {
   /** IP address of the pod, and the port of its Postgres. */
   readonly address: string;
   readonly port: number;
+  /** Of its agent, where that isn't at the member's own address. */
+  readonly agentAddress?: string | undefined;
+  readonly agentPort: number;
   /** It takes connections, as far as its RegionalReplica says. */
   readonly ready: boolean;
 }
@@ -48,6 +51,8 @@ export interface ShardView {
   readonly epoch: number;
   /** The member with the authority; absent while there is none, or it isn't open. */
   readonly primary?: string | undefined;
+  /** While the primary is handed over: the member that is to take its place. */
+  readonly target?: string | undefined;
 }
 
 export interface TenantView {

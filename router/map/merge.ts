@@ -11,6 +11,13 @@ function newer<T extends { readonly epoch: number; readonly uid?: string | undef
   return before !== undefined && before.uid === after.uid && before.epoch > after.epoch ? before : after;
 }
 
+/** An epoch that a member's agent knows of and the source of maps doesn't, yet. The same map where it is none that is higher. */
+export function withAuthority(map: ClusterMap, shard: string, epoch: number, primary: string): ClusterMap {
+  const before = map.shards.get(shard);
+  if (before === undefined || before.epoch >= epoch) return map;
+  return { ...map, shards: new Map(map.shards).set(shard, { ...before, epoch, primary, target: undefined }) };
+}
+
 /** What is gone from `after` is gone: a name that comes back later starts without a memory of its old epoch. */
 export function mergeMaps(before: ClusterMap | undefined, after: ClusterMap): ClusterMap {
   if (before === undefined) return after;

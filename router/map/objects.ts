@@ -33,6 +33,7 @@ export function mapOfObjects(name: string, objects: KeyspaceObjects): ClusterMap
         region: replica.spec.region,
         address: member.address,
         port: ports.postgres,
+        agentPort: ports.agentApi,
         ready: member.role !== 'none',
       });
     }
@@ -59,7 +60,9 @@ function shardOf(shard: Shard): ShardView {
     name: shard.metadata.name,
     uid: shard.metadata.uid,
     epoch: authority?.epoch ?? 0,
-    primary: authority?.state === 'Active' ? authority.member : undefined,
+    // One that is about to be handed over serves until its agent says that it stops.
+    primary: authority === undefined || authority.state === 'Initialising' ? undefined : authority.member,
+    target: authority?.state === 'Stopping' ? authority.target?.name : undefined,
   };
 }
 

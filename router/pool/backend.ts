@@ -36,6 +36,14 @@ export interface BackendIdentity {
   readonly secret: number;
   /** Epoch and primary of the shard, and what the role may act for, when it was opened; a backend of another generation isn't used again. */
   readonly generation: string;
+  /** Epoch of the shard if the member was its primary when this was opened, else 0. */
+  readonly primaryEpoch: number;
+}
+
+/** What makes an answer the client's: see authority/lease.ts. */
+export interface AnswerLease {
+  readonly isHeld: boolean;
+  prove(settle: (held: boolean) => void): void;
 }
 
 export class Backend {
@@ -61,6 +69,10 @@ export class Backend {
   readonly #queue = new ExpectationQueue();
   readonly #onClosed: (backend: Backend) => void;
   #receiver: BackendReceiver | undefined;
+  #lease: AnswerLease | undefined;
+  /** Came when the lease wasn't surely held any more: kept until it is known whether it was. */
+  #parked: Buffer[] = [];
+  #isPaused = false;
   #status: number = transactionStatus.idle;
   #held: Buffer[] = [];
   #heldBytes = 0;
@@ -108,6 +120,7 @@ export class Backend {
       this.#openBytes === 0 &&
       this.#behindBytes === 0 &&
       !this.#isSkipping &&
+      this.#parked.length === 0 &&
       this.#status === transactionStatus.idle
     );
   }
@@ -127,6 +140,12 @@ export class Backend {
 
   assign(receiver: BackendReceiver | undefined): void {
     this.#receiver = receiver;
+    this.#lease = undefined;
+  }
+
+  /** From now on answers are passed on only if they were read while that lease held. */
+  believeUnder(lease: AnswerLease): void {
+    this.#lease = lease;
   }
 
   /** Says that `expectation` will be answered by bytes that are written after. */
@@ -161,11 +180,13 @@ export class Backend {
   }
 
   pause(): void {
+    this.#isPaused = true;
     this.#socket.pause();
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.#isPaused = false;
+    if (this.#parked.length === 0) this.#socket.resume();
   }
 
   close(reason: string): void {
@@ -202,6 +223,27 @@ export class Backend {
 
   #onData(chunk: Buffer): void {
     if (this.#closed) return;
+    if (this.#parked.length > 0) this.#parked.push(chunk);
+    // One look at the clock for all that one reading brought: it comes after the socket, so it counts for each message in it.
+    else if (this.#lease !== undefined && !this.#lease.isHeld) this.#park(chunk, this.#lease);
+    else this.#work(chunk);
+  }
+
+  #park(chunk: Buffer, lease: AnswerLease): void {
+    this.#parked.push(chunk);
+    this.#socket.pause();
+    lease.prove((held) => {
+      if (this.#closed) return;
+      if (!held) return this.close('its answer came when its lease was not surely held any more');
+      const [, ...later] = this.#parked;
+      this.#parked = [];
+      this.#work(chunk);
+      for (const one of later) this.#onData(one);
+      if (this.#parked.length === 0 && !this.#isPaused) this.#socket.resume();
+    });
+  }
+
+  #work(chunk: Buffer): void {
     const receiver = this.#receiver;
     try {
       this.#take(chunk);

@@ -28,6 +28,20 @@ export class MemberRefusal extends Error {
   }
 }
 
+/** What the role may act for has just changed: nothing that the member's being up or down has to do with. */
+export class RoleChanged extends MemberRefusal {
+  constructor(role: string) {
+    const message = `role "${role}" acts for other tenants than a moment ago: try again`;
+    super(
+      new Map([
+        ['C', '57P03'],
+        ['M', message],
+      ]),
+    );
+    this.name = 'RoleChanged';
+  }
+}
+
 export interface OpenedConnection {
   readonly socket: TLSSocket;
   readonly processId: number;
@@ -104,16 +118,6 @@ export interface ConnectOptions {
  */
 const actsForQuery = queryMessage("select coalesce(meridian.login_tenant()::text, '')");
 
-function roleChanged(role: string): MemberRefusal {
-  const message = `role "${role}" acts for other tenants than a moment ago: try again`;
-  return new MemberRefusal(
-    new Map([
-      ['C', '57P03'],
-      ['M', message],
-    ]),
-  );
-}
-
 /**
  * Resolves when the member is ready for a query, and agrees on whom the role acts for.
  * @throws MemberRefusal, or an Error when the member can't be reached in time.
@@ -173,7 +177,7 @@ export async function connectToMember(options: ConnectOptions): Promise<OpenedCo
             socket.write(actsForQuery);
             return;
           }
-          if (isAsked && actsFor !== (options.fixedTenant ?? '')) return fail(roleChanged(options.role));
+          if (isAsked && actsFor !== (options.fixedTenant ?? '')) return fail(new RoleChanged(options.role));
           settle();
           return resolve({ socket, processId, secret, parameters });
         default:

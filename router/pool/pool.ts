@@ -23,6 +23,8 @@ export interface PoolOwner {
   limits(): PoolLimits;
   /** Changes when the member got or lost authority: backends of before aren't used again. Undefined: the member is gone. */
   generation(): string | undefined;
+  /** Of the shard, while the member is its primary; else 0. */
+  primaryEpoch(): number;
   /** The member could, or couldn't, be reached. */
   reached(error: Error | undefined): void;
   now(): number;
@@ -35,6 +37,14 @@ interface Waiter {
   readonly give: (backend: Backend) => void;
   readonly fail: (error: Error) => void;
   readonly timer: NodeJS.Timeout;
+}
+
+/** The member takes nothing new: who waited for a connection may find another, or wait for the shard's primary. */
+export class Expelled extends Error {
+  constructor(member: string) {
+    super(`member "${member}" takes nothing new now`);
+    this.name = 'Expelled';
+  }
 }
 
 /** Called with exactly one of the two. */
@@ -53,6 +63,10 @@ export class Pool {
 
   constructor(owner: PoolOwner) {
     this.#owner = owner;
+  }
+
+  get member(): string {
+    return this.#owner.member;
   }
 
   get counts(): { idle: number; busy: number; opening: number; waiting: number } {
@@ -141,6 +155,18 @@ export class Pool {
     this.#idle.push(...keep);
   }
 
+  /** Closes every connection that was opened to a primary of an epoch below this one, in use or not. Returns how many. */
+  cut(epoch: number): number {
+    const old = [...this.#all].filter(({ identity: { primaryEpoch } }) => primaryEpoch > 0 && primaryEpoch < epoch);
+    for (const backend of old) backend.close(`epoch ${backend.identity.primaryEpoch} of its shard is over`);
+    return old.length;
+  }
+
+  /** Sends away who waits for a connection: it is to be had elsewhere, or later. */
+  expel(): void {
+    this.#failWaiting(this.#waiting.length, new Expelled(this.#owner.member));
+  }
+
   close(): void {
     this.#closed = true;
     for (const waiter of this.#waiting.splice(0)) {
@@ -200,6 +226,7 @@ export class Pool {
   #open(): void {
     this.#opening += 1;
     const generation = this.#owner.generation();
+    const primaryEpoch = this.#owner.primaryEpoch();
     this.#owner.connect().then(
       (connection) => {
         this.#opening -= 1;
@@ -212,6 +239,7 @@ export class Pool {
             processId: connection.processId,
             secret: connection.secret,
             generation: generation ?? '',
+            primaryEpoch,
           },
           connection.parameters,
           this.#owner.now(),

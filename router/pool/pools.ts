@@ -73,6 +73,27 @@ export class Pools {
     return sum;
   }
 
+  /** Connections of this member that are lent, or being cleaned after it. */
+  busyAt(member: string): number {
+    let busy = 0;
+    for (const pool of this.#pools.values()) if (pool.member === member) busy += pool.counts.busy;
+    return busy;
+  }
+
+  /** A shard has a newer epoch: what was opened to its primaries of before is cut. Returns how many connections. */
+  cut(shard: string, epoch: number): number {
+    const map = this.#options.map();
+    let count = 0;
+    for (const pool of this.#pools.values())
+      if (map?.members.get(pool.member)?.shard === shard) count += pool.cut(epoch);
+    return count;
+  }
+
+  /** Whoever waits for a connection to this member looks again. */
+  expel(member: string): void {
+    for (const pool of this.#pools.values()) if (pool.member === member) pool.expel();
+  }
+
   sweep(): void {
     for (const pool of this.#pools.values()) pool.sweep();
     this.#dropUnused();
@@ -96,6 +117,11 @@ export class Pools {
       generation: () => {
         const generation = memberGeneration(options.map(), member);
         return generation === undefined ? undefined : `${generation} ${options.reachOf(role)}`;
+      },
+      primaryEpoch: () => {
+        const view = options.map()?.members.get(member);
+        const shard = view === undefined ? undefined : options.map()?.shards.get(view.shard);
+        return shard?.primary === member ? shard.epoch : 0;
       },
       limits: () => ({ ...options.limits, size: options.map()?.keyspace.poolSize ?? 1 }),
       connect: async () => {

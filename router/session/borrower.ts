@@ -17,6 +17,8 @@ export interface Request {
   readonly plans: readonly (StatementPlan | undefined)[];
   /** Notes at the backend what it will answer, and gives the bytes. */
   readonly bytes: (backend: Backend) => Buffer[];
+  /** In bytes, about. */
+  readonly size: number;
   /** Ends with a ReadyForQuery. */
   readonly ends: boolean;
   readonly isExtended: boolean;

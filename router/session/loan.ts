@@ -8,32 +8,25 @@
  */
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
-import { type ChosenMember, chooseMembers } from '../exec/member-choice.ts';
-import { anyRoute, type Route } from '../exec/route.ts';
+import type { Route } from '../exec/route.ts';
 import type { StatementPlan } from '../plan/types.ts';
 import type { Backend, BackendReceiver } from '../pool/backend.ts';
 import { type Expectation, expectRefusal } from '../pool/expectation.ts';
 import { checkoutStatements, quoteLiteral } from '../pool/hygiene.ts';
-import type { Pool } from '../pool/pool.ts';
 import { describeStatement, flushMessage } from '../wire/client-messages.ts';
 import { backend as code, headerBytes, transactionStatus as tx } from '../wire/codes.ts';
 import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
 import type { Borrower, Request } from './borrower.ts';
-import { borrowError, borrowRefusal, cancelled, lossError } from './loss.ts';
+import { type Bound, expectToStay } from './bound.ts';
+import { Cancelling } from './cancelling.ts';
+import { borrowRefusal, cancelled, lossError } from './loss.ts';
+import { type Found, Search } from './search.ts';
 import { Segment } from './segment.ts';
 import { mayTaintSession } from './statement-class.ts';
 import { endsFailure } from './transaction.ts';
 
-/** Where the transaction runs. */
-interface Bound {
-  readonly backend: Backend;
-  readonly pool: Pool;
-  readonly chosen: ChosenMember;
-  /** What it is pinned to: undefined while no statement has named a tenant. */
-  tenant: string | undefined;
-  /** The pin has to be set (again) before the next statement. */
-  needsPin: boolean;
-}
+/** Backends that a request may lose before a byte of it was sent. */
+const maxAttempts = 5;
 
 export class Loan implements BackendReceiver {
   readonly #context: RouterContext;
@@ -50,8 +43,10 @@ export class Loan implements BackendReceiver {
   #wasCancelled = false;
   readonly #segment = new Segment();
   #request: Request | undefined;
-  #stopWaiting: (() => void) | undefined;
-  #cancelling: Promise<void> | undefined;
+  #search: Search | undefined;
+  /** Backends that were lost before a byte of the request was sent. */
+  #attempts = 0;
+  readonly #cancelling: Cancelling;
   /** Shard -> follower that served the last read: staying there keeps reads from going back in time. */
   readonly #previousReader = new Map<string, string>();
   servedBy = '';
@@ -59,11 +54,12 @@ export class Loan implements BackendReceiver {
   constructor(context: RouterContext, session: Borrower) {
     this.#context = context;
     this.#session = session;
+    this.#cancelling = new Cancelling(context);
   }
 
-  /** The next message may be taken. */
+  /** The next message may be taken: nothing is due, and no cancel may still hit what would be sent. */
   get isAtRest(): boolean {
-    return this.#phase === 'rest';
+    return this.#phase === 'rest' && !this.#cancelling.isUnderWay;
   }
 
   get isBound(): boolean {
@@ -89,44 +85,33 @@ export class Loan implements BackendReceiver {
 
   // ---- borrowing
 
-  /** @throws RouterError when the request can't run where the transaction is, or nowhere. */
+  /** @throws RouterError when the request can't run where the transaction is. */
   run(request: Request): void {
     this.#request = request;
     if (this.#bound !== undefined) {
       this.#checkBound(this.#bound, request.route);
       return this.#send(this.#bound, request);
     }
-    const { shard } = request.route;
-    const candidates = chooseMembers(request.route, {
-      map: this.#session.routing.map(),
-      region: this.#context.region,
-      isReachable: (member) => this.#context.pools.isReachable(member),
-      previous: shard === undefined ? undefined : this.#previousReader.get(shard),
-    });
-    this.#phase = 'waiting';
-    this.#borrow(candidates, 0, request);
+    this.#attempts = 0;
+    this.#look(request);
   }
 
   /** A transaction stays where it is: refuses what would have to run elsewhere. */
   #checkBound(bound: Bound, route: Route): void {
-    if (route === anyRoute) return;
-    if (bound.tenant !== undefined && route.tenant !== undefined && route.tenant !== bound.tenant)
-      throw new RouterError(
-        'OtherTenant',
-        `the statement is for tenant "${route.tenant}", but the transaction is tenant "${bound.tenant}"'s`,
-      );
-    const { member, isPrimary } = bound.chosen;
-    if (route.shard !== undefined && route.shard !== member.shard)
-      throw new RouterError('OtherShard', `the transaction already runs on shard "${member.shard}"`);
-    if (route.primaryOnly && !isPrimary)
-      throw new RouterError(
-        'NotOnFollower',
-        'this statement needs the primary, but the transaction reads on a follower',
-      );
+    expectToStay(bound, route);
+    if (route.primaryOnly && bound.lease === undefined) this.#believe(bound);
     if (bound.tenant === undefined && route.tenant !== undefined) {
       bound.tenant = route.tenant;
       bound.needsPin = this.#isPinnedBySetting;
     }
+  }
+
+  /** What ran so far needed no lease; what follows does. */
+  #believe(bound: Bound): void {
+    const { name, shard } = bound.chosen.member;
+    bound.lease = this.#context.authority.leaseOf(name);
+    if (bound.lease === undefined) throw new RouterError('NoMember', `the primary of shard "${shard}" is not open now`);
+    bound.backend.believeUnder(bound.lease);
   }
 
   /** Roles fixed to one tenant are pinned by Postgres itself, by their login. */
@@ -134,32 +119,29 @@ export class Loan implements BackendReceiver {
     return this.#session.login.fixedTenant === undefined;
   }
 
-  #borrow(candidates: readonly ChosenMember[], index: number, request: Request): void {
-    const chosen = candidates[index] as ChosenMember;
-    const pool = this.#context.pools.of(chosen.member.name, this.#session.login.role);
-    this.#stopWaiting = undefined;
-    const stop = pool.take({
-      give: (backend) => {
-        this.#stopWaiting = undefined;
-        this.#borrowed(backend, pool, chosen, request);
-      },
-      fail: (error) => {
-        this.#stopWaiting = undefined;
-        // Not a byte was sent: the next best may serve.
-        const mayGoOn = !(error instanceof RouterError) && index + 1 < candidates.length;
-        if (mayGoOn) return this.#borrow(candidates, index + 1, request);
-        this.#refuse(borrowError(error, chosen), request);
-      },
+  #look(request: Request): void {
+    const { shard } = request.route;
+    this.#phase = 'waiting';
+    this.#search = new Search(this.#context, {
+      route: request.route,
+      role: this.#session.login.role,
+      bytes: request.size,
+      previous: shard === undefined ? undefined : this.#previousReader.get(shard),
+      map: () => this.#session.routing.map(),
+      found: (found) => this.#borrowed(found, request),
+      failed: (error) => this.#refuse(error, request),
     });
-    if (this.#phase === 'waiting') this.#stopWaiting ??= stop;
+    this.#search.look();
   }
 
   #refuse(error: RouterError, request: Request): void {
+    this.#search = undefined;
     this.#phase = 'rest';
     if (!this.#session.isClosed) this.#session.refused(error, request);
   }
 
-  #borrowed(backend: Backend, pool: Pool, chosen: ChosenMember, request: Request): void {
+  #borrowed({ backend, pool, chosen, lease }: Found, request: Request): void {
+    this.#search = undefined;
     if (this.#session.isClosed) return pool.giveBack(backend);
     // While it waited, its role may have come to act for others: the backend would do so already.
     const revoked = this.#session.routing.revoked();
@@ -167,19 +149,22 @@ export class Loan implements BackendReceiver {
       pool.giveBack(backend);
       return this.#session.ended(revoked);
     }
+    const begun = this.#session.transaction.takeLazy();
     const bound: Bound = {
       backend,
       pool,
       chosen,
+      lease,
+      begun,
       tenant: request.route.tenant,
       needsPin: this.#isPinnedBySetting,
     };
     this.#bound = bound;
     this.#phase = 'busy';
     backend.assign(this);
+    if (lease !== undefined) backend.believeUnder(lease);
     const settings = this.#session.settings.replayText;
     const statements = checkoutStatements(backend.settings, settings);
-    const begun = this.#session.transaction.takeLazy();
     if (begun.length > 0) statements.push(...this.#pin(bound), ...begun);
     if (statements.length === 0) return this.#send(bound, request);
     // The client's statement waits for these: it must not run under settings that aren't its session's, nor outside the transaction
@@ -368,10 +353,7 @@ export class Loan implements BackendReceiver {
       if (!hasFailed) this.#session.answer(trailing);
       this.#session.say(readyForQuery(transaction.status));
     }
-    // Nothing is sent to a backend until a cancel that was sent at it has surely arrived.
-    if (this.#cancelling !== undefined && this.#bound !== undefined)
-      void this.#cancelling.finally(() => this.#settle());
-    else this.#settle();
+    this.#settle();
   }
 
   #settle(): void {
@@ -397,10 +379,9 @@ export class Loan implements BackendReceiver {
     backend.assign(undefined);
     backend.resume();
     if (!backend.isSuspect) backend.settings = this.#session.settings.replayText;
-    const cancelling = this.#cancelling;
-    if (cancelling === undefined) return pool.giveBack(backend);
-    this.#cancelling = undefined;
-    void cancelling.finally(() => pool.giveBack(backend));
+    const cancelled = this.#cancelling.handOver();
+    if (cancelled === undefined) return pool.giveBack(backend);
+    void cancelled.finally(() => pool.giveBack(backend));
   }
 
   /** Closes the backend: what it holds is rolled back. */
@@ -413,8 +394,21 @@ export class Loan implements BackendReceiver {
     bound.backend.close(reason);
   }
 
+  /** Not a byte of the request was sent: it looks for another. */
+  #lostBefore(reason: string, request: Request): void {
+    const begun = this.#bound?.begun ?? [];
+    this.#bound = undefined;
+    this.#isPreparing = false;
+    this.#session.transaction.keepLazy(begun);
+    if (this.#wasCancelled) return this.#refuse(cancelled(), request);
+    this.#attempts += 1;
+    if (this.#attempts < maxAttempts) return this.#look(request);
+    this.#refuse(new RouterError('NoMember', `connections to members were lost again and again: ${reason}`), request);
+  }
+
   lost(reason: string, partial: boolean): void {
     if (this.#session.isClosed) return;
+    if (this.#isPreparing && this.#request !== undefined) return this.#lostBefore(reason, this.#request);
     this.#context.metrics.add('backend_losses_total');
     this.#context.log.info({ role: this.#session.login.role, servedBy: this.servedBy, reason }, 'backend lost');
     const { transaction, settings } = this.#session;
@@ -424,7 +418,7 @@ export class Loan implements BackendReceiver {
     const { plans, hasFailed } = this.#segment;
     const error = lossError(reason, wasInTransaction || hasFailed, plans);
     this.#bound = undefined;
-    this.#cancelling = undefined;
+    void this.#cancelling.handOver();
     this.#isPreparing = false;
     this.#segment.end();
     this.#isOpen = false;
@@ -443,14 +437,14 @@ export class Loan implements BackendReceiver {
 
   /** The client is gone. */
   close(): void {
-    this.#stopWaiting?.();
+    this.#search?.stop();
     const bound = this.#bound;
     this.#bound = undefined;
     if (bound === undefined) return;
     const { backend } = bound;
     backend.assign(undefined);
     // A query that runs on would keep the member's connection: it is cancelled where that can't touch a commit.
-    if (backend.isAnswering && this.#cancelling === undefined && this.#mayCancel())
+    if (backend.isAnswering && !this.#cancelling.isUnderWay && this.#mayCancel())
       void this.#context.cancelAt(backend.identity).catch(() => undefined);
     backend.close('the client is gone');
   }
@@ -464,8 +458,7 @@ export class Loan implements BackendReceiver {
   cancel(): void {
     const request = this.#request;
     if (this.#phase === 'waiting' && request !== undefined) {
-      this.#stopWaiting?.();
-      this.#stopWaiting = undefined;
+      this.#search?.stop();
       this.#refuse(cancelled(), request);
       return;
     }
@@ -475,17 +468,9 @@ export class Loan implements BackendReceiver {
       return;
     }
     const backend = this.#bound?.backend;
-    if (backend === undefined || this.#cancelling !== undefined || !backend.isAnswering || !this.#mayCancel()) return;
-    this.#context.metrics.add('cancels_forwarded_total');
-    backend.wasCancelled = true;
-    const cancelling = this.#context.cancelAt(backend.identity).catch((error: unknown) => {
-      // Whether the signal will still come isn't known: this backend is not to be trusted.
-      this.#context.log.warn({ err: error }, 'cancel not sent');
-      backend.close('a cancel went astray');
-    });
-    this.#cancelling = cancelling;
-    void cancelling.finally(() => {
-      if (this.#cancelling === cancelling) this.#cancelling = undefined;
+    if (backend === undefined || this.#cancelling.isUnderWay || !backend.isAnswering || !this.#mayCancel()) return;
+    this.#cancelling.start(backend, () => {
+      if (this.#phase === 'rest' && !this.#session.isClosed) this.#session.settled();
     });
   }
 }

@@ -246,6 +246,7 @@ export class Session implements Borrower, Cancellable {
         backend.expect(expectQuery);
         return [bytes];
       },
+      size: bytes.length,
       ends: true,
       isExtended: false,
       trailing,
@@ -316,6 +317,7 @@ export class Session implements Borrower, Cancellable {
         else if (end === 'flush') bytes.push(flushMessage);
         return bytes;
       },
+      size: operations.reduce((total, operation) => total + operation.frame.length, 0),
       ends: end === 'sync',
       isExtended: true,
       trailing: [],

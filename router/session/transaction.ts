@@ -88,6 +88,12 @@ export class ClientTransaction {
     return texts;
   }
 
+  /** The backend that was being told it is lost, before anything else was sent there: another has to be told. */
+  keepLazy(texts: readonly string[]): void {
+    if (texts.length === 0) return;
+    this.#lazy = { texts: [...texts], readOnly: this.#isReadOnly };
+  }
+
   /** An open transaction fails; `atBackend`: a backend has it and doesn't know. */
   fail(atBackend: boolean): void {
     this.status = tx.failed;

@@ -27,6 +27,7 @@ import { createPlanner } from '#router/plan/planner.ts';
 import { defaultTimes, type RouterSettings } from '#router/settings.ts';
 import { TlsFiles } from '#router/tls.ts';
 import { RouterWorker } from '#router/worker.ts';
+import { followMap, TestAgent } from './router-agents.ts';
 
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
 
@@ -79,14 +80,22 @@ export class RouterKeyspace {
   readonly folder: string;
   readonly operator: KeyPairPem;
   members: readonly TestMember[];
+  readonly agents: ReadonlyMap<string, TestAgent>;
   readonly #routers: RouterWorker[] = [];
   readonly #aborter = new AbortController();
 
-  private constructor(ca: KeyspaceCa, folder: string, operator: KeyPairPem, members: readonly TestMember[]) {
+  private constructor(
+    ca: KeyspaceCa,
+    folder: string,
+    operator: KeyPairPem,
+    members: readonly TestMember[],
+    agents: readonly TestAgent[],
+  ) {
     this.ca = ca;
     this.folder = folder;
     this.operator = operator;
     this.members = members;
+    this.agents = new Map(agents.map((agent) => [agent.member, agent]));
   }
 
   static async start(): Promise<RouterKeyspace> {
@@ -108,7 +117,13 @@ export class RouterKeyspace {
       startMember(image, ca, { name: 'two-us-0', shard: 'two', region: 'us' }),
     ]);
     const follower = await startMember(image, ca, { name: 'one-ap-0', shard: 'one', region: 'ap' }, one.address);
-    const keyspace = new RouterKeyspace(ca, folder, operator, [one, two, follower]);
+    const members = [one, two, follower];
+    const agents = await Promise.all(
+      members.map(async ({ name, shard }) =>
+        TestAgent.start(name, shard, await certificate(ca, { kind: 'member', ...owner, member: name }), ca.bundle),
+      ),
+    );
+    const keyspace = new RouterKeyspace(ca, folder, operator, members, agents);
     await Promise.all([keyspace.#setUp('one', 0), keyspace.#setUp('two', 1)]);
     await keyspace.writeMap();
     await keyspace.caughtUp();
@@ -132,6 +147,12 @@ export class RouterKeyspace {
     return found;
   }
 
+  agent(member: string): TestAgent {
+    const found = this.agents.get(member);
+    if (found === undefined) throw new Error(`no agent of ${member}`);
+    return found;
+  }
+
   /** A member has another address, as after a restart. */
   async moveMember(name: string, address: string): Promise<void> {
     this.members = this.members.map((member) => (member.name === name ? { ...member, address } : member));
@@ -149,13 +170,27 @@ export class RouterKeyspace {
         { name: 'one', epoch: 1, primary: 'one-eu-0' },
         { name: 'two', epoch: 1, primary: 'two-us-0' },
       ],
-      members: this.members.map(({ name, shard, region, address }) => ({ name, shard, region, address })),
+      members: this.members.map(({ name, shard, region, address }) => ({
+        name,
+        shard,
+        region,
+        address,
+        agentAddress: '127.0.0.1',
+        agentPort: this.agent(name).port,
+      })),
       tenants: Object.entries(tenants).map(([key, shard]) => ({ key, shard })),
       proximity: { eu: ['us', 'ap'], us: ['eu', 'ap'], ap: ['us', 'eu'] },
     };
   }
 
+  /** Agents say what the map says. */
   async writeMap(map: MapFile = this.map()): Promise<void> {
+    followMap(this.agents, map);
+    await this.writeMapOnly(map);
+  }
+
+  /** As if the API server said it, and no agent did. */
+  async writeMapOnly(map: MapFile): Promise<void> {
     await writeFile(this.mapPath, JSON.stringify(map));
   }
 
@@ -177,6 +212,8 @@ export class RouterKeyspace {
       drainMs: 0,
       logLevel: process.env['ROUTER_LOG'] ?? 'silent',
       times: { ...defaultTimes, connectMs: 1_500 },
+      hold: { transactions: 100, bytes: 1024 * 1024, ms: 4_000 },
+      trustsSilentAgents: false,
       ...change,
     };
     const worker = new RouterWorker({
@@ -228,6 +265,7 @@ export class RouterKeyspace {
   async stop(): Promise<void> {
     await Promise.all(this.#routers.map((router) => router.stop(0)));
     this.#aborter.abort();
+    for (const agent of this.agents.values()) agent.stop();
     await Promise.all(this.members.map((member) => member.container.stop({ timeout: 0 })));
     await rm(this.folder, { recursive: true, force: true });
   }

@@ -38,7 +38,10 @@ export const map: ClusterMap = {
         ['two-us-0', 'two', 'us', true],
         ['two-ap-0', 'two', 'ap', false],
       ] as const
-    ).map(([name, shard, region, ready]) => [name, { name, shard, region, address: '10.0.0.1', port: 5432, ready }]),
+    ).map(([name, shard, region, ready]) => [
+      name,
+      { name, shard, region, address: '10.0.0.1', port: 5432, agentPort: 8420, ready },
+    ]),
   ),
   tenants: new Map(
     (

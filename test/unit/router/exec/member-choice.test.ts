@@ -13,7 +13,7 @@ const chosen = (
 ): string[] =>
   chooseMembers(
     { shard, primaryOnly, level: 'eventual' },
-    { map, region, isReachable: () => true, previous: undefined, ...more },
+    { map, region, isReachable: () => true, isClosed: () => false, previous: undefined, ...more },
   ).map(({ member, isPrimary }) => (isPrimary ? `${member.name}*` : member.name));
 
 describe('members', () => {

@@ -54,7 +54,8 @@ describe('mapOfObjects', () => {
     keyspace,
     shards: [
       shard('one', active),
-      shard('two', { ...active, state: 'Stopping' }),
+      shard('two', { ...active, state: 'Stopping', target: { name: 'two-us-0' } }),
+      shard('begun', { ...active, epoch: 1, state: 'Initialising' }),
       shard('new'),
       shard('other', active, 'else'),
     ],
@@ -81,13 +82,14 @@ describe('mapOfObjects', () => {
     assert.deepEqual(map.proximity.get('eu'), ['us']);
   });
 
-  test('gives a shard a primary only while its authority is active', () => {
+  test('gives a shard a primary once its authority is decided, and says where it is going', () => {
     assert.deepEqual(
-      [...map.shards.values()].map(({ name, epoch, primary }) => [name, epoch, primary]),
+      [...map.shards.values()].map(({ name, epoch, primary, target }) => [name, epoch, primary, target]),
       [
-        ['one', 4, 'one-eu-0'],
-        ['two', 4, undefined],
-        ['new', 0, undefined],
+        ['one', 4, 'one-eu-0', undefined],
+        ['two', 4, 'one-eu-0', 'two-us-0'],
+        ['begun', 1, undefined, undefined],
+        ['new', 0, undefined, undefined],
       ],
     );
   });

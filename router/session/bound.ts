@@ -1,0 +1,36 @@
+/** Where a transaction runs, and whether a statement may run there, too: it stays where it began. */
+import type { Lease } from '../authority/lease.ts';
+import { RouterError } from '../errors.ts';
+import type { ChosenMember } from '../exec/member-choice.ts';
+import { anyRoute, type Route } from '../exec/route.ts';
+import type { Backend } from '../pool/backend.ts';
+import type { Pool } from '../pool/pool.ts';
+
+export interface Bound {
+  readonly backend: Backend;
+  readonly pool: Pool;
+  readonly chosen: ChosenMember;
+  /** Under which its answers count; undefined while nothing was asked of it that needs one. */
+  lease: Lease | undefined;
+  /** What had been said of the transaction before it had its place. */
+  readonly begun: readonly string[];
+  /** What it is pinned to: undefined while no statement has named a tenant. */
+  tenant: string | undefined;
+  /** The pin has to be set (again) before the next statement. */
+  needsPin: boolean;
+}
+
+/** @throws RouterError for what would have to run elsewhere. */
+export function expectToStay({ tenant, chosen }: Bound, route: Route): void {
+  if (route === anyRoute) return;
+  if (tenant !== undefined && route.tenant !== undefined && route.tenant !== tenant)
+    throw new RouterError(
+      'OtherTenant',
+      `the statement is for tenant "${route.tenant}", but the transaction is tenant "${tenant}"'s`,
+    );
+  const { member, isPrimary } = chosen;
+  if (route.shard !== undefined && route.shard !== member.shard)
+    throw new RouterError('OtherShard', `the transaction already runs on shard "${member.shard}"`);
+  if (route.primaryOnly && !isPrimary)
+    throw new RouterError('NotOnFollower', 'this statement needs the primary, but the transaction reads on a follower');
+}

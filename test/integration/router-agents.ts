@@ -1,0 +1,138 @@
+/**
+ * Agents for the router's tests: each answers `POST /v1/authority` over mutual TLS with the member's own certificate, as the map says,
+ * unless a test says otherwise; it waits with its answer where it is asked to, and keeps what routers say of themselves.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import {
+  type AuthorityAnswer,
+  type AuthorityQuestion,
+  authorityQuestionSchema,
+  type RouterWord,
+} from '#core/protocol/authority.ts';
+import type { KeyPairPem } from '#operator/pki/key-pair.ts';
+import type { MapFile } from '#router/map/file-source.ts';
+
+const incarnation = '00000000000000aa';
+
+export class TestAgent {
+  readonly member: string;
+  readonly shard: string;
+  readonly words: RouterWord[] = [];
+  #said: Partial<AuthorityAnswer> = {};
+  #version = 1;
+  #isFrozen = false;
+  readonly #waiting = new Set<() => void>();
+  readonly #server: Server;
+
+  private constructor(member: string, shard: string, server: Server) {
+    this.member = member;
+    this.shard = shard;
+    this.#server = server;
+  }
+
+  static async start(member: string, shard: string, own: KeyPairPem, ca: string): Promise<TestAgent> {
+    const server = createServer({
+      cert: own.certificate,
+      key: own.privateKey,
+      ca,
+      requestCert: true,
+      rejectUnauthorized: true,
+    });
+    const agent = new TestAgent(member, shard, server);
+    server.on('request', (request, response) => void agent.#serve(request, response));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return agent;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** From now on; whoever waits is told. */
+  say(said: Partial<AuthorityAnswer>): void {
+    this.#said = { ...this.#said, ...said };
+    this.#version += 1;
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** As a primary that is open, or a follower, at this epoch. */
+  follow(epoch: number, primary: string | undefined): void {
+    const isPrimary = primary === this.member;
+    this.say({
+      state: isPrimary ? 'open' : 'following',
+      known: primary === undefined ? undefined : { epoch, member: { name: primary, incarnation } },
+      primary: isPrimary
+        ? { epoch, timeline: epoch, serving: true, leaseRemainingMs: 2_000, leaseNumber: 1, released: false }
+        : undefined,
+    });
+  }
+
+  /** What it says of itself as primary is another from now on. */
+  sayAsPrimary(change: Partial<NonNullable<AuthorityAnswer['primary']>>): void {
+    const before = this.#said.primary;
+    if (before === undefined) throw new Error(`${this.member} is no primary`);
+    this.say({ primary: { ...before, ...change } });
+  }
+
+  /** Answers nothing until it thaws, then what it is to say by then. */
+  freeze(): void {
+    this.#isFrozen = true;
+  }
+
+  thaw(): void {
+    this.#isFrozen = false;
+    for (const wake of this.#waiting) wake();
+  }
+
+  stop(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
+    if (`${request.method} ${request.url}` !== 'POST /v1/authority') return void response.writeHead(404).end();
+    const question = authorityQuestionSchema.parse(JSON.parse(Buffer.concat(chunks).toString()));
+    if (question.router !== undefined) this.words.push(question.router);
+    while (this.#isFrozen) await this.#changed();
+    if (question.after === this.#version) await this.#changed(question);
+    while (this.#isFrozen) await this.#changed();
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(this.#answer()));
+  }
+
+  async #changed(question?: AuthorityQuestion): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = question === undefined ? undefined : setTimeout(() => wake(), question.waitMs ?? 0);
+      const wake = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      this.#waiting.add(wake);
+    });
+  }
+
+  #answer(): AuthorityAnswer {
+    return {
+      member: { name: this.member, incarnation },
+      shardUid: this.shard,
+      region: 'eu',
+      version: this.#version,
+      state: 'down',
+      promise: { epoch: 1, grantee: '', generation: 1, ageMs: 1_000 },
+      agentAgeMs: 10_000,
+      ...this.#said,
+    };
+  }
+}
+
+/** Every agent says what the map says. */
+export function followMap(agents: ReadonlyMap<string, TestAgent>, { shards }: MapFile): void {
+  for (const agent of agents.values()) {
+    const shard = shards.find(({ name }) => name === agent.shard);
+    if (shard !== undefined) agent.follow(shard.epoch, shard.primary);
+  }
+}
