@@ -1,0 +1,229 @@
+/**
+ * One round: writers and readers at work through every router, a fault, the time that it lasts, its end, and the wait
+ * until all is as it was; then everything that was recorded is judged, and what every member holds in the end.
+ */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { operationsOf } from '../history/entry.ts';
+import { Fleet } from '../history/fleet.ts';
+import { judgeAll } from '../history/judge.ts';
+import type { FinalState } from '../history/judges/final-state.ts';
+import type { Verdict } from '../history/judges/verdict.ts';
+import type { Fault, Field, Heal } from './fault.ts';
+import type { Installation, Pod } from './installation.ts';
+import { regions } from './manifests.ts';
+
+const WARM_UP_MS = 3_000;
+/** On the new side, before the fault is taken back. */
+const DWELL_MS = 3_000;
+const AFTERWARDS_MS = 2_000;
+const SETTLE_TIMEOUT_MS = 180_000;
+const CATCH_UP_TIMEOUT_MS = 30_000;
+const POLL_MS = 100;
+
+export interface RoundResult {
+  readonly fault: string;
+  readonly round: number;
+  readonly at: string;
+  readonly seconds: number;
+  readonly passed: boolean;
+  /** What is wrong, for people: judges' findings, and what didn't come as it must. */
+  readonly findings: readonly string[];
+  readonly notes: readonly string[];
+  readonly epochs: readonly [before: number, after: number];
+  /** The longest time without an acknowledged write, as clients of any router saw it. */
+  readonly longestSilenceMs: number;
+  readonly settledAfterHealMs: number;
+  readonly operations: number;
+  readonly unknown: number;
+  readonly failed: number;
+  readonly reconnected: number;
+  readonly verdicts: readonly Pick<Verdict, 'judge' | 'valid' | 'operations'>[];
+}
+
+export interface RoundOptions {
+  readonly round: number;
+  /** Numbers this round's rows. */
+  readonly run: number;
+  readonly folder: string;
+  readonly tell: (what: string) => void;
+}
+
+export async function runRound(
+  installation: Installation,
+  fault: Fault,
+  { round, run, folder, tell }: RoundOptions,
+): Promise<RoundResult> {
+  const startedAt = performance.now();
+  const notes: string[] = [];
+  tell('settling');
+  await installation.settled((what) => tell(`before: ${what}`), SETTLE_TIMEOUT_MS);
+  const before = await installation.authority();
+  if (before === undefined) throw new Error('the shard has no authority on record');
+
+  const fleet = new Fleet({
+    doors: regions.map((region) => installation.door(region)),
+    run,
+    seed: run,
+    folder: join(folder, `${fault.name}-${round}`),
+  });
+  tell('connecting');
+  await fleet.start();
+  const findings: string[] = [];
+  let heal: Heal | undefined;
+  let settledAfterHealMs = Number.NaN;
+  try {
+    await sleep(WARM_UP_MS);
+    const field = await fieldOf(installation, fleet, round, (text) => notes.push(text));
+    tell('harming');
+    const harmedAt = performance.now();
+    const knownBefore = newestTimeline(fleet);
+    heal = await fault.inject(field);
+    await lastFor(fault, fleet, knownBefore, harmedAt);
+    tell('healing');
+    await heal();
+    heal = undefined;
+    const healedAt = performance.now();
+    await installation
+      .settled((what) => tell(`after: ${what}`), SETTLE_TIMEOUT_MS)
+      .catch((error: unknown) => {
+        findings.push(error instanceof Error ? error.message : String(error));
+      });
+    settledAfterHealMs = performance.now() - healedAt;
+    await sleep(AFTERWARDS_MS);
+  } finally {
+    await heal?.().catch((error: unknown) => findings.push(`healing: ${String(error)}`));
+    tell('last answers');
+    await fleet.stop();
+  }
+
+  tell('final reads');
+  const finals = await finalStates(installation, run, findings);
+  tell('judging');
+  const histories = new Map(fleet.workloads.map(({ name, recorder }) => [name, recorder.entries]));
+  const verdicts = await judgeAll(histories, finals, { answersMayBeLate: fault.answersMayBeLate === true });
+  for (const { judge, valid, operations, findings: found } of verdicts) {
+    if (valid !== true)
+      findings.push(`${judge}: ${valid === false ? 'violated' : 'not known'}\n  ${found.join('\n  ')}`);
+    else if (operations === 0) findings.push(`${judge}: nothing was seen`);
+  }
+  const after = await installation.authority();
+  findings.push(...unexpected(fault, before.epoch, after?.epoch));
+  const operations = [...histories.values()].flatMap((entries) => operationsOf<unknown>(entries));
+  return {
+    fault: fault.name,
+    round,
+    at: new Date().toISOString(),
+    seconds: Math.round((performance.now() - startedAt) / 1000),
+    passed: findings.length === 0,
+    findings,
+    notes,
+    epochs: [before.epoch, after?.epoch ?? 0],
+    longestSilenceMs: Math.round(longestSilence(fleet)),
+    settledAfterHealMs: Math.round(settledAfterHealMs),
+    operations: operations.length,
+    unknown: operations.filter(({ outcome }) => outcome === 'info').length,
+    failed: operations.filter(({ outcome }) => outcome === 'fail').length,
+    reconnected: fleet.reconnected(),
+    verdicts: verdicts.map(({ judge, valid, operations: seen }) => ({ judge, valid, operations: seen })),
+  };
+}
+
+async function fieldOf(
+  installation: Installation,
+  fleet: Fleet,
+  round: number,
+  note: (text: string) => void,
+): Promise<Field> {
+  const [authority, members, routers, operators, leader] = await Promise.all([
+    installation.authority(),
+    installation.members(),
+    installation.routers(),
+    installation.operators(),
+    installation.leadingOperator(),
+  ]);
+  const primary = members.find(({ name }) => name === authority?.member);
+  const leadingOperator = operators.find(({ name }) => name === leader);
+  if (primary === undefined) throw new Error('the primary has no pod');
+  if (leadingOperator === undefined) throw new Error('no operator leads');
+  note(`primary ${primary.name}, leading operator in ${leadingOperator.region}`);
+  return {
+    installation,
+    cluster: installation.cluster,
+    round,
+    primary,
+    followers: members.filter(({ name }) => name !== primary.name),
+    routers,
+    operators,
+    leadingOperator,
+    newSideSpoke: (withinMs) => newSideSpoke(fleet, newestTimeline(fleet), performance.now() + withinMs),
+    note,
+  };
+}
+
+/** Until a new side has spoken and a little longer, or for the whole time. */
+async function lastFor(fault: Fault, fleet: Fleet, knownBefore: number, harmedAt: number): Promise<void> {
+  const endsAt = harmedAt + fault.lastsMs;
+  if (fault.expected !== 'same epoch' && (await newSideSpoke(fleet, knownBefore, endsAt))) {
+    await sleep(DWELL_MS);
+    return;
+  }
+  await sleep(Math.max(0, endsAt - performance.now()));
+}
+
+async function newSideSpoke(fleet: Fleet, knownBefore: number, until: number): Promise<boolean> {
+  while (performance.now() < until) {
+    if (newestTimeline(fleet) > knownBefore) return true;
+    await sleep(POLL_MS);
+  }
+  return false;
+}
+
+/** Of the acknowledgements so far; looks at the last ones only. */
+function newestTimeline(fleet: Fleet): number {
+  const recent = fleet.workloads.flatMap(({ recorder }) => recorder.entries.slice(-500));
+  return Math.max(0, ...recent.map(({ timeline }) => timeline ?? 0));
+}
+
+/** Milliseconds. */
+function longestSilence(fleet: Fleet): number {
+  const times = fleet.workloads
+    .flatMap(({ recorder }) => recorder.entries)
+    .filter(({ type, timeline }) => type === 'ok' && timeline !== undefined)
+    .map(({ time }) => time)
+    .toSorted((a, b) => a - b);
+  const gaps = times.slice(1).map((time, n) => time - (times[n] ?? time));
+  return Math.max(0, ...gaps) / 1e6;
+}
+
+/** Every member's own, once followers have what the primary has, and one through a router. */
+async function finalStates(installation: Installation, run: number, findings: string[]): Promise<FinalState[]> {
+  const giveUpAt = performance.now() + CATCH_UP_TIMEOUT_MS;
+  for (;;) {
+    const members = await installation.members();
+    try {
+      const asked = await Promise.all([
+        ...members.map((pod: Pod) => installation.finalStateOf(pod.name, run)),
+        installation.finalStateThrough(regions[0], run),
+      ]);
+      const sizes = new Set(
+        asked.map(({ elements, transfers, moves }) => `${elements.length} ${transfers.length} ${moves.length}`),
+      );
+      if (sizes.size === 1 || performance.now() > giveUpAt) return asked;
+    } catch (error) {
+      if (performance.now() > giveUpAt) {
+        findings.push(`not every member could be asked in the end: ${String(error).slice(0, 500)}`);
+        return [];
+      }
+    }
+    await sleep(POLL_MS * 5);
+  }
+}
+
+function unexpected(fault: Fault, before: number, after: number | undefined): string[] {
+  if (after === undefined) return ['the record of authority is gone'];
+  if (after < before) return [`the epoch went back from ${before} to ${after}`];
+  if (fault.expected === 'new epoch' && after === before) return ['no failover: the epoch is the same'];
+  if (fault.expected === 'same epoch' && after !== before) return [`a failover that nobody needed: epoch ${after}`];
+  return [];
+}
