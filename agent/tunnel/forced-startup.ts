@@ -6,7 +6,7 @@
  */
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
 import type { TunnelPurpose } from '#core/protocol/tunnel.ts';
-import { replicationRole } from '#core/roles.ts';
+import { replicationRole, rewindDatabase } from '#core/roles.ts';
 
 export type ForcedStartup =
   | { readonly kind: 'accepted'; readonly parameters: ReadonlyMap<string, string> }
@@ -25,22 +25,18 @@ export function forceStartup(
       const name = purpose === 'stream' ? replicationName(from) : `basebackup of ${replicationName(from)}`;
       return { kind: 'accepted', parameters: physical(name) };
     }
-    case 'rewind':
-      return { kind: 'refused', reason: 'no rewind yet' };
+    case 'rewind': {
+      if (replication !== undefined) return { kind: 'refused', reason: 'rewind is for a plain connection' };
+      // It reads files, by functions that its role may call in this database alone.
+      const readOnly = ['default_transaction_read_only', 'on'] as const;
+      return { kind: 'accepted', parameters: plain(rewindDatabase, `rewind of ${replicationName(from)}`, readOnly) };
+    }
     case 'slotsync': {
       const database = asked.get('database');
       if (replication !== undefined || database === undefined) {
         return { kind: 'refused', reason: 'slotsync is for a plain connection to one database' };
       }
-      return {
-        kind: 'accepted',
-        parameters: new Map([
-          ['user', replicationRole],
-          ['database', database],
-          ['application_name', `slotsync of ${replicationName(from)}`],
-          ['client_encoding', 'UTF8'],
-        ]),
-      };
+      return { kind: 'accepted', parameters: plain(database, `slotsync of ${replicationName(from)}`) };
     }
   }
 }
@@ -50,6 +46,15 @@ const physical = (name: string): Map<string, string> =>
     ['user', replicationRole],
     ['replication', 'true'],
     ['application_name', name],
+  ]);
+
+const plain = (database: string, name: string, ...more: (readonly [string, string])[]): Map<string, string> =>
+  new Map([
+    ['user', replicationRole],
+    ['database', database],
+    ['application_name', name],
+    ['client_encoding', 'UTF8'],
+    ...more,
   ]);
 
 /** `database` asks for logical replication, anything else is a boolean in one of Postgres' spellings. */

@@ -13,6 +13,7 @@ import {
   tunnelHelloSchema,
   tunnelReplySchema,
 } from '#core/protocol/tunnel.ts';
+import { receive } from './received.ts';
 
 /** What the dialled side is, at this moment. */
 export interface TunnelContext {
@@ -22,6 +23,11 @@ export interface TunnelContext {
   readonly generation: number;
   /** Ordered to be primary, with its epoch confirmed. */
   readonly isPrimary: boolean;
+  /**
+   * A standby that has promised `epoch` and has no primary yet: another member that promised the same may take from it what
+   * it lacks, no more than that (docs/design.md, section 4, "Fence"; docs/design-traps.md, B6).
+   */
+  readonly isFenced?: boolean;
   /** Postgres takes connections. */
   readonly isReady: boolean;
   /** The other members that the orders name: nobody else may stream or copy. */
@@ -40,7 +46,8 @@ export function decideTunnel(hello: TunnelHello, peer: PeerIdentity, context: Tu
   if (hello.epoch !== context.epoch) {
     return refuse('StaleEpoch', `this member serves epoch ${context.epoch}, not ${hello.epoch}`);
   }
-  if (!context.isPrimary) return refuse('NotPrimary', 'this member is not the primary');
+  const isShipping = context.isFenced === true && hello.purpose === 'stream';
+  if (!context.isPrimary && !isShipping) return refuse('NotPrimary', 'this member is not the primary');
   const { name, incarnation } = hello.from;
   if (!context.peers.some((known) => known.name === name && known.incarnation === incarnation)) {
     return refuse('WrongMember', `the orders of the primary name no ${name} with incarnation ${incarnation}`);
@@ -61,37 +68,13 @@ export const parseHello = (line: string): TunnelHello | undefined => tunnelHello
 export const parseReply = (line: string): TunnelReply | undefined => tunnelReplySchema.safeParse(parseJson(line)).data;
 export const handshakeLine = (message: TunnelHello | TunnelReply): string => `${JSON.stringify(message)}\n`;
 
-export class HandshakeError extends Error {
-  override readonly name = 'HandshakeError';
-}
-
-/** Reads one line and puts what came behind it back. The socket is paused when this resolves. */
+/** One line of at most `maxHandshakeBytes`; the socket is paused when this resolves. */
 export function readLine(socket: Socket, timeoutMs: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let received: Buffer = Buffer.alloc(0);
-    const finish = (outcome: () => void): void => {
-      clearTimeout(timer);
-      socket.off('data', onData).off('end', onEnd).off('close', onEnd).off('error', onError);
-      socket.pause();
-      outcome();
-    };
-    const fail = (message: string): void => finish(() => reject(new HandshakeError(message)));
-    const onData = (chunk: Buffer): void => {
-      received = Buffer.concat([received, chunk]);
-      const end = received.indexOf(0x0a);
-      if (end < 0 ? received.length > maxHandshakeBytes : end > maxHandshakeBytes)
-        return fail('a line that is too long');
-      if (end < 0) return undefined;
-      return finish(() => {
-        if (end + 1 < received.length) socket.unshift(received.subarray(end + 1));
-        resolve(received.toString('utf8', 0, end));
-      });
-    };
-    const onEnd = (): void => fail('the other side hung up');
-    const onError = (error: Error): void => fail(error.message);
-    const timer = setTimeout(() => fail(`no answer within ${timeoutMs} ms`), timeoutMs);
-    socket.on('data', onData).on('end', onEnd).on('close', onEnd).on('error', onError);
-    socket.resume();
+  return receive(socket, timeoutMs, 'answer', (received) => {
+    const end = received.indexOf(0x0a);
+    if ((end < 0 ? received.length : end) > maxHandshakeBytes)
+      return { kind: 'refused', reason: 'a line that is too long' };
+    return end < 0 ? { kind: 'more' } : { kind: 'value', value: received.toString('utf8', 0, end), bytes: end + 1 };
   });
 }
 

@@ -10,7 +10,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { type Credentials, secureContextOf } from '#agent/tls/credentials.ts';
 import { type Place, peerOf } from '#agent/tls/peer.ts';
 import { type MemberIdentity, slotName } from '#core/identity.ts';
-import type { TunnelHello } from '#core/protocol/tunnel.ts';
+import type { TunnelHello, TunnelReply } from '#core/protocol/tunnel.ts';
 import { CommandFilter } from './command-filter.ts';
 import { forceStartup } from './forced-startup.ts';
 import { decideTunnel, handshakeLine, parseHello, readLine, type TunnelContext } from './handshake.ts';
@@ -36,6 +36,7 @@ interface OpenTunnel {
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 64;
 const LASTING_MS = 1_000;
+const SAY_AGAIN_MS = 10_000;
 
 export class TunnelServer {
   readonly #options: TunnelServerOptions;
@@ -44,6 +45,7 @@ export class TunnelServer {
   /** Every connection from its first byte, also those that are still in their handshake. */
   readonly #connections = new Set<Socket>();
   #sentBytes = 0;
+  #saidRefusal = { what: '', at: 0 };
 
   constructor(options: TunnelServerOptions) {
     this.#options = options;
@@ -136,7 +138,7 @@ export class TunnelServer {
   }
 
   async #handshake(socket: TLSSocket): Promise<TunnelHello | undefined> {
-    const { place, context, log } = this.#options;
+    const { place, context } = this.#options;
     const peer = peerOf(socket, place);
     const hello = parseHello(await readLine(socket, HANDSHAKE_TIMEOUT_MS));
     const reply =
@@ -148,7 +150,7 @@ export class TunnelServer {
           }
         : decideTunnel(hello, peer, context());
     if (!reply.accepted || hello === undefined) {
-      log.warn({ from: hello?.from, purpose: hello?.purpose, reply }, 'tunnel: refused');
+      this.#sayRefused(hello, reply);
       socket.end(handshakeLine(reply));
       setTimeout(() => socket.destroy(), HANDSHAKE_TIMEOUT_MS).unref();
       await new Promise((resolve) => socket.once('close', resolve));
@@ -169,7 +171,7 @@ export class TunnelServer {
     const still = decideTunnel(hello, peer, context());
     if (!still.accepted) return refuse(socket, '57P03', still.message);
 
-    if (purpose === 'basebackup') socket.setTimeout(SILENT_COPY_MS, () => socket.destroy());
+    if (purpose === 'basebackup' || purpose === 'rewind') socket.setTimeout(SILENT_COPY_MS, () => socket.destroy());
     this.#close((other) => competes(other.hello, hello));
     const tunnel: OpenTunnel = { hello, socket };
     this.#open.add(tunnel);
@@ -193,6 +195,16 @@ export class TunnelServer {
     clearTimeout(lasting);
     const openForMs = Math.round(performance.now() - openedAt);
     if (openForMs >= LASTING_MS) log.info({ from, purpose, openForMs }, 'tunnel: closed');
+  }
+
+  /** Who is refused dials again ten times a second: the same refusal is said once in a while. */
+  #sayRefused(hello: TunnelHello | undefined, reply: TunnelReply): void {
+    const { log } = this.#options;
+    const said = JSON.stringify([hello?.from, hello?.purpose, hello?.epoch, reply]);
+    const now = performance.now();
+    if (said === this.#saidRefusal.what && now - this.#saidRefusal.at < SAY_AGAIN_MS) return;
+    this.#saidRefusal = { what: said, at: now };
+    log.warn({ from: hello?.from, purpose: hello?.purpose, reply }, 'tunnel: refused');
   }
 
   #filtered(filter: CommandFilter, chunk: Buffer, from: MemberIdentity): Buffer | undefined {

@@ -2,23 +2,29 @@
  * The follower's end of the tunnels: a local socket that looks to Postgres (and to pg_basebackup) like its primary. Every
  * connection becomes a tunnel of its own to the primary's agent. Where it leads follows the orders; when they change,
  * everything open is closed, and with no target nothing is dialled at all.
+ * A connection that can't be brought anywhere yet is held for a while and dialled for again and again, rather than refused:
+ * Postgres would come back half a second later only, and after a failover every follower's place is to be found at once.
  * Invariant: no tunnel is dialled towards an epoch below the promise (docs/design-traps.md, A3): the target is a function
- * of the orders taken, which are never below it.
+ * of the orders taken, which are never below it, and of `promisedEpoch` at the moment of the dial.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { type Credentials, secureContextOf } from '#agent/tls/credentials.ts';
 import { noHostNameCheck, type Place, peerOf } from '#agent/tls/peer.ts';
+import { bootTimeMs } from '#clock/boot-time.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import type { TunnelHello, TunnelPurpose } from '#core/protocol/tunnel.ts';
-import { checkReply, HandshakeError, handshakeLine, parseReply, readLine } from './handshake.ts';
+import { checkReply, handshakeLine, parseReply, readLine } from './handshake.ts';
 import { join, SILENT_COPY_MS } from './pipe.ts';
 import { receiveStartup } from './receive-startup.ts';
+import { HandshakeError } from './received.ts';
 import { MAX_REFUSAL_BYTES, readRefusal, readSystemIdentifier, WAL_REMOVED } from './refusal.ts';
 import { fatalError, writeStartupPacket } from './startup-packet.ts';
+import { WalHeard } from './wal-heard.ts';
 
 export interface UpstreamTarget {
   readonly address: string;
@@ -32,6 +38,8 @@ export interface UpstreamTarget {
   readonly systemIdentifier?: string;
   /** A base copy is being made; otherwise connections are Postgres' own. */
   readonly isCloning: boolean;
+  /** pg_rewind looks at its source; Postgres is down. */
+  readonly isRewinding?: boolean;
 }
 
 export interface UpstreamOptions {
@@ -39,11 +47,20 @@ export interface UpstreamOptions {
   /** The present ones, asked for each connection. */
   readonly credentials: () => Credentials;
   readonly socketPath: string;
+  /** Nothing below it is dialled, whatever the target says. */
+  readonly promisedEpoch?: () => number;
+  /** How long a connection waits for a tunnel before it is refused, ms. Less than Postgres' own `connect_timeout`. */
+  readonly holdMs?: number;
   readonly log: { info(details: object, message: string): void; warn(details: object, message: string): void };
 }
 
 const STARTUP_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 3_000;
+const HOLD_MS = 4_500;
+/** Right after the orders changed a primary is about to be there; later there is no such hurry. */
+const REDIAL_MS = 100;
+const REDIAL_LATER_MS = 500;
+const HURRY_MS = 5_000;
 const MAX_CONNECTIONS = 16;
 const REFUSALS_THAT_COUNT = 4;
 /** A stream's option that the types of `tls.connect` don't list. */
@@ -52,13 +69,19 @@ const HIGH_WATER_MARK: object = { highWaterMark: 1 << 18 };
 export class Upstream {
   readonly #options: UpstreamOptions;
   readonly #server: Server;
+  /** Tunnels and dials: closed with every change of the target. */
   readonly #open = new Set<Socket>();
+  /** Held until there is a tunnel for them. */
+  readonly #waiting = new Set<Socket>();
   #target: UpstreamTarget | undefined;
   #session = '';
   #receivedBytes = 0;
   #lastProblem = '';
   /** Streams in a row that the primary ended because the WAL they asked for is gone. */
   #walRemovedCount = 0;
+  #walHeardAt: number | undefined;
+  #aimedAt = 0;
+  #changed = new AbortController();
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
@@ -73,6 +96,11 @@ export class Upstream {
   /** Why the last dial failed; empty after one that worked. */
   get problem(): string {
     return this.#lastProblem;
+  }
+
+  /** When WAL last came, on the boot-time clock, ms; undefined before the first. */
+  get walHeardAt(): number | undefined {
+    return this.#walHeardAt;
   }
 
   get openCount(): number {
@@ -97,7 +125,7 @@ export class Upstream {
     });
   }
 
-  /** Whatever is open towards another target is closed first. */
+  /** Whatever is open towards another target is closed first; what waits for a tunnel gets one to this. */
   aim(target: UpstreamTarget | undefined): void {
     const isSame = isSameTarget(this.#target, target);
     this.#target = target;
@@ -105,54 +133,92 @@ export class Upstream {
     this.#session = newSession();
     this.#lastProblem = '';
     this.#walRemovedCount = 0;
+    this.#aimedAt = performance.now();
     for (const socket of this.#open) socket.destroy();
+    this.#changed.abort();
+    this.#changed = new AbortController();
   }
 
   /** Ends what is open and lets a next base copy count as another one. */
   closeAll(): void {
     this.#session = newSession();
-    for (const socket of this.#open) socket.destroy();
+    for (const socket of [...this.#open, ...this.#waiting]) socket.destroy();
   }
 
   async stop(): Promise<void> {
     this.#target = undefined;
     const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.closeAll();
+    this.#changed.abort();
     await stopped;
   }
 
   async #serve(near: Socket): Promise<void> {
     near.on('error', () => near.destroy());
-    this.#open.add(near);
-    near.once('close', () => this.#open.delete(near));
+    this.#waiting.add(near);
+    near.once('close', () => {
+      this.#waiting.delete(near);
+      this.#open.delete(near);
+    });
     try {
       const startup = await receiveStartup(near, STARTUP_TIMEOUT_MS);
-      const target = this.#target;
-      if (target === undefined) throw new HandshakeError('this member has no primary to follow now');
-      const purpose = purposeOf(target, startup);
-      const session = purpose === 'basebackup' ? this.#session : newSession();
-      const far = await this.#dial(target, purpose, session);
-      // While it was dialled the orders may have changed, or Postgres may have gone.
-      if (!isSameTarget(this.#target, target) || near.destroyed) {
-        far.destroy();
-        throw new HandshakeError('the primary changed while it was dialled');
-      }
-      this.#open.add(far);
-      far.once('close', () => this.#open.delete(far));
+      const { far, purpose, target } = await this.#reach(near, startup);
+      this.#waiting.delete(near);
+      this.#open.add(near);
       far.write(writeStartupPacket(startup));
       await this.#carry(near, far, purpose, target);
     } catch (error) {
-      this.#refuse(near, error instanceof Error ? error.message : String(error));
+      this.#refuse(near, messageOf(error));
     }
   }
 
+  /** Dials until it is accepted, for as long as Postgres waits. */
+  async #reach(
+    near: Socket,
+    startup: ReadonlyMap<string, string>,
+  ): Promise<{ far: TLSSocket; purpose: TunnelPurpose; target: UpstreamTarget }> {
+    const giveUpAt = performance.now() + (this.#options.holdMs ?? HOLD_MS);
+    const use = useOf(this.#target);
+    for (;;) {
+      const target = this.#allowed;
+      let problem = 'this member has no primary to follow now';
+      if (target !== undefined) {
+        if (useOf(target) !== use) throw new HandshakeError('the orders changed while it was waiting');
+        const purpose = purposeOf(use, startup);
+        try {
+          const far = await this.#dial(target, purpose, purpose === 'basebackup' ? this.#session : newSession());
+          // While it was dialled the orders may have changed, or Postgres may have gone.
+          if (isSameTarget(this.#allowed, target) && !near.destroyed) return { far, purpose, target };
+          far.destroy();
+          problem = 'the primary changed while it was dialled';
+        } catch (error) {
+          problem = messageOf(error);
+        }
+      }
+      if (near.destroyed || performance.now() > giveUpAt) throw new HandshakeError(problem);
+      // Other orders are no failure of the dial that they ended.
+      if (!isSameTarget(this.#allowed, target)) continue;
+      if (target !== undefined) this.#say(problem, {});
+      const pauseMs = performance.now() - this.#aimedAt < HURRY_MS ? REDIAL_MS : REDIAL_LATER_MS;
+      await sleep(pauseMs, undefined, { signal: this.#changed.signal }).catch(() => undefined);
+    }
+  }
+
+  /** Where it may lead at this moment. */
+  get #allowed(): UpstreamTarget | undefined {
+    const promised = this.#options.promisedEpoch?.() ?? 0;
+    return this.#target !== undefined && this.#target.epoch >= promised ? this.#target : undefined;
+  }
+
   async #carry(near: Socket, far: TLSSocket, purpose: TunnelPurpose, target: UpstreamTarget): Promise<void> {
-    if (purpose === 'basebackup') far.setTimeout(SILENT_COPY_MS, () => far.destroy());
+    if (purpose === 'basebackup' || purpose === 'rewind') far.setTimeout(SILENT_COPY_MS, () => far.destroy());
+    const wal = purpose === 'stream' ? new WalHeard() : undefined;
     const beginning: Buffer[] = [];
     let bytes = 0;
     await join(near, far, {
       onChunk: (chunk) => {
         this.#receivedBytes += chunk.length;
+        if (wal?.push(chunk) === true) this.#walHeardAt = bootTimeMs();
         bytes += chunk.length;
         if (bytes <= MAX_REFUSAL_BYTES) beginning.push(chunk);
         else if (purpose === 'stream') this.#begun();
@@ -201,6 +267,8 @@ export class Upstream {
       ...HIGH_WATER_MARK,
     });
     socket.on('error', () => socket.destroy());
+    this.#open.add(socket);
+    socket.once('close', () => this.#open.delete(socket));
     try {
       await secured(socket);
       socket.setNoDelay(true).setKeepAlive(true, STARTUP_TIMEOUT_MS);
@@ -223,9 +291,17 @@ export class Upstream {
   }
 }
 
-/** While a copy is made everything belongs to it; otherwise only the WAL receiver asks for replication. */
-function purposeOf(target: UpstreamTarget, startup: ReadonlyMap<string, string>): TunnelPurpose {
-  if (target.isCloning) return 'basebackup';
+type Use = 'follow' | 'copy' | 'rewind';
+
+function useOf(target: UpstreamTarget | undefined): Use {
+  if (target?.isCloning === true) return 'copy';
+  return target?.isRewinding === true ? 'rewind' : 'follow';
+}
+
+/** While a copy or a rewind is made everything belongs to it; otherwise only the WAL receiver asks for replication. */
+function purposeOf(use: Use, startup: ReadonlyMap<string, string>): TunnelPurpose {
+  if (use === 'copy') return 'basebackup';
+  if (use === 'rewind') return 'rewind';
   return startup.has('replication') ? 'stream' : 'slotsync';
 }
 
@@ -246,7 +322,13 @@ function secured(socket: TLSSocket): Promise<void> {
       clearTimeout(timer);
       reject(error);
     });
+    socket.once('close', () => {
+      clearTimeout(timer);
+      reject(new HandshakeError('the dial was given up'));
+    });
   });
 }
 
 const newSession = (): string => randomBytes(8).toString('hex');
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

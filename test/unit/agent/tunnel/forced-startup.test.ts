@@ -47,7 +47,8 @@ it('only a stream gets the name that the synchronous list counts', () => {
 });
 
 it('a purpose gets no other kind of connection', () => {
-  const cases: readonly ['stream' | 'basebackup' | 'slotsync', Record<string, string>][] = [
+  const cases: readonly ['stream' | 'basebackup' | 'slotsync' | 'rewind', Record<string, string>][] = [
+    ['rewind', { user: 'x', replication: 'true' }],
     ['stream', { user: 'x' }],
     ['stream', { user: 'x', replication: 'database', database: 'shop' }],
     ['basebackup', { user: 'x', replication: 'false' }],

@@ -63,6 +63,7 @@ describe('a tunnel', () => {
   let upstream: Upstream;
   let target: UpstreamTarget;
   let context: TunnelContext | undefined;
+  let promised: number;
 
   const credentialsOf = async (member: string, signer = ca): Promise<Credentials> => {
     const identity = { kind: 'member' as const, member, ...place };
@@ -91,6 +92,7 @@ describe('a tunnel', () => {
 
   beforeEach(async () => {
     started = [];
+    promised = 3;
     context = {
       member: self,
       shardUid: 'uid',
@@ -112,6 +114,8 @@ describe('a tunnel', () => {
       place,
       credentials: () => followerCredentials,
       socketPath: join(folder, 'upstream'),
+      promisedEpoch: () => promised,
+      holdMs: 800,
       log: quiet,
     });
     await upstream.listen();
@@ -275,7 +279,76 @@ describe('a tunnel', () => {
     assert.equal(seen, 0);
   });
 
+  it('is dialled for again and again until the primary takes it', async () => {
+    const ready = context;
+    assert.ok(ready);
+    context = { ...ready, isReady: false };
+    const socket = dial();
+    await sleep(250);
+    assert.equal(started.length, 0);
+    context = ready;
+    const since = performance.now();
+    await opened();
+    assert.ok(performance.now() - since < 500, 'it took too long');
+    socket.destroy();
+  });
+
+  it('opens for who has waited through a fence as soon as there are orders again', async () => {
+    upstream.aim(undefined);
+    const socket = dial();
+    await sleep(200);
+    assert.equal(started.length, 0);
+    upstream.aim(target);
+    const since = performance.now();
+    await opened();
+    assert.ok(performance.now() - since < 500, 'it took too long');
+    socket.destroy();
+  });
+
+  it('is never dialled below the promise, whatever the target says', async () => {
+    promised = 4;
+    assert.match(await refusalOf(dial()), /no primary to follow/);
+    assert.equal(started.length, 0);
+  });
+
+  it('leads to another standby at the same promise, for its log alone', async () => {
+    assert.ok(context);
+    context = { ...context, isPrimary: false, isFenced: true };
+    const socket = dial();
+    const { parameters } = await opened();
+    assert.equal(parameters.get('replication'), 'true');
+    upstream.aim({ ...target, isCloning: true });
+    assert.match(await refusalOf(dial()), /NotPrimary/);
+    context = { ...context, isFenced: false };
+    server.closeUnaccepted();
+    await until(() => socket.destroyed, 'closed with the fence');
+  });
+
+  it('of a rewind has a name that no list counts, and can write nothing', async () => {
+    upstream.aim({ ...target, isRewinding: true });
+    const socket = dial(new Map([['user', 'anybody']]));
+    const { parameters } = await opened();
+    assert.match(parameters.get('application_name') ?? '', /^rewind of /);
+    assert.equal(parameters.get('default_transaction_read_only'), 'on');
+    upstream.aim(target);
+    await until(() => socket.destroyed, 'closed with the rewind');
+  });
+
+  it('tells when WAL last came, and takes no keep-alive for it', async () => {
+    const socket = dial();
+    socket.resume();
+    const { socket: end } = await opened();
+    const message = (type: string): Buffer => Buffer.from(`d\0\0\0\x09${type}1234`, 'latin1');
+    end.write(message('k'));
+    await sleep(50);
+    assert.equal(upstream.walHeardAt, undefined);
+    end.write(message('w'));
+    await until(() => upstream.walHeardAt !== undefined, 'WAL heard');
+    socket.destroy();
+  });
+
   it('is refused with the reason as Postgres would say it', async () => {
+    promised = 2;
     upstream.aim({ ...target, epoch: 2 });
     assert.match(await refusalOf(dial()), /^E.*FATAL.*08001.*StaleEpoch/s);
     assert.match(upstream.problem, /StaleEpoch/);
