@@ -11,6 +11,8 @@ import { ensureCertificateSecret, ensureKeyspaceCa, textOf } from '../pki/secret
 import type { OperatorCredentials } from './client.ts';
 
 const keepMs = 60_000;
+/** After a failure with nothing kept, nobody asks again for so long. */
+const failedMs = 1_000;
 
 interface Kept {
   readonly credentials: OperatorCredentials;
@@ -23,6 +25,7 @@ export class CredentialStore {
   readonly #issues: boolean;
   readonly #kept = new Map<string, Kept>();
   readonly #reading = new Map<string, Promise<OperatorCredentials>>();
+  readonly #failed = new Map<string, { readonly error: unknown; readonly untilMs: number }>();
 
   /** @param options.issues False: takes what there is and makes nothing, as a replica that doesn't lead must. Default true. */
   constructor(kube: KubeApi, options: { readonly issues?: boolean } = {}) {
@@ -45,11 +48,21 @@ export class CredentialStore {
     const { uid } = keyspace.metadata;
     const present = this.#reading.get(uid);
     if (present !== undefined) return present;
+    const failed = this.#failed.get(uid);
+    if (!this.#issues && failed !== undefined && performance.now() < failed.untilMs)
+      return Promise.reject(failed.error);
     const reading = (this.#issues ? this.#ensure(keyspace) : this.#read(keyspace))
-      .then((credentials) => {
-        this.#kept.set(uid, { credentials, freshUntilMs: performance.now() + keepMs });
-        return credentials;
-      })
+      .then(
+        (credentials) => {
+          this.#failed.delete(uid);
+          this.#kept.set(uid, { credentials, freshUntilMs: performance.now() + keepMs });
+          return credentials;
+        },
+        (error: unknown) => {
+          this.#failed.set(uid, { error, untilMs: performance.now() + failedMs });
+          throw error;
+        },
+      )
       .finally(() => this.#reading.delete(uid));
     this.#reading.set(uid, reading);
     return reading;

@@ -13,6 +13,7 @@ import type { KubeApi } from '#kube/client.ts';
 import type { Condition, Finding } from '#kube/conditions.ts';
 import type { ResourceType } from '#kube/kinds.ts';
 import type { KubeObject, ObjectKey, Stored } from '#kube/objects.ts';
+import type { Takeovers } from '../takeover/takeovers.ts';
 
 /** What every kind's status has in common. The runtime writes `observedGeneration` and merges `conditions`. */
 export interface StatusBase {
@@ -141,6 +142,8 @@ export interface ControllerDeps {
   };
   /** `leaseTransitions` of the operator's Lease: goes into every order to an agent. */
   leaderTerm(): number;
+  /** Failovers and planned handovers, which run beside the controllers. */
+  readonly takeovers: Takeovers;
   /** Where the operator itself runs. */
   readonly operatorNamespace: string;
   readonly log: Logger;

@@ -1,6 +1,6 @@
 /**
- * The life of the operator's process: watches, election, probes, and an end that finishes what is under way and hands the Lease over.
- * Which controllers there are is `operator/main.ts`'s business.
+ * The life of the operator's process: watches, election, takeovers, probes, and an end that finishes what is under way and
+ * hands the Lease over. Which controllers there are is `operator/main.ts`'s business.
  */
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
@@ -8,6 +8,7 @@ import { KubeApi } from '#kube/client.ts';
 import type { Configuration } from '#kube/configuration.ts';
 import { EventRecorder } from '#kube/events.ts';
 import { LeaderElection } from '#kube/lease.ts';
+import { createTakeovers } from '../takeover/create.ts';
 import { countApiRequests } from './api-metrics.ts';
 import type { ControllerDeps } from './controller.ts';
 import { serveProbes } from './http.ts';
@@ -37,8 +38,28 @@ export async function runOperator(options: ProgramOptions, signal: AbortSignal):
     onTrouble: (error) => log.debug({ err: error }, 'an Event could not be recorded'),
   });
   const runtime = new ControllerRuntime({ kube, recorder, log, metrics, namespace: settings.watchNamespace });
+  const election = new LeaderElection({
+    api: kube,
+    namespace: settings.podNamespace,
+    name: settings.leaseName,
+    instance: settings.podName,
+    onTrouble: (error) => log.warn({ err: error }, 'lease'),
+    onNewLeader: (holder) => log.info({ holder }, 'leader'),
+  });
+  const takeovers = createTakeovers({
+    kube,
+    cache: runtime.cache,
+    recorder,
+    log,
+    metrics,
+    settings,
+    leader: () => election.leader,
+    resign: (standAsideMs) => runtime.resign(standAsideMs),
+    signal,
+  });
   options.registerControllers(runtime, {
     kube,
+    takeovers: takeovers.service,
     images: settings.images,
     leaderTerm: () => runtime.leaderTerm(),
     operatorNamespace: settings.podNamespace,
@@ -50,22 +71,17 @@ export async function runOperator(options: ProgramOptions, signal: AbortSignal):
     metrics,
     notReady: () => (signal.aborted ? 'ending' : unsyncedReason(runtime)),
   });
-  const election = new LeaderElection({
-    api: kube,
-    namespace: settings.podNamespace,
-    name: settings.leaseName,
-    instance: settings.podName,
-    onTrouble: (error) => log.warn({ err: error }, 'lease'),
-    onNewLeader: (holder) => log.info({ holder }, 'leader'),
-  });
   log.info({ server: options.configuration.server, namespace: settings.watchNamespace ?? '(all)' }, 'operator started');
 
   // The watches outlive the election: rounds that are ending still read the cache.
   const watching = new AbortController();
   const watches = runtime.watch(watching.signal);
+  // In every replica, leading or not.
+  const takingOver = takeovers.run();
   try {
     await election.run(signal, (leadership) => runtime.lead(leadership));
   } finally {
+    await takingOver;
     watching.abort();
     await watches;
     await recorder.close();

@@ -66,6 +66,13 @@ export class ControllerRuntime {
     return this.#leadership.term;
   }
 
+  /** Gives the leadership up for somebody better placed. @returns False where there is none to give up. */
+  resign(standAsideMs: number): boolean {
+    if (this.#leadership === undefined || this.#leadership.signal.aborted) return false;
+    this.#leadership.resign(standAsideMs);
+    return true;
+  }
+
   /** Keeps the watches going until `signal` aborts. */
   async watch(signal: AbortSignal): Promise<void> {
     await this.cache.run(signal);

@@ -8,6 +8,8 @@ const settingsSchema = z
   .object({
     POD_NAME: z.string().min(1),
     POD_NAMESPACE: z.string().min(1),
+    /** Whose heartbeat it is: it goes with the pod. Empty: it stays. */
+    POD_UID: z.string().default(''),
     /** Empty or absent: all namespaces. */
     WATCH_NAMESPACE: z.string().default(''),
     MERIDIAN_POSTGRES_IMAGE: z.string().min(1),
@@ -19,6 +21,7 @@ const settingsSchema = z
   .transform((env) => ({
     podName: env.POD_NAME,
     podNamespace: env.POD_NAMESPACE,
+    podUid: env.POD_UID,
     watchNamespace: env.WATCH_NAMESPACE === '' ? undefined : env.WATCH_NAMESPACE,
     images: { postgres: env.MERIDIAN_POSTGRES_IMAGE, programs: env.MERIDIAN_PROGRAMS_IMAGE },
     leaseName: env.MERIDIAN_LEASE,
