@@ -4,7 +4,9 @@ set -eu
 export PGDATA=/tmp/pgdata
 tls=/tmp/tls
 install -d -m 0700 "$tls" && cp /etc/meridian/tls/* "$tls"/ && chmod 0600 "$tls"/*
-if [ -n "${PRIMARY:-}" ]; then
+if [ -s "$PGDATA/PG_VERSION" ]; then
+  echo "as it was left"
+elif [ -n "${PRIMARY:-}" ]; then
   until pg_basebackup -D "$PGDATA" -h "$PRIMARY" -U meridian_replication -c fast -R 2>/tmp/basebackup.log; do rm -rf "$PGDATA"; sleep 0.2; done
 else
   initdb -U meridian_agent -E UTF8 --locale=C.UTF-8 --data-checksums >/tmp/initdb.log

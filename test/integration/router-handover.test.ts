@@ -1,0 +1,296 @@
+/** What clients see of a primary that goes: nothing where that is planned, and else only what was in flight; and what may wait. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import type pg from 'pg';
+import type { TestAgent } from './router-agents.ts';
+import { refused, waitFor } from './router-assertions.ts';
+import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+
+const docker = async (...args: string[]): Promise<string> => (await promisify(execFile)('docker', args)).stdout.trim();
+const codeOf = (error: unknown): string => (error as { code?: string }).code ?? String(error);
+const insert = (id: number): string => `insert into accounts (tenant_id, id) values ('acme', ${id})`;
+
+/** Clients that write and read without a pause, each on a connection of its own, and what became of it. */
+class Crowd {
+  readonly acknowledged = new Set<number>();
+  readonly unknown = new Set<number>();
+  readonly errors: string[] = [];
+  readonly #running: Promise<void>[] = [];
+  #isOver = false;
+  #id: number;
+  longestMs = 0;
+
+  constructor(router: TestRouter, firstId: number) {
+    this.#id = firstId;
+    const kinds = [this.#write, this.#transact, this.#read, this.#readEventually];
+    for (let round = 0; round < 3; round++) for (const kind of kinds) this.#running.push(this.#run(router, kind));
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    await Promise.all(this.#running);
+  }
+
+  async #run(router: TestRouter, work: (client: pg.Client) => Promise<void>): Promise<void> {
+    const client = await router.connect('acme_app');
+    while (!this.#isOver) {
+      const startedMs = performance.now();
+      try {
+        await work.call(this, client);
+      } catch (error) {
+        this.errors.push(`${codeOf(error)} ${String(error)}`);
+        await client.query('rollback').catch(() => undefined);
+      }
+      this.longestMs = Math.max(this.longestMs, performance.now() - startedMs);
+      await sleep(2);
+    }
+    await client.end();
+  }
+
+  async #write(client: pg.Client): Promise<void> {
+    const id = (this.#id += 1);
+    await client
+      .query({ text: `insert into accounts (tenant_id, id) values ('acme', $1)`, values: [id] })
+      .catch((error) => {
+        if (codeOf(error) === '08007') this.unknown.add(id);
+        throw error;
+      });
+    this.acknowledged.add(id);
+  }
+
+  async #transact(client: pg.Client): Promise<void> {
+    const id = (this.#id += 1);
+    await client.query('begin');
+    await client.query(insert(id));
+    await sleep(5);
+    await client.query(`update accounts set balance = 1 where tenant_id = 'acme' and id = ${id}`);
+    await client.query('commit').catch((error) => {
+      if (codeOf(error) === '08007') this.unknown.add(id);
+      throw error;
+    });
+    this.acknowledged.add(id);
+  }
+
+  async #read(client: pg.Client): Promise<void> {
+    await client.query("select count(*) from accounts where tenant_id = 'acme'");
+    await client.query('select 1');
+  }
+
+  async #readEventually(client: pg.Client): Promise<void> {
+    await client.query("/* consistency='eventual' */ select count(*) from accounts where tenant_id = 'acme'");
+  }
+}
+
+interface Scene {
+  readonly keyspace: RouterKeyspace;
+  readonly router: TestRouter;
+  readonly old: TestAgent;
+}
+
+async function scene(): Promise<Scene> {
+  const keyspace = await RouterKeyspace.start();
+  const router = await keyspace.router('eu', { hold: { transactions: 100, bytes: 1024 * 1024, ms: 8_000 } });
+  return { keyspace, router, old: keyspace.agent('one-eu-0') };
+}
+
+/** What the agents and the operator do for a new primary: it is promoted, and says so. The map isn't told. */
+async function promote({ keyspace }: Scene): Promise<void> {
+  await keyspace.asOperator('one-ap-0', (operator) => operator.query('select pg_promote()'), 'postgres');
+  keyspace.agent('one-ap-0').follow(2, 'one-ap-0');
+}
+
+/** Rows of a crowd at the new primary. */
+const idsAt = ({ keyspace }: Scene, from: number): Promise<Set<number>> =>
+  keyspace.asOperator('one-ap-0', async (operator) => {
+    const { rows } = await operator.query<{ id: string }>('select id from accounts where id > $1', [from]);
+    return new Set(rows.map(({ id }) => Number(id)));
+  });
+
+describe('a planned switchover', () => {
+  let at: Scene;
+  before(async () => {
+    at = await scene();
+  });
+  after(() => at?.keyspace.stop());
+
+  test('costs clients no error and loses nothing: new transactions wait, open ones end, then the other primary serves', async () => {
+    const { keyspace, router, old } = at;
+    const crowd = new Crowd(router, 10_000);
+    const long = await router.connect('acme_app');
+    await waitFor(async () => crowd.acknowledged.size > 50);
+    await long.query('begin');
+    await long.query(insert(9_000));
+    // As the agent does: it says so, and stops only when every router holds and has nothing in flight.
+    old.say({ state: 'stopping' });
+    await waitFor(async () => old.words.at(-1)?.holdsAtEpoch === 1);
+    const waiting = router.worker.gauges['held_transactions'];
+    await sleep(200);
+    assert.equal(old.words.at(-1)?.inFlight, 1, 'the long one is waited for');
+    assert.ok((router.worker.gauges['held_transactions'] ?? 0) >= 3, `${waiting} held`);
+    await long.query('commit');
+    await waitFor(async () => old.words.at(-1)?.inFlight === 0);
+    await docker('kill', '-s', 'INT', keyspace.member('one-eu-0').container.getId());
+    await docker('wait', keyspace.member('one-eu-0').container.getId());
+    old.say({ state: 'fenced', primary: undefined });
+    await promote(at);
+    const served = crowd.acknowledged.size;
+    await waitFor(async () => crowd.acknowledged.size > served + 50);
+    await crowd.stop();
+    assert.deepEqual(crowd.errors, []);
+    const found = await idsAt(at, 10_000);
+    assert.deepEqual(
+      [...crowd.acknowledged].filter((id) => !found.has(id)),
+      [],
+    );
+    assert.equal(found.size, crowd.acknowledged.size, 'and nothing twice or unasked');
+    assert.equal(router.worker.gauges['held_transactions'], 0);
+    assert.equal(router.worker.metrics.get('epochs_learnt_total'), 1);
+    await long.end();
+  });
+});
+
+describe('a primary that dies', () => {
+  let at: Scene;
+  before(async () => {
+    at = await scene();
+  });
+  after(() => at?.keyspace.stop());
+
+  test('and comes back in place costs only what was in flight: what is new waits', async () => {
+    const { keyspace, router, old } = at;
+    const container = keyspace.member('one-eu-0').container.getId();
+    const crowd = new Crowd(router, 20_000);
+    await waitFor(async () => crowd.acknowledged.size > 50);
+    await docker('kill', container);
+    old.say({ state: 'down' });
+    const inFlight = crowd.errors.length;
+    await sleep(500);
+    await docker('start', container);
+    const address = await docker('inspect', '-f', '{{.NetworkSettings.Networks.bridge.IPAddress}}', container);
+    await keyspace.moveMember('one-eu-0', address);
+    // It says that it is open before its Postgres takes connections: those that try first must not fail for it.
+    const served = crowd.acknowledged.size;
+    await waitFor(async () => crowd.acknowledged.size > served + 20);
+    await crowd.stop();
+    assert.ok(crowd.errors.length <= 12 && inFlight <= 12, crowd.errors.join('\n'));
+    for (const error of crowd.errors) assert.match(error, /^(08006|08007|40001) /);
+    await keyspace.asOperator('one-eu-0', async (operator) => {
+      const { rows } = await operator.query<{ id: string }>('select id from accounts where id > 20000');
+      const found = new Set(rows.map(({ id }) => Number(id)));
+      const surprising = [...found].filter((id) => !crowd.acknowledged.has(id) && !crowd.unknown.has(id));
+      assert.deepEqual(surprising, [], 'what was called undone is');
+    });
+  });
+
+  test('and is replaced costs only what was in flight, with the truth about it', async () => {
+    const { keyspace, router, old } = at;
+    await keyspace.caughtUp();
+    const crowd = new Crowd(router, 30_000);
+    await waitFor(async () => crowd.acknowledged.size > 50);
+    await docker('kill', keyspace.member('one-eu-0').container.getId());
+    old.freeze();
+    await sleep(1_500);
+    await promote(at);
+    const served = crowd.acknowledged.size;
+    await waitFor(async () => crowd.acknowledged.size > served + 50);
+    await crowd.stop();
+    assert.ok(crowd.errors.length <= 12, crowd.errors.join('\n'));
+    for (const error of crowd.errors) assert.match(error, /^(08006|08007|40001) /);
+    const found = await idsAt(at, 30_000);
+    assert.deepEqual(
+      [...found].filter((id) => !crowd.acknowledged.has(id) && !crowd.unknown.has(id)),
+      [],
+    );
+  });
+});
+
+describe('what waits for a primary', () => {
+  let at: Scene;
+  before(async () => {
+    at = await scene();
+  });
+  after(() => at?.keyspace.stop());
+
+  /** A router of its own, whose primary is stopping while `use` runs. */
+  async function holding(
+    hold: { transactions: number; bytes: number; ms: number },
+    use: (clients: pg.Client[], router: TestRouter, open: () => void) => Promise<void>,
+  ): Promise<void> {
+    const { keyspace, old } = at;
+    const router = await keyspace.router('eu', { hold });
+    const clients = await Promise.all(Array.from({ length: 6 }, () => router.connect('acme_app')));
+    await clients[0]?.query('select 1 from accounts');
+    old.say({ state: 'stopping' });
+    await waitFor(async () => old.words.at(-1)?.holdsAtEpoch === 1);
+    const open = (): void => old.say({ state: 'open' });
+    try {
+      await use(clients, router, open);
+    } finally {
+      open();
+      await Promise.all(clients.map((client) => client.end()));
+    }
+  }
+
+  test('is bounded in number', async () => {
+    await holding({ transactions: 3, bytes: 1024 * 1024, ms: 5_000 }, async (clients, router, open) => {
+      const answers = clients.map((client, index) => client.query(insert(40_001 + index)).then(() => 'done', codeOf));
+      await waitFor(async () => router.worker.metrics.get('held_refused_total') === 3);
+      open();
+      const outcomes = await Promise.all(answers);
+      assert.deepEqual(outcomes.toSorted(), ['57P03', '57P03', '57P03', 'done', 'done', 'done']);
+      assert.equal(router.worker.gauges['held_bytes'], 0);
+    });
+  });
+
+  test('is bounded in bytes', async () => {
+    await holding({ transactions: 100, bytes: 10_000, ms: 5_000 }, async (clients, _router, open) => {
+      const [large, small] = clients as [pg.Client, pg.Client];
+      const text = 'x'.repeat(20_000);
+      await assert.rejects(
+        large.query(`insert into notes (tenant_id, body) values ('acme', '${text}')`),
+        refused('57P03'),
+      );
+      const kept = small.query(insert(40_101));
+      await sleep(50);
+      open();
+      await kept;
+    });
+  });
+
+  test('is bounded in time, and says so with a hint', async () => {
+    await holding({ transactions: 100, bytes: 10_000, ms: 400 }, async ([client]) => {
+      const startedMs = performance.now();
+      await assert.rejects(
+        client?.query(insert(40_201)) ?? Promise.resolve(),
+        (error: { code: string; hint: string }) => {
+          assert.equal(error.code, '57P03');
+          assert.match(error.hint, /Nothing of it was sent/);
+          return true;
+        },
+      );
+      const spentMs = performance.now() - startedMs;
+      assert.ok(spentMs > 350 && spentMs < 1_500, `${spentMs} ms`);
+    });
+  });
+
+  test('can be cancelled, and leaves with its client', async () => {
+    await holding({ transactions: 100, bytes: 10_000, ms: 5_000 }, async (clients, router, open) => {
+      const [leaving, other] = clients as [pg.Client, pg.Client];
+      const lost = leaving.query(insert(40_301)).catch(() => undefined);
+      const kept = other.query(insert(40_302));
+      await waitFor(async () => router.worker.gauges['held_transactions'] === 2);
+      (leaving as unknown as { connection: { stream: { destroy: () => void } } }).connection.stream.destroy();
+      await waitFor(async () => router.worker.gauges['held_transactions'] === 1);
+      open();
+      await kept;
+      await lost;
+      await at.keyspace.asOperator('one-eu-0', async (operator) => {
+        const { rowCount } = await operator.query('select from accounts where id = 40301');
+        assert.equal(rowCount, 0);
+      });
+    });
+  });
+});
