@@ -37,11 +37,8 @@ export function createTakeovers(wish: TakeoversWish): {
   readonly run: () => Promise<void>;
 } {
   const { kube, cache, recorder, log, metrics, settings, leader, resign, signal } = wish;
-  const watched: readonly ResourceType[] = [
-    ...[shards, keyspaces, regionalReplicas, regions],
-    ...[pods, statefulSets, persistentVolumeClaims],
-  ];
-  for (const type of watched) cache.add(type, undefined, () => undefined);
+  const builtIn: readonly ResourceType[] = [pods, statefulSets, persistentVolumeClaims];
+  for (const type of [...builtIn, shards, keyspaces, regionalReplicas, regions]) cache.add(type, undefined, () => undefined);
   const client = new AgentClient({ timeoutMs: answerWithinMs });
   const nowMs = bootTimeMs;
   const watch: AuthorityWatch = new AuthorityWatch({

@@ -31,7 +31,7 @@ import { type Turn, Turns } from './turns.ts';
 export interface TakeoverOptions {
   readonly cache: Cache;
   readonly watch: AuthorityWatch;
-  readonly means: ShardMeans;
+  readonly means: Pick<ShardMeans, 'pause' | 'leaseWatch' | 'ofAttempt' | 'ofPromotion'>;
   readonly heartbeats: {
     readonly rank: number;
     beatSoon(): void;
