@@ -70,6 +70,11 @@ const stages: readonly Stage[] = [
     run: () => nodeTests(['test/unit/**/*.test.ts', 'test/tidy/**/*.test.ts'], 2),
   },
   {
+    name: 'judges',
+    shows: 'the judges of histories reject what they must; recorder and workloads on a Postgres that is killed',
+    run: () => nodeTests(['test/history/**/*.test.ts'], 2),
+  },
+  {
     name: 'integration',
     shows: 'agents, tunnels, ownership and router with real Postgres in containers',
     run: () => nodeTests(['test/integration/**/*.test.ts'], 2),
@@ -79,6 +84,11 @@ const stages: readonly Stage[] = [
     shows: 'the whole on a real Kubernetes cluster of four nodes',
     // Two files at once: the long one mostly waits for Postgres, the short ones for leases that run out.
     run: () => nodeTests(['test/e2e/**/*.test.ts'], 2),
+  },
+  {
+    name: 'faults',
+    shows: 'a few faults of `npm run test:faults` on that cluster, with live histories that are judged',
+    run: () => nodeTests(['test/faults/**/*.test.ts'], 1),
   },
 ];
 

@@ -4,12 +4,13 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { operationsOf } from '../history/entry.ts';
+import { type Entry, operationsOf } from '../history/entry.ts';
 import { Fleet } from '../history/fleet.ts';
 import { judgeAll } from '../history/judge.ts';
 import type { FinalState } from '../history/judges/final-state.ts';
 import type { Verdict } from '../history/judges/verdict.ts';
-import type { Fault, Field, Heal } from './fault.ts';
+import type { Fault, Heal } from './fault.ts';
+import { fieldOf, newestTimeline, newSideSpoke } from './field.ts';
 import type { Installation, Pod } from './installation.ts';
 import { regions } from './manifests.ts';
 
@@ -74,10 +75,10 @@ export async function runRound(
   let settledAfterHealMs = Number.NaN;
   try {
     await sleep(WARM_UP_MS);
-    const field = await fieldOf(installation, fleet, round, (text) => notes.push(text));
+    const field = await fieldOf(installation, recentOf(fleet), round, (text) => notes.push(text));
     tell('harming');
     const harmedAt = performance.now();
-    const knownBefore = newestTimeline(fleet);
+    const knownBefore = newestTimeline(recentOf(fleet)());
     heal = await fault.inject(field);
     await lastFor(fault, fleet, knownBefore, harmedAt);
     tell('healing');
@@ -129,61 +130,19 @@ export async function runRound(
   };
 }
 
-async function fieldOf(
-  installation: Installation,
-  fleet: Fleet,
-  round: number,
-  note: (text: string) => void,
-): Promise<Field> {
-  const [authority, members, routers, operators, leader] = await Promise.all([
-    installation.authority(),
-    installation.members(),
-    installation.routers(),
-    installation.operators(),
-    installation.leadingOperator(),
-  ]);
-  const primary = members.find(({ name }) => name === authority?.member);
-  const leadingOperator = operators.find(({ name }) => name === leader);
-  if (primary === undefined) throw new Error('the primary has no pod');
-  if (leadingOperator === undefined) throw new Error('no operator leads');
-  note(`primary ${primary.name}, leading operator in ${leadingOperator.region}`);
-  return {
-    installation,
-    cluster: installation.cluster,
-    round,
-    primary,
-    followers: members.filter(({ name }) => name !== primary.name),
-    routers,
-    operators,
-    leadingOperator,
-    newSideSpoke: (withinMs) => newSideSpoke(fleet, newestTimeline(fleet), performance.now() + withinMs),
-    note,
-  };
-}
-
 /** Until a new side has spoken and a little longer, or for the whole time. */
 async function lastFor(fault: Fault, fleet: Fleet, knownBefore: number, harmedAt: number): Promise<void> {
   const endsAt = harmedAt + fault.lastsMs;
-  if (fault.expected !== 'same epoch' && (await newSideSpoke(fleet, knownBefore, endsAt))) {
+  if (fault.expected !== 'same epoch' && (await newSideSpoke(recentOf(fleet), knownBefore, endsAt))) {
     await sleep(DWELL_MS);
     return;
   }
   await sleep(Math.max(0, endsAt - performance.now()));
 }
 
-async function newSideSpoke(fleet: Fleet, knownBefore: number, until: number): Promise<boolean> {
-  while (performance.now() < until) {
-    if (newestTimeline(fleet) > knownBefore) return true;
-    await sleep(POLL_MS);
-  }
-  return false;
-}
-
-/** Of the acknowledgements so far; looks at the last ones only. */
-function newestTimeline(fleet: Fleet): number {
-  const recent = fleet.workloads.flatMap(({ recorder }) => recorder.entries.slice(-500));
-  return Math.max(0, ...recent.map(({ timeline }) => timeline ?? 0));
-}
+/** The latest of every history. */
+const recentOf = (fleet: Fleet) => (): readonly Entry[] =>
+  fleet.workloads.flatMap(({ recorder }) => recorder.entries.slice(-500));
 
 /** Milliseconds. */
 function longestSilence(fleet: Fleet): number {
