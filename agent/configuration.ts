@@ -16,7 +16,13 @@ export interface AgentConfiguration {
   /** Copies of the certificate that Postgres reads, owned by us; rendered configuration. Lost with the pod. */
   readonly runTls: string;
   readonly runConfiguration: string;
-  readonly ports: { readonly postgres: number; readonly api: number; readonly tunnel: number; readonly http: number };
+  readonly ports: {
+    readonly postgres: number;
+    readonly api: number;
+    readonly tunnel: number;
+    readonly lease: number;
+    readonly http: number;
+  };
   /** Reads the Shard's authority from this JSON file in place of the API server (tests without a cluster). */
   readonly authorityFile: string | undefined;
   readonly logLevel: string;
@@ -42,7 +48,13 @@ export function configurationFromEnvironment(env: NodeJS.ProcessEnv): AgentConfi
     paths: { ...memberPaths, pgdata },
     runTls: join(memberPaths.run, 'tls'),
     runConfiguration: join(memberPaths.run, 'configuration'),
-    ports: { postgres: ports.postgres, api: ports.agentApi, tunnel: ports.tunnel, http: ports.memberHttp },
+    ports: {
+      postgres: ports.postgres,
+      api: ports.agentApi,
+      tunnel: ports.tunnel,
+      lease: ports.lease,
+      http: ports.memberHttp,
+    },
     authorityFile: env['MERIDIAN_AUTHORITY_FILE'],
     logLevel: env['MERIDIAN_LOG_LEVEL'] ?? 'info',
     stopTimeoutMs: milliseconds(env, 'MERIDIAN_STOP_TIMEOUT_MS', DEFAULT_STOP_TIMEOUT_MS),

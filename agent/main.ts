@@ -7,6 +7,9 @@ import { FileAuthority } from './authority/file.ts';
 import { apiServerFromEnvironment, KubernetesAuthority } from './authority/kubernetes.ts';
 import type { AuthoritySource } from './authority/source.ts';
 import { type AgentConfiguration, ConfigurationError, configurationFromEnvironment } from './configuration.ts';
+import { authorityLeaseName } from '#core/names.ts';
+import { handleDescriptor } from './lease/handle.ts';
+import { LeaseKeeper } from './lease/keeper.ts';
 import { createLogger, type Logger } from './log.ts';
 import { Member, postgresSocketPath } from './member/member.ts';
 import { readOrders } from './orders/store.ts';
@@ -37,7 +40,7 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
 
   const promise = await openPromise(config, logger);
   const member = { name: podName, incarnation: promise.current.incarnation };
-  const orders = await readOrders(paths.orders, member, promise.current);
+  const orders = await readOrders(paths.orders, member);
   logger.info({ incarnation: member.incarnation, epoch: promise.current.epoch, role: orders?.role }, 'agent starts');
 
   const credentials = await CredentialsWatch.open(paths.tls, podName, (problem) => {
@@ -49,6 +52,20 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
     socketPath: postgresSocketPath(paths.upstreamSockets, config.ports.postgres),
     log: logger,
   });
+  const apiServer = apiServerFromEnvironment(process.env);
+  const lease = await LeaseKeeper.start({
+    port: config.ports.lease,
+    place,
+    credentials: credentials.current,
+    identity: member,
+    handle: handleDescriptor(),
+    ...(apiServer === undefined
+      ? {}
+      : { kubernetes: { ...apiServer, namespace, name: authorityLeaseName(config.shard) } }),
+    longestLeaseMs: promise.current.longestLeaseMs,
+    persistLongestLease: (longestLeaseMs) => promise.update((current) => ({ ...current, longestLeaseMs })),
+    log: logger,
+  });
   const theMember = new Member({
     configuration: config,
     promise,
@@ -56,6 +73,7 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
     authority: authoritySource(config),
     credentials,
     upstream,
+    lease,
     log: logger,
   });
   const tunnels = new TunnelServer({
@@ -71,6 +89,8 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
     credentials: credentials.current,
     status: () => theMember.status(),
     takeOrders: (wanted) => theMember.takeOrders(wanted),
+    authority: (question) => theMember.authority(question),
+    fence: (question) => theMember.fence(question),
     log: logger,
   });
   const metrics = createMetrics({
@@ -93,6 +113,7 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
     logger.info({ notAfter: renewed.notAfter }, 'certificate renewed');
     api.renew(renewed);
     tunnels.renew(renewed);
+    lease.renewCredentials(renewed);
     await theMember.renewCertificate();
   });
 

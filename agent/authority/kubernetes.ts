@@ -17,7 +17,7 @@ export interface ApiServer {
   readonly serviceAccount: string;
 }
 
-const TIMEOUT_MS = 3_000;
+const TIMEOUT_MS = 2_000;
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 export function apiServerFromEnvironment(env: NodeJS.ProcessEnv): ApiServer | undefined {

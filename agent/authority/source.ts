@@ -15,6 +15,7 @@ export const shardAuthoritySchema = z.object({
       authority: z
         .object({
           epoch: z.int(),
+          timeline: z.int().optional(),
           member: z.string(),
           incarnation: z.string(),
           state: z.enum(['Initialising', 'Active', 'Stopping']),
@@ -41,7 +42,13 @@ export type Confirmation = { readonly confirmed: true } | { readonly confirmed: 
 /** Whether the record gives `member` the authority at exactly `epoch`, for opening or for initialising. */
 export function confirmAuthority(
   shard: ShardAuthority | undefined,
-  wanted: { readonly shardUid: string; readonly member: MemberIdentity; readonly epoch: number },
+  wanted: {
+    readonly shardUid: string;
+    readonly member: MemberIdentity;
+    readonly epoch: number;
+    /** Left out where the orders don't know it. */
+    readonly timeline?: number;
+  },
 ): Confirmation {
   if (shard === undefined) return { confirmed: false, reason: 'there is no such Shard' };
   if (shard.metadata.uid !== wanted.shardUid) {
@@ -49,11 +56,14 @@ export function confirmAuthority(
   }
   const authority = shard.status?.authority;
   if (authority === undefined) return { confirmed: false, reason: 'the Shard has no authority yet' };
-  const { epoch, member, incarnation, state } = authority;
+  const { epoch, timeline, member, incarnation, state } = authority;
   if (member !== wanted.member.name || incarnation !== wanted.member.incarnation) {
     return { confirmed: false, reason: `the authority is ${member}'s (incarnation ${incarnation})` };
   }
   if (epoch !== wanted.epoch) return { confirmed: false, reason: `the authority is of epoch ${epoch}` };
+  if (wanted.timeline !== undefined && timeline !== undefined && timeline !== wanted.timeline) {
+    return { confirmed: false, reason: `the authority is of timeline ${timeline}, not ${wanted.timeline}` };
+  }
   return state === 'Stopping' ? { confirmed: false, reason: 'the authority is being stopped' } : { confirmed: true };
 }
 

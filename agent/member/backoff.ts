@@ -1,4 +1,7 @@
-/** How long to wait after a failure: doubled each time from `firstMs` to `mostMs`, forgotten after a success. */
+/**
+ * How long to wait after a failure: not at all after the first, as what ended once by itself is started again at once; then
+ * doubled each time from `firstMs` to `mostMs`. Forgotten after a success.
+ */
 export class Backoff {
   readonly #firstMs: number;
   readonly #mostMs: number;
@@ -21,7 +24,7 @@ export class Backoff {
   }
 
   fail(): void {
-    const waitMs = Math.min(this.#mostMs, this.#firstMs * 2 ** Math.min(this.#failures, 20));
+    const waitMs = this.#failures === 0 ? 0 : Math.min(this.#mostMs, this.#firstMs * 2 ** Math.min(this.#failures - 1, 20));
     this.#failures += 1;
     this.#readyAt = this.#now() + waitMs;
   }

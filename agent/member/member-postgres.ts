@@ -9,15 +9,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentConfiguration, environmentOfPostgres } from '#agent/configuration.ts';
 import type { Logger } from '#agent/log.ts';
+import { endClients } from '#agent/postgres/client-processes.ts';
 import { DataDirectory } from '#agent/postgres/data-directory.ts';
 import { neverSeen, type Observation, Observations } from '#agent/postgres/observations.ts';
 import { observePostgres, refusedSettings } from '#agent/postgres/observe.ts';
+import { assertDoorIsClosed } from '#agent/postgres/probe.ts';
 import { runProgram } from '#agent/postgres/programs.ts';
-import { PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
+import { killLeftovers, PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
 import { LocalSession } from '#agent/postgres/session.ts';
 import { applySlotAction, isUnwanted, planSlots, readSlots } from '#agent/postgres/slots.ts';
 import { validateParameters } from '#agent/postgres/validate.ts';
 import { versionProblem } from '#agent/postgres/version.ts';
+import { settleTimelines } from '#agent/rejoin/timelines.ts';
 import { type Credentials, writePostgresTls } from '#agent/tls/credentials.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
@@ -42,6 +45,9 @@ export interface MemberPostgresOptions {
 const RELOAD_SEEN_MS = 3_000;
 const BARRIER_MS = 10_000;
 const CHECKPOINT_MS = 300_000;
+const PROMOTE_SECONDS = 30;
+/** A backend that waited for its acknowledgers and was released by something else (Postgres: syncrep.c). */
+const CANCELLED_WAIT = { code: '01000', routine: 'SyncRepWaitForLSN' };
 
 export class MemberPostgres {
   readonly data: DataDirectory;
@@ -99,6 +105,28 @@ export class MemberPostgres {
     return this.#problems;
   }
 
+  /** Of the postmaster. */
+  get pid(): number | undefined {
+    return this.#server.pid;
+  }
+
+  /** Waits for nobody's acknowledgement; its statements have a time limit. */
+  get session(): LocalSession {
+    return this.#session;
+  }
+
+  /** Another session, for commits that wait; `onCancelledWait` is told when one didn't wait to its end. */
+  connect(database: string, onCancelledWait: () => void): LocalSession {
+    const { paths, ports } = this.#options.configuration;
+    return new LocalSession(paths.postgresSockets, ports.postgres, {
+      database,
+      queryTimeoutMs: 0,
+      onNotice: ({ code, routine }) => {
+        if (code === CANCELLED_WAIT.code && routine === CANCELLED_WAIT.routine) onCancelledWait();
+      },
+    });
+  }
+
   /** How long it has been running; 0 when it isn't. */
   get runsForMs(): number {
     return this.#view.state === 'running' ? performance.now() - this.#startedAt : 0;
@@ -122,6 +150,7 @@ export class MemberPostgres {
     await writePostgresTls(configuration.runTls, credentials());
     await writeConfiguration(configuration.runConfiguration, rendered, 'closed');
     await this.#server.clearLeftovers();
+    await settleTimelines(this.data);
     await this.data.prepareForStart();
     if (!isStillWanted()) return false;
     this.#problems = rendered.problems;
@@ -134,6 +163,7 @@ export class MemberPostgres {
       isOpen: false,
       configuration: rendered.digest,
       restartNonce: orders.restartNonce,
+      timeline: 0,
     };
     this.#server.start();
     return true;
@@ -141,13 +171,39 @@ export class MemberPostgres {
 
   /** Undefined once it takes connections; else what it says. */
   async whyNotReady(): Promise<string | undefined> {
+    let timeline: number;
     try {
-      await this.#session.query('select');
+      timeline = await this.#writtenTimeline();
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
-    if (this.#view.state === 'running') this.#view = { ...this.#view, isReady: true };
+    if (this.#view.state === 'running') this.#view = { ...this.#view, isReady: true, timeline };
     return undefined;
+  }
+
+  /**
+   * Makes a running standby primary on exactly `orders.timeline`. Its door is shut, with nobody left inside, and list, slots
+   * and parameters are those of the orders before it can take a write (docs/design-traps.md, A5, A27, B11).
+   * @param atLast What comes right before: the last look at whether it still may.
+   * @throws when it didn't come to that: nobody knows then what Postgres is, and it has to be stopped.
+   */
+  async promote(orders: Orders, atLast: () => Promise<void>): Promise<void> {
+    await this.reconfigure(orders, 'closed');
+    await this.#shutDoor();
+    await this.maintainSlots(orders);
+    await atLast();
+    const [row] = await this.#session.query<{ done: boolean }>(
+      'select pg_catalog.pg_promote(true, $1) as done',
+      [PROMOTE_SECONDS],
+      (PROMOTE_SECONDS + 1) * 1_000,
+    );
+    if (row?.done !== true) throw new Error(`Postgres was not promoted within ${PROMOTE_SECONDS} s`);
+    const timeline = await this.#writtenTimeline();
+    if (orders.timeline > 0 && timeline !== orders.timeline) {
+      throw new Error(`it took timeline ${timeline} at its promotion, not ${orders.timeline}`);
+    }
+    this.#observations.forget();
+    if (this.#view.state === 'running') this.#view = { ...this.#view, as: 'primary', timeline };
   }
 
   /**
@@ -163,9 +219,7 @@ export class MemberPostgres {
     const loadedBefore = await this.#configurationLoadedAt();
     this.#server.reload();
     await this.#reloadedSince(loadedBefore);
-    if (this.#view.state === 'running' && this.#view.as === 'primary') {
-      await this.#passBarrier(listBefore, orders.synchronous);
-    }
+    if (this.#view.state === 'running') await this.#passBarrier(listBefore, orders.synchronous, this.#view.as);
     this.#listInForce = orders.synchronous;
     this.#problems = [...rendered.problems, ...(await refusedSettings(this.#session))];
     for (const problem of this.#problems) this.#log.warn({ problem }, 'configuration');
@@ -173,6 +227,14 @@ export class MemberPostgres {
     if (view.state !== 'running') return;
     if (!view.isOpen && access === 'open') this.#log.info({ as: view.as }, 'open');
     this.#view = { ...view, configuration: rendered.digest, isOpen: access === 'open' };
+  }
+
+  /** What a standby has replayed. */
+  async replayed(): Promise<string | undefined> {
+    const [row] = await this.#session.query<{ lsn: string | null }>(
+      'select pg_catalog.pg_last_wal_replay_lsn()::text as lsn',
+    );
+    return row?.lsn ?? undefined;
   }
 
   /** Slots as the orders say. False while one that has to go is still in use. */
@@ -198,10 +260,33 @@ export class MemberPostgres {
     await this.#server.stop(fastMs);
   }
 
+  /** Shown by /proc: whatever of Postgres is left when its postmaster has gone is killed. */
+  async clearLeftovers(): Promise<void> {
+    if (this.#view.state === 'stopped') await killLeftovers();
+  }
+
   /** What Postgres shows, by a look begun no earlier than `since` if it answers in time: `begunAt` says so. */
   async observe(since?: number): Promise<Observation> {
     if (this.#view.state === 'stopped' || !this.#view.isReady) return neverSeen;
     return this.#observations.latest(since);
+  }
+
+  /** 0 on a standby. */
+  async #writtenTimeline(): Promise<number> {
+    const [row] = await this.#session.query<{ timeline: number }>(
+      `select case when pg_catalog.pg_is_in_recovery() then 0
+              else ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int
+              end as timeline`,
+    );
+    return row?.timeline ?? 0;
+  }
+
+  /** With the closed access file in force: newcomers are shown to be refused, and then nobody is left who came before. */
+  async #shutDoor(): Promise<void> {
+    await assertDoorIsClosed(this.#options.configuration.ports.postgres);
+    const { pid } = this.#server;
+    if (pid === undefined) throw new Error('Postgres has gone');
+    await endClients(this.#session, pid);
   }
 
   async #render(orders: Orders): Promise<RenderedConfiguration> {
@@ -236,10 +321,16 @@ export class MemberPostgres {
    * the shorter one waits for members that the longer one has, too. Otherwise every stream is ended, and their walsenders
    * are seen to be gone: the new ones start with the new list (docs/design-traps.md, A9).
    */
-  async #passBarrier(before: SynchronousList | undefined, after: SynchronousList): Promise<void> {
+  async #passBarrier(
+    before: SynchronousList | undefined,
+    after: SynchronousList,
+    as: 'primary' | 'standby',
+  ): Promise<void> {
     const change = compareLists(before, after);
     if (change === 'same' || change === 'grown') return;
     if (change === 'begun') await this.#session.query('checkpoint', [], CHECKPOINT_MS);
+    // Nobody commits on a standby: those who stream from it after a promotion begin with the present list.
+    if (as === 'standby') return;
     const former = await this.#streamingPids();
     this.#options.endStreams();
     const giveUpAt = performance.now() + BARRIER_MS;

@@ -2,12 +2,17 @@
  * What the agent does next: a pure function of the orders and of what is there. One step at a time; when the step is done
  * the loop looks again, so it doesn't matter where the agent was interrupted. Nothing is remembered between two looks
  * but what `MemberView` holds.
- * Invariant: `open` on a primary, and `initialise`, follow only a confirmation of this very epoch (the start gate).
+ * Invariants: `initialise`, `start` as primary, `promote` and `open` follow only a confirmation of this very epoch (the start
+ * gate) and a lease that is held; `open` on a primary only its opening commit (the opening gate); the dead man's handle is
+ * let go only when Postgres is down.
  */
-
 import type { DataState } from '#agent/postgres/data-directory.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentPhase } from '#core/protocol/status.ts';
+import type { OpeningState } from './commits.ts';
+import { nextAsFollower } from './plan-follower.ts';
+import { nextAsPrimary } from './plan-primary.ts';
+import type { RejoinView } from './rejoining.ts';
 
 export type ServerView =
   | { readonly state: 'stopped' }
@@ -21,28 +26,53 @@ export type ServerView =
       /** Digest of the configuration in force. */
       readonly configuration: string;
       readonly restartNonce: string;
+      /** That a primary writes; 0 until it is known. */
+      readonly timeline: number;
     };
 
 export interface MemberView {
+  /** Those in force. */
   readonly orders: Orders | undefined;
+  /** Those taken last, where a promise has outdated them: the member is fenced. */
+  readonly former: Orders | undefined;
   readonly data: DataState;
+  /** Of data that is down and no standby's; 0 where it isn't known or doesn't matter. */
+  readonly dataTimeline: number;
   /** This member's promise was made beside a data directory. */
   readonly hadData: boolean;
   readonly server: ServerView;
   /** Digest of the configuration that the orders ask for. */
   readonly wantedConfiguration: string;
-  /** Epoch for which the record named this member, when it was last read and not too long ago; 0 for none. */
+  /** Epoch for which the record (or, while it can't be read, k grants) named this member not too long ago; 0 for none. */
   readonly confirmedEpoch: number;
+  /** The lease is held under the settings of the orders, or none is needed. */
+  readonly isLeaseHeld: boolean;
+  /** Process 1 holds the dead man's handle. */
+  readonly isArmed: boolean;
+  readonly opening: OpeningState;
+  /** That its commits name; 0 for none. */
+  readonly openingEpoch: number;
+  /** Its primary's authority was given up: Postgres doesn't come to serve here. */
+  readonly isReleased: boolean;
+  /** A primary that was fenced for a handover is on its way down. */
+  readonly isHandingOver: boolean;
+  /** What this data needs before it can follow by these orders; undefined until that was looked at. */
+  readonly rejoin: RejoinView | undefined;
   /** The primary has no longer what a follower's data needs: only another copy helps. */
   readonly isWalRemoved: boolean;
   /** A start or a copy failed a moment ago: not again before this much time has passed, ms. */
   readonly retryInMs: number;
 }
 
+/** fast: clients are turned out and the log is sent to its end. immediate: at once, as in a crash, so that nothing that waits is reported or shown as done. */
+export type StopMode = 'fast' | 'immediate';
+
 export type Step =
   /** Nothing to do in this phase; look again when something changes. */
   | { readonly kind: 'rest'; readonly phase: AgentPhase; readonly problem?: string; readonly retryInMs?: number }
-  | { readonly kind: 'stop'; readonly phase: AgentPhase; readonly why: string }
+  | { readonly kind: 'stop'; readonly phase: AgentPhase; readonly why: string; readonly mode: StopMode }
+  /** Show that nothing of Postgres is left, and let the dead man's handle go. */
+  | { readonly kind: 'disarm'; readonly phase: AgentPhase }
   | { readonly kind: 'confirm'; readonly phase: AgentPhase }
   | { readonly kind: 'initialise'; readonly phase: AgentPhase }
   /** Throw the data away, and with it this identity. */
@@ -50,28 +80,36 @@ export type Step =
   /** The data has gone by itself: give up the identity that it was acknowledged under, and wait for orders. */
   | { readonly kind: 'startOver'; readonly phase: AgentPhase }
   | { readonly kind: 'clone'; readonly phase: AgentPhase }
+  /** Find out whether this data is a part of its primary's history. */
+  | { readonly kind: 'assess'; readonly phase: AgentPhase }
+  | { readonly kind: 'rewind'; readonly phase: AgentPhase }
   | { readonly kind: 'makeStandby'; readonly phase: AgentPhase }
   | { readonly kind: 'start'; readonly phase: AgentPhase; readonly as: 'primary' | 'standby' }
   | { readonly kind: 'awaitReady'; readonly phase: AgentPhase }
+  | { readonly kind: 'promote'; readonly phase: AgentPhase }
+  /** Begin the commit that opens a primary; it goes on by itself. */
+  | { readonly kind: 'beginOpening'; readonly phase: AgentPhase }
   | { readonly kind: 'reconfigure'; readonly phase: AgentPhase; readonly access: 'closed' | 'open' }
   /** All is as ordered: keep slots and lists in order. */
   | { readonly kind: 'maintain'; readonly phase: AgentPhase };
 
 export function nextStep(view: MemberView): Step {
-  const { orders, server } = view;
+  const { orders, former, server } = view;
   if (server.state === 'running' && view.data === 'absent') {
-    return { kind: 'stop', phase: 'Failed', why: 'its data directory is gone' };
+    return { kind: 'stop', phase: 'Failed', why: 'its data directory is gone', mode: 'immediate' };
   }
+  if (server.state === 'stopped' && view.isArmed) return { kind: 'disarm', phase: orders === undefined ? 'Stopping' : 'Starting' };
   if (view.data === 'absent' && view.hadData) return { kind: 'startOver', phase: 'Waiting' };
+  if (orders === undefined && former !== undefined) return nextWhileFenced(view, former);
   if (orders === undefined) {
     return server.state === 'running'
-      ? { kind: 'stop', phase: 'Waiting', why: 'there are no orders' }
+      ? { kind: 'stop', phase: 'Waiting', why: 'there are no orders', mode: 'immediate' }
       : { kind: 'rest', phase: 'Waiting' };
   }
   switch (orders.role) {
     case 'Hold':
       return server.state === 'running'
-        ? { kind: 'stop', phase: 'Holding', why: 'the orders say Hold' }
+        ? { kind: 'stop', phase: 'Holding', why: 'the orders say Hold', mode: 'fast' }
         : { kind: 'rest', phase: 'Holding' };
     case 'Initialise':
     case 'Primary':
@@ -81,68 +119,29 @@ export function nextStep(view: MemberView): Step {
   }
 }
 
-function nextAsPrimary(view: MemberView, orders: Orders): Step {
-  const { data, server } = view;
-  const isConfirmed = view.confirmedEpoch === orders.epoch;
-  if (data === 'absent') {
-    if (orders.role === 'Primary') return failed('ordered to be primary, and there is no data here');
-    if (!isConfirmed) return { kind: 'confirm', phase: 'Confirming' };
-    return delayed(view, 'Initialising') ?? { kind: 'initialise', phase: 'Initialising' };
+/**
+ * It has promised an epoch whose primary it doesn't know yet. A standby goes on (or starts again) without a source, so that
+ * it replays what it has and can be promoted at once; what was a primary stays down.
+ */
+function nextWhileFenced({ server, data, rejoin, retryInMs, isHandingOver }: MemberView, former: Orders): Step {
+  if (server.state === 'running') {
+    if (server.as === 'primary') {
+      return isHandingOver
+        ? { kind: 'rest', phase: 'Stopping' }
+        : { kind: 'stop', phase: 'Stopping', why: 'a higher epoch is promised', mode: 'immediate' };
+    }
+    if (data !== 'standby') {
+      return { kind: 'stop', phase: 'Stopping', why: 'it was promoted, and a higher epoch is promised', mode: 'immediate' };
+    }
+    return server.isReady ? { kind: 'rest', phase: 'Fenced' } : { kind: 'awaitReady', phase: 'Fenced' };
   }
-  if (data === 'standby')
-    return failed("ordered to be primary, and the data is a standby's: promotion is another order");
-  if (server.state === 'stopped') {
-    // Recovery writes WAL of its own: a member that may have lost its authority must not even start.
-    if (!isConfirmed) return { kind: 'confirm', phase: 'Confirming' };
-    return delayed(view, 'Starting') ?? { kind: 'start', phase: 'Starting', as: 'primary' };
-  }
-  if (server.as !== 'primary') return { kind: 'stop', phase: 'Starting', why: 'it runs as a standby' };
-  if (server.restartNonce !== orders.restartNonce) {
-    return { kind: 'stop', phase: 'Starting', why: 'the orders ask for a restart' };
-  }
-  if (!server.isReady) return { kind: 'awaitReady', phase: 'Starting' };
-  if (!server.isOpen) {
-    if (!isConfirmed) return { kind: 'confirm', phase: 'Confirming' };
-    return { kind: 'reconfigure', phase: 'Starting', access: 'open' };
-  }
-  // Open at an earlier epoch: it goes on, and serves the new one when the record says so (docs/design-traps.md, A12).
-  if (!isConfirmed) return { kind: 'confirm', phase: 'Primary' };
-  if (server.configuration !== view.wantedConfiguration) {
-    return { kind: 'reconfigure', phase: 'Primary', access: 'open' };
-  }
-  return { kind: 'maintain', phase: 'Primary' };
+  const mayRun = data === 'standby' && former.role !== 'Hold' && rejoin?.kind !== 'Interrupted';
+  if (!mayRun) return { kind: 'rest', phase: 'Fenced' };
+  return delayed(retryInMs, 'Fenced') ?? { kind: 'start', phase: 'Fenced', as: 'standby' };
 }
 
-function nextAsFollower(view: MemberView, orders: Orders): Step {
-  const { data, server } = view;
-  // The signal file goes when somebody promotes it by hand.
-  if (server.state === 'running' && (server.as !== 'standby' || data !== 'standby')) {
-    return { kind: 'stop', phase: 'Starting', why: 'it runs as a primary' };
-  }
-  if (data === 'absent') return delayed(view, 'Cloning') ?? { kind: 'clone', phase: 'Cloning' };
-  if (data === 'primary') return { kind: 'makeStandby', phase: 'Starting' };
-  if (server.state === 'stopped')
-    return delayed(view, 'Starting') ?? { kind: 'start', phase: 'Starting', as: 'standby' };
-  if (server.restartNonce !== orders.restartNonce) {
-    return { kind: 'stop', phase: 'Starting', why: 'the orders ask for a restart' };
-  }
-  if (!server.isReady) return { kind: 'awaitReady', phase: 'Starting' };
-  if (!server.isOpen || server.configuration !== view.wantedConfiguration) {
-    return { kind: 'reconfigure', phase: 'Following', access: 'open' };
-  }
-  // One that is counted stays what it is until the membership goes on without it (docs/design-traps.md, A2).
-  if (view.isWalRemoved && !isCounted(orders)) return { kind: 'discard', phase: 'Following' };
-  return { kind: 'maintain', phase: 'Following' };
-}
+export const failed = (problem: string): Step => ({ kind: 'rest', phase: 'Failed', problem });
 
-function isCounted({ member, synchronous }: Orders): boolean {
-  return synchronous.members.some(
-    ({ name, incarnation }) => name === member.name && incarnation === member.incarnation,
-  );
-}
-
-const failed = (problem: string): Step => ({ kind: 'rest', phase: 'Failed', problem });
-
-function delayed(view: MemberView, phase: AgentPhase): Step | undefined {
-  return view.retryInMs > 0 ? { kind: 'rest', phase, retryInMs: view.retryInMs } : undefined;
+export function delayed(retryInMs: number, phase: AgentPhase): Step | undefined {
+  return retryInMs > 0 ? { kind: 'rest', phase, retryInMs } : undefined;
 }

@@ -26,6 +26,7 @@ export interface StatusFacts {
   readonly observation: Observation;
   readonly isWalRemoved: boolean;
   readonly clone: CloneProgress | undefined;
+  readonly diverged: AgentStatus['diverged'];
   readonly certificateNotAfter: Date;
 }
 
@@ -65,6 +66,7 @@ export function statusOf(facts: StatusFacts): AgentStatus {
     }),
     slots: [...(seen?.slots ?? [])],
     ...(clone === undefined ? {} : { clone }),
+    ...(facts.diverged === undefined ? {} : { diverged: facts.diverged }),
     certificateNotAfter: facts.certificateNotAfter.toISOString(),
   };
 }

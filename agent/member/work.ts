@@ -8,5 +8,5 @@ export function isAnotherWork(before: Orders | undefined, after: Orders): boolea
 /** Initialise becomes Primary when the first start is on record: the same work. */
 function essenceOf(orders: Orders | undefined): string {
   const role = orders?.role === 'Initialise' ? 'Primary' : orders?.role;
-  return JSON.stringify([role, orders?.epoch, orders?.source]);
+  return JSON.stringify([role, orders?.epoch, orders?.timeline, orders?.source]);
 }

@@ -15,7 +15,7 @@ export interface OrdersContext {
   readonly namespace: string;
   readonly shard: string;
   readonly promise: PromiseRecord;
-  /** The orders being worked on. */
+  /** The orders taken last, also where the promise has outdated them since. */
   readonly taken: Orders | undefined;
   readonly hasData: boolean;
 }
@@ -34,6 +34,7 @@ const checks: readonly Check[] = [
   isComplete,
   isOfNoOlderEpoch,
   isNoOlder,
+  isOfNewerEpochInTakeover,
   mayInitialise,
 ];
 
@@ -49,10 +50,10 @@ export function decideOrders(orders: Orders, context: OrdersContext): OrdersDeci
   };
 }
 
-/** Whom the epoch of these orders belongs to: this member, its source, or (Hold without a source) nobody yet. */
+/** Whom the epoch of these orders belongs to: this member, its source, or (Hold without a source, ship) nobody yet. */
 export function granteeOf(orders: Orders): string {
   if (orders.role === 'Initialise' || orders.role === 'Primary') return replicationName(orders.member);
-  return orders.source === undefined ? '' : replicationName(orders.source);
+  return orders.source === undefined || orders.ship === true ? '' : replicationName(orders.source);
 }
 
 /**
@@ -74,8 +75,8 @@ export function promiseAfter(orders: Orders, promise: PromiseRecord): PromiseRec
     epoch: orders.epoch,
     grantee: grantee === '' && isSameEpoch ? promise.grantee : grantee,
     generation: Math.max(orders.generation, isSameEpoch ? promise.generation : 0),
-    leaderTerm: orders.leaderTerm,
-    sequence: orders.sequence,
+    // Whoever ran a takeover may be no leader: its numbers say nothing about the leader's.
+    ...(orders.takeover ? {} : { leaderTerm: orders.leaderTerm, sequence: orders.sequence }),
   };
 }
 
@@ -127,6 +128,7 @@ function isOfNoOlderEpoch(orders: Orders, { promise }: OrdersContext): OrdersRef
 
 /** Within one promise the order is (leader term, sequence); the same number again must say the same. */
 function isNoOlder(orders: Orders, { promise, taken }: OrdersContext): OrdersRefusal | undefined {
+  if (orders.takeover) return undefined;
   const isOlder =
     orders.leaderTerm < promise.leaderTerm ||
     (orders.leaderTerm === promise.leaderTerm && orders.sequence < promise.sequence);
@@ -135,10 +137,22 @@ function isNoOlder(orders: Orders, { promise, taken }: OrdersContext): OrdersRef
     return refuse('StaleSequence', `${said} is older than the last taken (${promise.leaderTerm}, ${promise.sequence})`);
   }
   const isRepeated =
-    taken !== undefined && taken.leaderTerm === orders.leaderTerm && taken.sequence === orders.sequence;
+    taken !== undefined &&
+    !taken.takeover &&
+    taken.leaderTerm === orders.leaderTerm &&
+    taken.sequence === orders.sequence;
   return isRepeated && digestOfOrders(taken) !== digestOfOrders(orders)
     ? refuse('StaleSequence', `${said} was taken with another content`)
     : undefined;
+}
+
+/** Ordered by the epoch alone: one takeover makes an epoch, the leader's orders go on from there. The same again is no other. */
+function isOfNewerEpochInTakeover(orders: Orders, { taken }: OrdersContext): OrdersRefusal | undefined {
+  if (!orders.takeover || taken === undefined || orders.epoch > taken.epoch) return undefined;
+  if (orders.epoch === taken.epoch && taken.ship === true) return undefined;
+  return orders.epoch === taken.epoch && digestOfOrders(orders) === digestOfOrders(taken)
+    ? undefined
+    : refuse('StaleEpoch', `orders of epoch ${taken.epoch} were taken already: a takeover comes with a higher one`);
 }
 
 /** Initialise again is the same wish while this member works on it or has done it. */

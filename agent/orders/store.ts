@@ -1,19 +1,14 @@
 /**
  * The orders on the volume, so that a restarted agent goes on without asking anybody. A file that says nothing, or that
- * is another incarnation's or outdated by the promise, is no orders: the operator gives them again.
+ * is another incarnation's, is no orders: the operator gives them again. Those that the promise has outdated are read, too:
+ * a fenced member runs by what it was (`isWithinPromise` tells them apart).
  */
 import { readFile } from 'node:fs/promises';
 import { writeDurably } from '#agent/durable-file.ts';
-import type { PromiseRecord } from '#agent/promise/record.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import { type Orders, ordersSchema } from '#core/protocol/orders.ts';
-import { isWithinPromise } from './decide.ts';
 
-export async function readOrders(
-  path: string,
-  member: MemberIdentity,
-  promise: PromiseRecord,
-): Promise<Orders | undefined> {
+export async function readOrders(path: string, member: MemberIdentity): Promise<Orders | undefined> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -24,8 +19,7 @@ export async function readOrders(
   const parsed = ordersSchema.safeParse(parseJson(text));
   if (!parsed.success) return undefined;
   const { name, incarnation } = parsed.data.member;
-  const isOurs = name === member.name && incarnation === member.incarnation;
-  return isOurs && isWithinPromise(parsed.data, promise) ? parsed.data : undefined;
+  return name === member.name && incarnation === member.incarnation ? parsed.data : undefined;
 }
 
 export const writeOrders = (path: string, orders: Orders): Promise<void> =>

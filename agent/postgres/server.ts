@@ -37,8 +37,9 @@ export class PostgresServer {
     this.#options = options;
   }
 
-  get isRunning(): boolean {
-    return this.#child !== undefined;
+  /** Of the postmaster; undefined while none runs. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
   }
 
   /** To be called before a start: no process of Postgres is left when this resolves. */

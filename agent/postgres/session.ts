@@ -1,7 +1,7 @@
 /**
- * The agent's own connection to its Postgres: one, over the local socket, made when needed and made anew after any error.
- * Statements run one at a time with a time limit, so that a stuck Postgres shows as an error and never holds up the
- * agent. Nothing that is asked here waits for acknowledgers.
+ * A connection of the agent to its Postgres: one, over the local socket, made when needed and made anew after any error.
+ * Statements run one at a time, with a time limit unless the session is one for commits that wait for acknowledgers, so
+ * that a stuck Postgres shows as an error and never holds up the agent.
  */
 import pg from 'pg';
 import { agentRole } from '#core/roles.ts';
@@ -9,27 +9,55 @@ import { agentRole } from '#core/roles.ts';
 const CONNECT_TIMEOUT_MS = 2_000;
 const QUERY_TIMEOUT_MS = 3_000;
 
+/** The Shard's own settings, and those of ALTER ROLE and ALTER DATABASE, are not for these sessions. */
+const SETTINGS = [
+  'statement_timeout=0',
+  'lock_timeout=0',
+  'transaction_timeout=0',
+  'idle_session_timeout=0',
+  'idle_in_transaction_session_timeout=0',
+  'synchronous_commit=on',
+  'default_transaction_read_only=off',
+]
+  .map((setting) => `-c ${setting}`)
+  .join(' ');
+
+export interface LocalSessionOptions {
+  readonly database?: string;
+  /** 0: statements take as long as they take. */
+  readonly queryTimeoutMs?: number;
+  readonly onNotice?: (notice: { readonly code?: string | undefined; readonly routine?: string | undefined }) => void;
+}
+
 export class LocalSession {
   readonly #host: string;
   readonly #port: number;
+  readonly #options: LocalSessionOptions;
   #client: pg.Client | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(host: string, port: number) {
+  constructor(host: string, port: number, options: LocalSessionOptions = {}) {
     this.#host = host;
     this.#port = port;
+    this.#options = options;
+  }
+
+  /** Process number of the backend; undefined while there is none. */
+  get backendPid(): number | undefined {
+    return (this.#client as { processID?: number | null } | undefined)?.processID ?? undefined;
   }
 
   /** `timeoutMs` is for the rare statement that may take long; others wait behind it. */
   query<Row extends pg.QueryResultRow>(
     text: string,
     values: readonly unknown[] = [],
-    timeoutMs = QUERY_TIMEOUT_MS,
+    timeoutMs = this.#timeoutMs,
   ): Promise<Row[]> {
     const result = this.#queue.then(async () => {
       const client = await this.#connected();
       try {
-        const statement = { text, values: [...values], query_timeout: timeoutMs };
+        // The driver takes 0 for "not said", and then has the client's: none for a session without a limit.
+        const statement = { text, values: [...values], ...(timeoutMs === 0 ? {} : { query_timeout: timeoutMs }) };
         return (await client.query<Row>(statement)).rows;
       } catch (error) {
         // An error of SQL leaves the connection good; anything else leaves it in doubt.
@@ -47,20 +75,25 @@ export class LocalSession {
     await client?.end().catch(() => undefined);
   }
 
+  get #timeoutMs(): number {
+    return this.#options.queryTimeoutMs ?? QUERY_TIMEOUT_MS;
+  }
+
   async #connected(): Promise<pg.Client> {
     if (this.#client !== undefined) return this.#client;
     const client = new pg.Client({
       host: this.#host,
       port: this.#port,
       user: agentRole,
-      database: 'postgres',
+      database: this.#options.database ?? 'postgres',
       application_name: 'meridian agent',
-      // The Shard's own limits, which may be shorter than a checkpoint takes, are not for this session.
-      options: '-c statement_timeout=0 -c lock_timeout=0 -c transaction_timeout=0 -c idle_session_timeout=0',
+      options: SETTINGS,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-      query_timeout: QUERY_TIMEOUT_MS,
+      ...(this.#timeoutMs === 0 ? {} : { query_timeout: this.#timeoutMs }),
     });
     client.on('error', () => this.#drop(client));
+    const { onNotice } = this.#options;
+    if (onNotice !== undefined) client.on('notice', onNotice);
     try {
       await client.connect();
     } catch (error) {

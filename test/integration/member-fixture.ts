@@ -14,6 +14,7 @@ import { Agent } from 'undici';
 import { run } from '#cluster/process.ts';
 import type { MemberIdentity, PeerIdentity } from '#core/identity.ts';
 import { memberPaths, ports } from '#core/names.ts';
+import type { AuthorityAnswer, AuthorityQuestion, Fenced, FenceRefusal } from '#core/protocol/authority.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
 import { operatorRole } from '#core/roles.ts';
@@ -136,6 +137,11 @@ export class ShardFixture {
   readonly members: readonly MemberFixture[];
   readonly folder: string;
   readonly operator: Agent;
+  /** Of the authority, as recorded. */
+  epoch = 1;
+  timeline = 1;
+  history: Orders['history'] = [];
+  #primary: MemberFixture | undefined;
   #sequence = 0;
   generation = 0;
   /** As recorded; a member asks for it before it throws its data away. */
@@ -176,14 +182,15 @@ export class ShardFixture {
     return found;
   }
 
+  /** The first at first; then whom the last takeover named. */
   get primary(): MemberFixture {
-    const [first] = this.members;
-    if (first === undefined) throw new Error('a shard without members');
-    return first;
+    const primary = this.#primary ?? this.members[0];
+    if (primary === undefined) throw new Error('a shard without members');
+    return primary;
   }
 
   get followers(): readonly MemberFixture[] {
-    return this.members.slice(1);
+    return this.members.filter((member) => member !== this.primary);
   }
 
   /** Writes the record that the start gate reads. */
@@ -210,7 +217,7 @@ export class ShardFixture {
 
   async authorise(member: MemberFixture, epoch = 1, state = 'Active'): Promise<void> {
     const { name, incarnation } = await member.identity();
-    await this.recordAuthority({ epoch, timeline: 1, member: name, incarnation, region: member.region, state });
+    await this.recordAuthority({ epoch, timeline: this.timeline, member: name, incarnation, region: member.region, state });
   }
 
   /** Complete orders for one member, numbered; `wish` wins over what is filled in. */
@@ -226,7 +233,7 @@ export class ShardFixture {
         database: this.database,
       },
       member: await member.identity(),
-      epoch: 1,
+      epoch: this.epoch,
       leaderTerm: 1,
       sequence: this.#sequence,
       generation: this.generation,
@@ -235,8 +242,8 @@ export class ShardFixture {
       parameters: { ...this.parameters },
       restartNonce: '',
       lease: { members: [], required: 0, kubernetes: false },
-      timeline: 1,
-      history: [],
+      timeline: this.timeline,
+      history: this.history,
       mayRewind: false,
       takeover: false,
       ...wish,
@@ -253,7 +260,11 @@ export class ShardFixture {
     const { primary } = this;
     await this.authorise(primary, 1, 'Initialising');
     await this.order(primary, { role: 'Initialise', synchronous: await this.#synchronous([]) });
-    await primary.until('open as primary', (status) => status.phase === 'Primary' && status.postgres?.open === true);
+    // With acknowledgers to come it stays behind its opening gate until they have come.
+    const reached = this.acknowledgements === 0 ? 'Primary' : 'Opening';
+    await primary.until(`up as primary (${reached})`, ({ phase, postgres }) => phase === reached && postgres?.inRecovery === false);
+    const { name } = await primary.identity();
+    this.history = [{ epoch: 1, timeline: 1, member: name, forkLsn: '0/0' }];
     await this.authorise(primary);
   }
 
@@ -264,6 +275,30 @@ export class ShardFixture {
       tunnelPort: ports.tunnel,
     };
     await this.order(member, { role: 'Follower', source, synchronous: await this.#synchronous([]), ...wish });
+  }
+
+  /** By whose grants the primary stands: as many as acknowledge. */
+  async lease(members: readonly MemberFixture[]): Promise<Orders['lease']> {
+    const required = Math.min(this.acknowledgements, members.length);
+    return { members: await Promise.all(members.map((member) => member.identity())), required, kubernetes: false };
+  }
+
+  /** What a decision writes: this member, at this epoch, on the next timeline, which leaves the last one there. */
+  async decide(member: MemberFixture, epoch: number, forkLsn: string): Promise<void> {
+    this.epoch = epoch;
+    this.timeline += 1;
+    this.generation += 1;
+    this.history = [...this.history, { epoch, timeline: this.timeline, member: member.name, forkLsn }];
+    this.#primary = member;
+    await this.authorise(member, epoch);
+  }
+
+  /** Orders of whoever ran the takeover: to the chosen one first, then to those who are to follow it. */
+  async takeOver(followers: readonly MemberFixture[] = this.followers): Promise<void> {
+    const synchronous = await this.#synchronous(this.followers);
+    const lease = await this.lease(this.followers);
+    await this.order(this.primary, { role: 'Primary', takeover: true, synchronous, lease });
+    await Promise.all(followers.map((member) => this.follow(member, { takeover: true, synchronous })));
   }
 
   /** First start as the operator does it: primary, followers, then the list of those that acknowledge. */
@@ -278,8 +313,9 @@ export class ShardFixture {
 
   async setSynchronous(members: readonly MemberFixture[]): Promise<void> {
     this.generation += 1;
-    await this.order(this.primary, { role: 'Primary', synchronous: await this.#synchronous(members) });
-    await this.primary.until('orders applied', (status) => status.orders?.applied === true);
+    const lease = await this.lease(members);
+    await this.order(this.primary, { role: 'Primary', synchronous: await this.#synchronous(members), lease });
+    await this.primary.until('orders applied', ({ orders, postgres }) => orders?.applied === true && postgres?.open === true);
   }
 
   async #synchronous(members: readonly MemberFixture[]): Promise<Orders['synchronous']> {
@@ -385,7 +421,7 @@ export class MemberFixture {
   }
 
   async request(
-    method: 'GET' | 'PUT',
+    method: 'GET' | 'PUT' | 'POST',
     path: string,
     body?: unknown,
     dispatcher: Agent = this.shard.operator,
@@ -408,6 +444,30 @@ export class MemberFixture {
 
   put(orders: unknown, dispatcher?: Agent): Promise<{ status: number; body: unknown }> {
     return this.request('PUT', '/v1/orders', orders, dispatcher);
+  }
+
+  async authority(question: AuthorityQuestion = {}, dispatcher?: Agent): Promise<AuthorityAnswer> {
+    const { status, body } = await this.request('POST', '/v1/authority', question, dispatcher);
+    if (status !== 200) throw new Error(`${this.name}: ${status} ${JSON.stringify(body)}`);
+    return body as AuthorityAnswer;
+  }
+
+  async askFence(epoch: number, handover = false): Promise<{ status: number; body: Fenced | FenceRefusal }> {
+    const question = { shardUid: this.shard.uid, member: await this.identity(), epoch, by: 'test', handover };
+    const { status, body } = await this.request('POST', '/v1/fence', question);
+    return { status, body: body as Fenced | FenceRefusal };
+  }
+
+  /** Until it isn't busy any more. */
+  async fence(epoch: number, handover = false): Promise<Fenced> {
+    const giveUpAt = Date.now() + WAIT_MS;
+    for (;;) {
+      const { status, body } = await this.askFence(epoch, handover);
+      if (status === 200) return body as Fenced;
+      if ((body as FenceRefusal).code !== 'Busy' || Date.now() > giveUpAt) {
+        throw new Error(`${this.name} is not fenced: ${JSON.stringify(body)}\n${await this.log()}`);
+      }
+    }
   }
 
   async untilAnswers(): Promise<void> {

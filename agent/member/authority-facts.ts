@@ -1,0 +1,107 @@
+/** What the member says about authority, from what it knows at this moment. Pure; the wire's meaning is in `core/protocol/authority.ts`. */
+import type { SeenAuthority } from '#agent/authority/gate.ts';
+import type { PromiseRecord } from '#agent/promise/record.ts';
+import type { MemberIdentity } from '#core/identity.ts';
+import type { AuthorityAnswer, AuthorityState } from '#core/protocol/authority.ts';
+import type { Orders } from '#core/protocol/orders.ts';
+import type { AuthorityFacts } from './authority-answer.ts';
+import type { LeaseThread } from './lease-duty.ts';
+import type { ServerView } from './plan.ts';
+
+export interface AuthorityView {
+  readonly member: MemberIdentity;
+  readonly region: string;
+  readonly promise: PromiseRecord;
+  readonly promiseAgeMs: number;
+  readonly agentAgeMs: number;
+  readonly orders: Orders | undefined;
+  readonly former: Orders | undefined;
+  readonly server: ServerView;
+  readonly isHandingOver: boolean;
+  /** Given up, with no process of Postgres left. */
+  readonly isReleased: boolean;
+  readonly isServing: boolean;
+  readonly seen: SeenAuthority | undefined;
+  readonly lease: Pick<LeaseThread, 'remainingMs' | 'leaseNumber' | 'heardMs' | 'grantRemainingMs'>;
+  /** Since the last byte of WAL arrived. */
+  readonly walHeardMs: number | null;
+}
+
+export function authorityFactsOf(view: AuthorityView): AuthorityFacts {
+  const { member, region, promise, promiseAgeMs, agentAgeMs } = view;
+  const { epoch, grantee, generation } = promise;
+  const known = knownOf(view);
+  return {
+    member,
+    shardUid: promise.shardUid,
+    region,
+    state: stateOf(view),
+    promise: { epoch, grantee, generation, ageMs: promiseAgeMs },
+    agentAgeMs,
+    ...(known === undefined ? {} : { known }),
+    ...primaryOf(view),
+    ...followerOf(view),
+  };
+}
+
+function stateOf({ orders, former, server, isHandingOver }: AuthorityView): AuthorityState {
+  if (orders === undefined && former !== undefined) {
+    const isGoingDown = isHandingOver || (server.state === 'running' && server.as === 'primary');
+    return isGoingDown ? 'stopping' : 'fenced';
+  }
+  if (server.state === 'stopped') return 'down';
+  if (!server.isReady) return 'starting';
+  if (server.as === 'primary') return server.isOpen ? 'open' : 'opening';
+  // On its way to be promoted, or a follower.
+  return orders?.role === 'Follower' ? 'following' : 'opening';
+}
+
+/** While it is handed over it still is, to routers, the primary of the epoch that ends. */
+const standingOf = ({ orders, former, isHandingOver }: AuthorityView): Orders | undefined =>
+  orders ?? (isHandingOver ? former : undefined);
+
+function knownOf(view: AuthorityView): AuthorityAnswer['known'] {
+  const ordered = authorityIn(view.orders ?? view.former);
+  const { seen } = view;
+  if (seen === undefined || (ordered !== undefined && seen.epoch <= ordered.epoch)) return ordered;
+  return { epoch: seen.epoch, member: seen.member };
+}
+
+function authorityIn(orders: Orders | undefined): AuthorityAnswer['known'] {
+  if (orders === undefined || orders.ship === true) return undefined;
+  const { role, epoch, member, source } = orders;
+  if (role === 'Primary' || role === 'Initialise') return { epoch, member };
+  if (source === undefined) return undefined;
+  const { name, incarnation, address } = source;
+  return { epoch, member: { name, incarnation }, address };
+}
+
+function primaryOf(view: AuthorityView): Pick<AuthorityAnswer, 'primary'> {
+  const orders = standingOf(view);
+  if (orders === undefined || (orders.role !== 'Primary' && orders.role !== 'Initialise')) return {};
+  const { server, lease, isServing, isReleased } = view;
+  return {
+    primary: {
+      epoch: orders.epoch,
+      timeline: server.state === 'running' && server.timeline > 0 ? server.timeline : orders.timeline,
+      serving: isServing,
+      leaseRemainingMs: lease.remainingMs(),
+      leaseNumber: lease.leaseNumber(),
+      released: isReleased,
+    },
+  };
+}
+
+function followerOf({ orders, lease, walHeardMs }: AuthorityView): Pick<AuthorityAnswer, 'follower'> {
+  if (orders?.role !== 'Follower' || orders.source === undefined) return {};
+  const { name, incarnation } = orders.source;
+  return {
+    follower: {
+      source: { name, incarnation },
+      epoch: orders.epoch,
+      servingHeardMs: lease.heardMs().servingMs,
+      walHeardMs,
+      grantRemainingMs: lease.grantRemainingMs(),
+    },
+  };
+}

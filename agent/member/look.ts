@@ -1,0 +1,53 @@
+/** One look at everything that the next step depends on. It decides nothing (`plan.ts`). */
+import type { Orders } from '#core/protocol/orders.ts';
+import type { MemberParts } from './parts.ts';
+import type { MemberView } from './plan.ts';
+
+export async function lookAt(parts: MemberParts): Promise<MemberView> {
+  const { standing, postgres, lease, commits, handOver, patience, rejoining, retry, options } = parts;
+  const { inForce: orders, former } = standing;
+  const data = await postgres.data.state();
+  const { view: server } = postgres;
+  const configuredBy = orders ?? former;
+  const wantedConfiguration =
+    configuredBy === undefined || data === 'absent' ? '' : await postgres.wantedConfiguration(configuredBy);
+  const isDownAsPrimary = orders?.role === 'Primary' && server.state === 'stopped' && data === 'primary';
+  const confirmedEpoch = orders === undefined ? 0 : confirmedEpochOf(parts, orders);
+  const couldServe =
+    isPrimaryOf(orders) && data !== 'absent' && confirmedEpoch === orders?.epoch && lease.isHeld && hasRivals(orders);
+  patience.look({ couldServe, isServing: commits.isServing || !hasRivals(orders) });
+  return {
+    orders,
+    former,
+    data,
+    dataTimeline: isDownAsPrimary ? await postgres.data.timeline() : 0,
+    hadData: options.promise.current.systemIdentifier !== '',
+    server,
+    wantedConfiguration,
+    confirmedEpoch,
+    isLeaseHeld: lease.isHeld,
+    isArmed: lease.isArmed,
+    opening: commits.opening,
+    openingEpoch: commits.epoch,
+    isReleased: isPrimaryOf(orders) && patience.isReleased,
+    isHandingOver: handOver.isRunning,
+    rejoin: orders === undefined ? undefined : rejoining.view(orders),
+    isWalRemoved: options.upstream.isWalRemoved,
+    retryInMs: retry.remainingMs,
+  };
+}
+
+/** By the record, or, while that can't be read, by k grants for exactly this epoch and generation. */
+function confirmedEpochOf({ gate, lease, postgres }: MemberParts, orders: Orders): number {
+  const { view } = postgres;
+  const byRecord = gate.confirmedEpoch(view.state === 'running' && view.as === 'primary' && view.isOpen);
+  if (byRecord === orders.epoch) return byRecord;
+  return gate.isUnreadable && lease.isHeldFor(orders) ? orders.epoch : 0;
+}
+
+/** Somebody else could take over: only then does giving up help anybody. */
+const hasRivals = (orders: Orders | undefined): boolean =>
+  orders !== undefined && (orders.lease.required > 0 || orders.lease.kubernetes);
+
+const isPrimaryOf = (orders: Orders | undefined): boolean =>
+  orders?.role === 'Primary' || orders?.role === 'Initialise';
