@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Cluster, ensureCluster } from '#cluster/cluster.ts';
 import { BASE_IMAGE } from '#cluster/docker/base-image.ts';
+import { BOUNDED_CLASS } from '#cluster/faults/disk.ts';
 
 const NAMESPACE = 'cluster-conformance';
 const PORT = 8000;
@@ -170,6 +171,44 @@ test('a one-way cut loses answers, too, but lets packets of the other side arriv
   await cluster.faults.heal('eu', 'us');
 });
 
+test('a pod that is muted towards another is not heard there, and still is by everybody else', async () => {
+  const speakerIn = (region: string): { address: string; node: string | null } => ({
+    address: podIn(region).address,
+    node: cluster.nodes.find((node) => node.region === region)?.name ?? null,
+  });
+  await cluster.faults.mute(speakerIn('eu'), speakerIn('us'));
+  const before = await receivedSegments('eu');
+  assert.equal(await dial('us', podIn('eu').address), null);
+  assert.ok((await receivedSegments('eu')) > before, 'the other way packets arrive');
+  assert.notEqual(await dial('eu', podIn('ap').address), null);
+  assert.equal(await ask(podIn('us').address), podIn('us').name);
+  await cluster.faults.healNetwork();
+  assert.notEqual(await dial('us', podIn('eu').address), null);
+});
+
+test('a bounded volume holds what it holds, can be filled from outside, and freed', async () => {
+  await cluster.faults.makeBoundedVolumes(['us'], 8);
+  try {
+    await kubectl('apply -f -', claimant('data-bounded', 'bounded', BOUNDED_CLASS, 'sleep infinity'));
+    await kubectl('wait --for=condition=Ready pod/bounded --timeout=60s');
+    const write = (megabytes: number): Promise<string> =>
+      kubectl(`exec bounded -- dd if=/dev/zero of=/data/x bs=1M count=${megabytes}`);
+    await write(4);
+    await assert.rejects(write(12), /No space left/);
+    await kubectl('exec bounded -- rm /data/x');
+    await cluster.faults.fillVolume(NAMESPACE, 'bounded');
+    await assert.rejects(write(1), /No space left/);
+    await cluster.faults.freeVolume(NAMESPACE, 'bounded');
+    await write(4);
+    await kubectl('delete pod bounded --grace-period=1');
+    await kubectl('delete pvc data-bounded');
+  } finally {
+    await cluster.faults.removeBoundedVolumes();
+  }
+  const volumes = await cluster.kubectl(['get', 'pv', '-o', 'name']);
+  assert.doesNotMatch(volumes, /meridian-bounded/);
+});
+
 test('a region that is cut from the API server is lost after the grace period, and back after healing', async () => {
   const node = cluster.nodes.find(({ region }) => region === 'ap')?.name ?? '';
   const ready = (): Promise<string> =>
@@ -250,7 +289,7 @@ test('a killed region comes back with its volumes', async () => {
   assert.equal((await kubectl(`exec ${name} -- cat /data/name`)).trim(), name);
 });
 
-function claimant(claim: string): string {
+function claimant(claim: string, pod = 'gone', storageClassName?: string, script = 'touch /data/x'): string {
   return JSON.stringify({
     apiVersion: 'v1',
     kind: 'List',
@@ -259,19 +298,23 @@ function claimant(claim: string): string {
         apiVersion: 'v1',
         kind: 'PersistentVolumeClaim',
         metadata: { name: claim },
-        spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+        spec: {
+          accessModes: ['ReadWriteOnce'],
+          resources: { requests: { storage: storageClassName === undefined ? '1Gi' : '8Mi' } },
+          storageClassName,
+        },
       },
       {
         apiVersion: 'v1',
         kind: 'Pod',
-        metadata: { name: 'gone' },
+        metadata: { name: pod },
         spec: {
           restartPolicy: 'Never',
           containers: [
             {
               name: 'main',
               image: BASE_IMAGE,
-              command: ['touch', '/data/x'],
+              command: ['sh', '-c', script],
               volumeMounts: [{ name: 'data', mountPath: '/data' }],
             },
           ],

@@ -9,6 +9,7 @@ import { ensureCluster } from '#cluster/cluster.ts';
 import { renderTable } from '../../demo/table.ts';
 import { ensureIsolationJudge, ensureLinearizabilityJudge } from '../history/judges/programs.ts';
 import { catalogue, faultNamed } from './catalogue.ts';
+import { keepEvidence } from './evidence.ts';
 import type { Fault } from './fault.ts';
 import { Installation } from './installation.ts';
 import { regions } from './manifests.ts';
@@ -19,6 +20,7 @@ const DEPLOY_SECONDS = 60;
 /** Beside the fault itself: settling, warming up, healing, judging. */
 const OVERHEAD_SECONDS = 30;
 const BOUNDED_MEGABYTES = 512;
+const LAST_PATIENCE_MS = 5_000;
 const LONG = 'api-paused-five-minutes';
 
 interface Options {
@@ -91,6 +93,7 @@ async function main(options: Options): Promise<void> {
         results.push(result);
         await appendResult(file, result);
         tellResult(result);
+        if (!result.passed) await startOver(installation, result, bounded === 1 || options.keep === true);
       }
     });
   }
@@ -170,6 +173,21 @@ async function tryRound(installation: Installation, fault: Fault, round: number,
       verdicts: [],
     };
   }
+}
+
+/** Keeps what was seen; a shard that a round has left in a bad way must not be the next one's. */
+async function startOver(installation: Installation, { fault, round }: RoundResult, isLeft: boolean): Promise<void> {
+  const folder = await keepEvidence(installation, cachePath('faults', 'evidence', `${fault}-${round}`));
+  process.stdout.write(`       evidence: ${folder}\n`);
+  const isWell = await installation
+    .settled(() => {}, LAST_PATIENCE_MS)
+    .then(
+      () => true,
+      () => false,
+    );
+  if (isWell || isLeft) return;
+  await installation.remove();
+  await installation.deploy(progress('deploying anew'), { keepOperator: true });
 }
 
 function progress(title: string): (what: string) => void {

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CommandError, lastLines } from '#cluster/process.ts';
 import { type Entry, operationsOf } from '../history/entry.ts';
 import { Fleet } from '../history/fleet.ts';
 import { judgeAll } from '../history/judge.ts';
@@ -171,7 +172,8 @@ async function finalStates(installation: Installation, run: number, findings: st
       if (sizes.size === 1 || performance.now() > giveUpAt) return asked;
     } catch (error) {
       if (performance.now() > giveUpAt) {
-        findings.push(`not every member could be asked in the end: ${String(error).slice(0, 500)}`);
+        const said = error instanceof CommandError ? lastLines(error.output, 2) : String(error);
+        findings.push(`not every member could be asked in the end: ${said}`);
         return [];
       }
     }
