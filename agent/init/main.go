@@ -3,9 +3,10 @@
 // own status. When it ends the kernel kills what is left in the container, so no Postgres outlives its agent here.
 // With --lock it starts the program only once this container alone works on the volume (lock.go).
 //
-// It leaves everything else to the program. It is static and has no dependencies because it is to become the dead
-// man's handle (docs/design.md, section 4, "Lease"): a process that the agent can't take down with it. The deadline
-// will be held by the loop in supervise, which is why that loop, and not the standard library, waits for children.
+// It is the dead man's handle, too (handle.go): a process that the agent can't take down with it ends everything in the
+// container when a deadline isn't renewed. It leaves everything else to the program, is static and has no dependencies.
+// The loop in supervise, and not the standard library, waits for children: it looks at the clock before anything else,
+// whatever woke it, so that neither a signal nor a late renewal gets past a deadline after a pause of this process.
 package main
 
 import (
@@ -20,6 +21,7 @@ import (
 // Shells' convention: 128 + signal for a program that was killed, 126 and 127 for one that couldn't be started.
 const (
 	exitUsage      = 64
+	exitLeaseOver  = 75
 	exitCantRun    = 126
 	exitNotFound   = 127
 	exitSignalBase = 128
@@ -33,6 +35,9 @@ func concernsOnlyUs(s os.Signal) bool {
 // The program finds the locked file under this number, and hands it on to what may outlive it.
 const lockVariable = "MERIDIAN_VOLUME_LOCK"
 const lockNumber = 3
+
+// In a child's list of descriptors: closed (syscall.ProcAttr).
+const unused = ^uintptr(0)
 
 type wish struct {
 	// The file to be locked before the program starts; empty for none.
@@ -88,7 +93,8 @@ func supervise(wanted wish) int {
 		}
 		return exitCantRun
 	}
-	files, environment := []uintptr{0, 1, 2}, os.Environ()
+	// Standard input, output and error, the lock, the handle: a number that isn't used is closed.
+	files, environment := []uintptr{0, 1, 2, unused, unused}, os.Environ()
 	if wanted.lock != "" {
 		lock, err := takeLock(wanted.lock, wanted.probes, signals)
 		if err != nil {
@@ -99,28 +105,87 @@ func supervise(wanted wish) int {
 			return exitSignalBase + int(lock.endedBy)
 		}
 		// Ours stays open, too: the lock outlives a program that closes its own.
-		files = append(files, uintptr(lock.descriptor))
+		files[lockNumber] = uintptr(lock.descriptor)
 		environment = append(environment, fmt.Sprintf("%s=%d", lockVariable, lockNumber))
 	}
+	held, programsEnd, err := newHandle()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "meridian-init: %v\n", err)
+		return exitCantRun
+	}
+	files[handleNumber] = uintptr(programsEnd)
+	environment = append(environment, fmt.Sprintf("%s=%d", handleVariable, handleNumber))
 	child, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{Env: environment, Files: files})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "meridian-init: %s: %v\n", argv[0], err)
 		return exitCantRun
 	}
+	_ = syscall.Close(programsEnd)
+	return watch(child, held, signals)
+}
 
-	for received := range signals {
-		if received == syscall.SIGCHLD {
-			if status, ended := reap(child); ended {
-				return exitCode(status)
-			}
-			continue
+// watch runs until the program has ended, or the handle's deadline has.
+func watch(child int, held *handle, signals <-chan os.Signal) int {
+	for {
+		var received os.Signal
+		var line string
+		heard, isOpen := false, true
+		select {
+		case received = <-signals:
+		case line, isOpen = <-held.lines:
+			heard = isOpen
+		case <-held.timer.ticks:
 		}
-		if number, ok := received.(syscall.Signal); ok && !concernsOnlyUs(received) {
-			// ESRCH: it has just ended; its SIGCHLD follows.
-			_ = syscall.Kill(child, number)
+		if held.isOver(child) {
+			return endForTheLease(held)
+		}
+		switch {
+		case heard:
+			held.hear(line)
+			if held.isOver(child) {
+				return endForTheLease(held)
+			}
+		case !isOpen:
+			held.closed()
+		case received == syscall.SIGCHLD:
+			if status, ended := reap(child); ended {
+				return endAfterProgram(held, status)
+			}
+		case received != nil:
+			if number, ok := received.(syscall.Signal); ok && !concernsOnlyUs(received) {
+				// ESRCH: it has just ended; its SIGCHLD follows.
+				_ = syscall.Kill(child, number)
+			}
 		}
 	}
-	return exitCantRun
+}
+
+func endForTheLease(held *handle) int {
+	beganMs := bootTimeMs()
+	endEverything()
+	goneMs := bootTimeMs()
+	say("the lease wasn't renewed: SIGKILL to everything %s, all gone %s (at %d ms since boot)",
+		beside(held.deadlineMs, beganMs), beside(held.deadlineMs, goneMs), held.deadlineMs)
+	sayTheRest()
+	return exitLeaseOver
+}
+
+// beside says where a time lies.
+func beside(deadlineMs, atMs int64) string {
+	if atMs > deadlineMs {
+		return fmt.Sprintf("%d ms AFTER it ran out", atMs-deadlineMs)
+	}
+	return fmt.Sprintf("%d ms before it runs out", deadlineMs-atMs)
+}
+
+// endAfterProgram: when this process ends the kernel ends the rest of the container. While armed that is done and shown here.
+func endAfterProgram(held *handle, status syscall.WaitStatus) int {
+	if held.armed {
+		endEverything()
+		say("the program has ended while armed: whatever was left is gone")
+	}
+	sayTheRest()
+	return exitCode(status)
 }
 
 // reap waits for every child that has ended, and says whether ours is among them.
