@@ -7,7 +7,7 @@
 import { type MemberIdentity, replicationName } from '../identity.ts';
 import type { Fenced } from '../protocol/authority.ts';
 import { type Position, positionOf } from './position.ts';
-import { type AuthorityRecord, isPrimary, sameMember } from './record.ts';
+import { type AuthorityRecord, isPrimary, primaryOf, sameMember } from './record.ts';
 
 /** An answer, with the time of its receipt on the asking operator's boot-time clock. */
 export interface FenceAnswer {
@@ -85,5 +85,7 @@ export function epochEndsMs(
   const grants = counted.reduce((latest, { grantsEndMs }) => Math.max(latest, grantsEndMs), 0);
   if (record.membership.acknowledgements > 0) return grants;
   if (lease === undefined) return Number.POSITIVE_INFINITY;
-  return Math.max(grants, lease.holder === '' ? 0 : lease.unchangedSinceMs + kubernetesLeaseMs);
+  // Held by nobody, or already handed to the one that takes over: the primary of the record can't renew it.
+  if (lease.holder !== replicationName(primaryOf(record))) return grants;
+  return Math.max(grants, lease.unchangedSinceMs + kubernetesLeaseMs);
 }

@@ -76,7 +76,7 @@ export interface Divergence {
  * Not only the ancestors' forks matter: an epoch whose primary died before anybody followed may be no ancestor at all.
  */
 export function divergenceFrom(
-  record: AuthorityRecord,
+  record: Pick<AuthorityRecord, 'history'>,
   position: Pick<Position, 'timeline' | 'lsn'>,
   timeline: number,
 ): Divergence | undefined {

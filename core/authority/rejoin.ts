@@ -30,15 +30,13 @@ export function rejoinOf(record: AuthorityRecord, wire: WirePosition): Rejoin {
 /** A follower as the rules of rejoining see it. */
 export interface RejoiningMember {
   readonly member: MemberIdentity;
-  /** The primary has a WAL sender for it, streaming the present epoch. */
-  readonly streaming: boolean;
   readonly diverged: boolean;
 }
 
 /**
  * Whether a diverged member may be rewound in place.
- * Not listed: its copy counts for nothing. Listed, and the primary open: once k others are established at this epoch, they and
- * the primary hold whatever it could have held (the exception of trap A2); it never had a part in this epoch's commits.
+ * Not listed: its copy counts for nothing. Listed, and the primary open: never, since it can be removed first (k others are
+ * established, or the gate wouldn't be open); half-rewound and still listed it would be missing from the next fence (A2).
  * Listed, and the gate still shut: only where the gate could never open otherwise, since fewer than k others are left that
  * could follow without a rewind (N = k + 1, for example two members with k = 1). Until it is back, the primary's copy is the
  * only whole one then: the member that is rewound counts as the one that failed. Its old WAL is kept aside first.
@@ -51,12 +49,9 @@ export function mayRewind(
 ): boolean {
   if (isPrimary(record, member)) return false;
   if (!isListed(record, member)) return true;
-  const k = record.membership.acknowledgements;
-  const others = members.filter(
-    (other) => !sameMember(other.member, member) && !isPrimary(record, other.member) && isListed(record, other.member),
-  );
-  if (primaryIsOpen) return others.filter(({ streaming, diverged }) => streaming && !diverged).length >= k;
-  const listed = record.membership.members.filter((other) => !isPrimary(record, other) && !sameMember(other, member));
-  const divergedOthers = others.filter(({ diverged }) => diverged).length;
-  return listed.length - divergedOthers < k;
+  if (primaryIsOpen) return false;
+  const others = record.membership.members.filter((other) => !isPrimary(record, other) && !sameMember(other, member));
+  const isDiverged = (other: MemberIdentity): boolean =>
+    members.some((entry) => sameMember(entry.member, other) && entry.diverged);
+  return others.filter((other) => !isDiverged(other)).length < record.membership.acknowledgements;
 }

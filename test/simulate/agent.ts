@@ -1,0 +1,533 @@
+/**
+ * A simulated member: the thin agent around the decisions, and as much of Postgres as matters (a log, what followers reported,
+ * open or shut). Each function is one thing that an agent does at once; the caller chooses when.
+ * Where a sentence of the protocol allows an agent to be late, the simulator may leave the function uncalled for ever.
+ */
+import { firstPromise } from '#agent/promise/record.ts';
+import type { AuthorityRecord } from '#core/authority/record.ts';
+import type { Rejoin } from '#core/authority/rejoin.ts';
+import { kubernetesLeaseMs, leaseMarginMs, leaseMs } from '#core/authority/timing.ts';
+import { replicationName } from '#core/identity.ts';
+import type { AuthorityAnswer, FenceQuestion } from '#core/protocol/authority.ts';
+import type { Orders } from '#core/protocol/orders.ts';
+import { keep, Violation } from './invariants.ts';
+import { append, at, commonEnd, contains, type LogEntry, lsnOf, positionIn } from './log.ts';
+import { areLinked, send } from './network.ts';
+import type { Rules } from './rules.ts';
+import { type FenceReply, identityOf, local, memberOf, type SimMember, type World } from './world.ts';
+
+export const shardUid = 'shard';
+const place = { namespace: 'sim', shard: 'shard' };
+/** How long a confirmation of the record opens a closed Postgres. */
+const confirmationMs = 5_000;
+
+export const works = (member: SimMember): boolean => member.up && !member.paused;
+const isPrimaryProcess = ({ postgres }: SimMember): boolean => postgres === 'shut' || postgres === 'open';
+
+/** The orders that its promise still lets it work by. */
+export function standing(rules: Rules, member: SimMember): Orders | undefined {
+  return member.orders !== undefined && rules.isWithinPromise(member.orders, member.promise) ? member.orders : undefined;
+}
+
+export function leads(rules: Rules, member: SimMember): Orders | undefined {
+  const orders = standing(rules, member);
+  if (orders?.role !== 'Primary') return undefined;
+  return rules.mayLead(member.promise, orders.epoch, replicationName(member)) ? orders : undefined;
+}
+
+// ---- Lease -------------------------------------------------------------------------------------------------------
+
+/** On its own clock; null where none is needed. */
+export function expiry(rules: Rules, member: SimMember): number | null {
+  if (member.orders?.role !== 'Primary') return 0;
+  return rules.expiryOf(member.orders.lease, new Map(Object.entries(member.held)), member.kubernetesUntilMs);
+}
+
+function leaseRemaining(world: World, rules: Rules, member: SimMember): number | null {
+  const until = expiry(rules, member);
+  return until === null ? null : Math.max(0, until - local(world, member));
+}
+
+/** A router that asks now may deliver until then, whatever happens to the lease afterwards. */
+function noteHorizon(world: World, rules: Rules, member: SimMember): void {
+  if (member.postgres !== 'open' || leads(rules, member) === undefined) return;
+  const until = expiry(rules, member) ?? local(world, member) + leaseMs - leaseMarginMs;
+  member.horizonMs = Math.max(member.horizonMs, until);
+}
+
+/** Whether a client could now have a write acknowledged, or a strong read delivered, that it began after this moment. */
+export function canServe(world: World, rules: Rules, member: SimMember): boolean {
+  if (!member.up || member.postgres !== 'open') return false;
+  if (!member.paused) noteHorizon(world, rules, member);
+  return !member.paused && local(world, member) < member.horizonMs;
+}
+
+export function ask(world: World, rules: Rules, primary: SimMember, follower: SimMember): boolean {
+  const orders = leads(rules, primary);
+  if (orders === undefined || !works(primary) || primary.released || primary === follower) return false;
+  return send(world, rules, {
+    type: 'request',
+    from: primary.name,
+    to: follower.name,
+    epoch: orders.epoch,
+    generation: orders.generation,
+    sentAtMs: local(world, primary),
+    starts: primary.startedAtMs,
+    sender: replicationName(primary),
+  });
+}
+
+export function grant(
+  world: World,
+  rules: Rules,
+  follower: SimMember,
+  request: { from: string; sender: string; epoch: number; generation: number; sentAtMs: number; starts: number },
+): void {
+  if (!rules.mayGrant(follower.promise, { epoch: request.epoch, from: request.sender })) return;
+  const now = local(world, follower);
+  follower.grantedUntilMs = Math.max(follower.grantedUntilMs, now + leaseMs);
+  follower.promise = { ...follower.promise, longestLeaseMs: leaseMs };
+  follower.servingHeardAtMs = now;
+  send(world, rules, {
+    type: 'grant',
+    from: follower.name,
+    to: request.from,
+    epoch: request.epoch,
+    generation: request.generation,
+    sentAtMs: request.sentAtMs,
+    starts: request.starts,
+    sender: replicationName(follower),
+  });
+}
+
+export function hold(
+  world: World,
+  rules: Rules,
+  primary: SimMember,
+  given: { sender: string; epoch: number; generation: number; sentAtMs: number; starts: number },
+): void {
+  const orders = leads(rules, primary);
+  if (orders?.epoch !== given.epoch || orders.generation !== given.generation) return;
+  if (given.starts !== primary.startedAtMs) return;
+  if (!orders.lease.members.some((member) => replicationName(member) === given.sender)) return;
+  primary.held[given.sender] = Math.max(primary.held[given.sender] ?? 0, given.sentAtMs + leaseMs - leaseMarginMs);
+  noteHorizon(world, rules, primary);
+}
+
+/** The Kubernetes Lease: taken where it is free, its own, or seen unchanged for its whole length. */
+export function renew(world: World, rules: Rules, member: SimMember): boolean {
+  if (!works(member) || leads(rules, member)?.lease.kubernetes !== true || member.released) return false;
+  if (!areLinked(world, member.name, 'api')) return false;
+  const now = local(world, member);
+  const { holder, version } = world.api.lease;
+  if (member.leaseSeen?.version !== version) member.leaseSeen = { version, sinceMs: now };
+  const mayTake =
+    holder === '' || holder === replicationName(member) || now - member.leaseSeen.sinceMs >= kubernetesLeaseMs;
+  if (!mayTake) return true;
+  world.api.lease = { holder: replicationName(member), version: version + 1 };
+  member.kubernetesUntilMs = now + kubernetesLeaseMs - leaseMarginMs;
+  noteHorizon(world, rules, member);
+  return true;
+}
+
+/** The dead man's handle: it needs no agent, only a machine that runs. Behind a shut gate there is nothing that it has to end. */
+export function handle(world: World, rules: Rules, member: SimMember): void {
+  if (!works(member) || member.postgres !== 'open') return;
+  const until = expiry(rules, member);
+  if (until === null || local(world, member) < Math.max(until, member.graceUntilMs)) return;
+  crash(member);
+}
+
+// ---- Orders, promises, fences --------------------------------------------------------------------------------------
+
+export function takeOrders(world: World, rules: Rules, member: SimMember, orders: Orders): void {
+  const taken = standing(rules, member);
+  const decision = rules.decideOrders(orders, {
+    member: identityOf(member),
+    ...place,
+    promise: member.promise,
+    taken,
+    hasData: member.log !== undefined,
+  });
+  if (decision.kind === 'refuse') return;
+  promise(world, member, decision.promise);
+  member.orders = orders;
+  if (orders.role === 'Primary' && taken?.role === 'Primary' && taken.epoch === orders.epoch)
+    changeSettings(world, member, taken, orders);
+  else if (taken?.epoch !== orders.epoch || taken.role !== orders.role) {
+    if (member.postgres !== 'standby') member.postgres = 'down';
+    stopLeading(member);
+  }
+  if (orders.role === 'Follower' && member.log !== undefined && !member.rewinding) member.postgres = 'standby';
+}
+
+function changeSettings(world: World, member: SimMember, before: Orders, after: Orders): void {
+  if (before.generation === after.generation) {
+    const listed = after.lease.members.map(replicationName);
+    member.held = Object.fromEntries(Object.entries(member.held).filter(([name]) => listed.includes(name)));
+  } else member.held = {};
+  if (before.generation !== after.generation || JSON.stringify(before.lease) !== JSON.stringify(after.lease))
+    member.graceUntilMs = local(world, member) + leaseMs;
+}
+
+function stopLeading(member: SimMember): void {
+  member.held = {};
+  member.reported = {};
+  member.row = undefined;
+  member.confirmed = undefined;
+  member.released = false;
+  member.kubernetesUntilMs = 0;
+}
+
+function promise(world: World, member: SimMember, next: SimMember['promise']): void {
+  if (next.epoch !== member.promise.epoch) member.promisedAtMs = local(world, member);
+  member.promise = next;
+}
+
+export function fence(world: World, rules: Rules, member: SimMember, question: FenceQuestion): FenceReply {
+  const decision = rules.decideFence(question, identityOf(member), member.promise);
+  const now = local(world, member);
+  const said = (): { epoch: number; grantee: string; ageMs: number } => ({
+    epoch: member.promise.epoch,
+    grantee: member.promise.grantee,
+    ageMs: now - member.promisedAtMs,
+  });
+  if (decision.kind === 'Refuse')
+    return { kind: 'Refused', refusal: { code: decision.code, message: decision.message, promise: said() } };
+  promise(world, member, { ...member.promise, ...decision.promise });
+  if (isPrimaryProcess(member) && question.handover) {
+    // The fast stop of a handover: followers get the last of the log while it ends.
+    member.postgres = 'stopping';
+    member.log = append(member.log, member.log?.timeline ?? 1, 'shutdown', writerOf(member));
+    return { kind: 'Refused', refusal: { code: 'Busy', message: 'stops', promise: said() } };
+  }
+  if (member.postgres !== 'standby') member.postgres = 'down';
+  stopLeading(member);
+  return {
+    kind: 'Fenced',
+    fenced: {
+      member: identityOf(member),
+      epoch: question.epoch,
+      position: positionOnDisk(member),
+      problem: '',
+      leaseRemainingMs: grantRemaining(world, rules, member),
+      stopped: true,
+      systemIdentifier: '1',
+    },
+  };
+}
+
+const grantRemaining = (world: World, rules: Rules, member: SimMember): number => {
+  const nowMs = local(world, member);
+  return rules.grantRemainingMs({
+    grantedUntilMs: member.grantedUntilMs,
+    longestLeaseMs: member.promise.longestLeaseMs,
+    ageMs: nowMs - member.startedAtMs,
+    nowMs,
+  });
+};
+
+export const positionOnDisk = ({ log, rewinding }: SimMember): { timeline: number; lsn: string } | null =>
+  log === undefined || rewinding ? null : positionIn(log);
+
+/** `POST /v1/authority`. */
+export function answer(world: World, rules: Rules, member: SimMember): AuthorityAnswer {
+  const now = local(world, member);
+  const orders = standing(rules, member);
+  const { epoch, grantee, generation } = member.promise;
+  const since = (heardAtMs: number | undefined): number | null => (heardAtMs === undefined ? null : now - heardAtMs);
+  return {
+    member: identityOf(member),
+    shardUid,
+    region: member.region,
+    version: 1,
+    state: member.postgres === 'open' ? 'open' : member.postgres === 'shut' ? 'opening' : 'following',
+    promise: { epoch, grantee, generation, ageMs: now - member.promisedAtMs },
+    agentAgeMs: now - member.startedAtMs,
+    ...(orders?.role === 'Primary' && {
+      primary: {
+        epoch: orders.epoch,
+        timeline: orders.timeline,
+        serving: isPrimaryProcess(member),
+        leaseRemainingMs: leaseRemaining(world, rules, member),
+        leaseNumber: 0,
+        released: member.released,
+      },
+    }),
+    ...(orders?.role === 'Follower' &&
+      orders.source !== undefined && {
+        follower: {
+          source: { name: orders.source.name, incarnation: orders.source.incarnation },
+          epoch: orders.epoch,
+          servingHeardMs: since(member.servingHeardAtMs),
+          walHeardMs: since(member.walHeardAtMs),
+          grantRemainingMs: grantRemaining(world, rules, member),
+        },
+      }),
+  };
+}
+
+// ---- Leading -------------------------------------------------------------------------------------------------------
+
+/** Reads the record at the API server. */
+export function confirm(world: World, rules: Rules, member: SimMember): boolean {
+  const orders = leads(rules, member);
+  if (orders === undefined || !works(member) || !areLinked(world, member.name, 'api')) return false;
+  const { authority } = world.api.record;
+  const isNamed = authority.epoch === orders.epoch && authority.member === member.name;
+  if (!isNamed || authority.incarnation !== member.incarnation) return false;
+  member.confirmed = { epoch: orders.epoch, atMs: local(world, member) };
+  return true;
+}
+
+function confirmedEpoch(world: World, rules: Rules, member: SimMember, orders: Orders): number {
+  const now = local(world, member);
+  if (isPrimaryProcess(member) && member.confirmed !== undefined) return member.confirmed.epoch;
+  if (member.confirmed !== undefined && now - member.confirmed.atMs < confirmationMs) return member.confirmed.epoch;
+  // k grants for exactly this epoch and member say the same as the record (ambiguity 16).
+  const until = expiry(rules, member);
+  return orders.lease.required > 0 && until !== null && until > now ? orders.epoch : 0;
+}
+
+/** Starts Postgres as primary behind its gate; a standby, or data of an older timeline, is promoted. */
+export function start(world: World, rules: Rules, member: SimMember): boolean {
+  const orders = standing(rules, member);
+  if (orders?.role !== 'Primary' || !works(member) || member.released || member.log === undefined) return false;
+  if (member.rewinding || (member.postgres !== 'down' && member.postgres !== 'standby')) return false;
+  const obstacle = rules.whyNotStart({
+    ordered: orders,
+    confirmedEpoch: confirmedEpoch(world, rules, member, orders),
+    leads: leads(rules, member) !== undefined,
+  });
+  if (obstacle !== undefined) return false;
+  member.confirmed ??= { epoch: orders.epoch, atMs: local(world, member) };
+  member.starts += 1;
+  member.postgres = 'shut';
+  member.row = undefined;
+  member.reported = {};
+  if (member.log.timeline !== orders.timeline)
+    member.log = append(member.log, orders.timeline, 'promoted', writerOf(member));
+  return true;
+}
+
+export function writeRow(member: SimMember): boolean {
+  if (!works(member) || member.postgres !== 'shut' || member.row !== undefined || member.log === undefined) return false;
+  member.log = append(member.log, member.log.timeline, 'gate', writerOf(member));
+  member.row = member.log;
+  return true;
+}
+
+export function open(world: World, rules: Rules, member: SimMember): boolean {
+  const orders = standing(rules, member);
+  if (!works(member) || member.postgres !== 'shut' || orders === undefined) return false;
+  const isCommitted = member.row !== undefined && acknowledgedLength(member, orders) >= member.row.length;
+  const obstacle = rules.whyShut({
+    ordered: orders,
+    confirmedEpoch: confirmedEpoch(world, rules, member, orders),
+    leads: leads(rules, member) !== undefined,
+    leaseRemainingMs: leaseRemaining(world, rules, member),
+    runningTimeline: member.log?.timeline ?? 0,
+    isShut: true,
+    settingsApplied: true,
+    row: member.row === undefined ? 'Unwritten' : isCommitted ? 'Committed' : 'Waiting',
+  });
+  if (obstacle !== undefined) return false;
+  member.postgres = 'open';
+  noteHorizon(world, rules, member);
+  // All that was written before this opening can be read from now on.
+  const seen = member.row ?? member.log;
+  if (orders.synchronous.acknowledgements > 0 && seen !== undefined) keep(world, member, seen, 'seen');
+  return true;
+}
+
+export function write(world: World, rules: Rules, member: SimMember): boolean {
+  if (!canServe(world, rules, member) || member.log === undefined) return false;
+  member.log = append(member.log, member.log.timeline, 'write', writerOf(member));
+  world.writes += 1;
+  return true;
+}
+
+/** Clients get their answers, as far as the sync list lets them. */
+export function acknowledge(world: World, rules: Rules, member: SimMember): boolean {
+  if (!canServe(world, rules, member) || member.orders === undefined || member.log === undefined) return false;
+  const entry = at(member.log, acknowledgedLength(member, member.orders));
+  if (entry === undefined || world.kept.some((kept) => contains(kept, entry))) return false;
+  if (member.orders.synchronous.acknowledgements > 0) keep(world, member, entry, 'acknowledged');
+  return true;
+}
+
+/** How far `ANY k (...)` is satisfied. */
+function acknowledgedLength({ reported, log }: SimMember, { synchronous }: Orders): number {
+  if (synchronous.acknowledgements === 0) return log?.length ?? 0;
+  const flushed = synchronous.members
+    .map((listed) => reported[replicationName(listed)]?.length ?? 0)
+    .toSorted((a, b) => b - a);
+  return flushed[synchronous.acknowledgements - 1] ?? 0;
+}
+
+export function report(primary: SimMember, said: { sender: string; entry: LogEntry; starts: number }): void {
+  const isRunning = isPrimaryProcess(primary) || primary.postgres === 'stopping';
+  if (!isRunning || said.starts !== primary.starts) return;
+  if (!contains(primary.log, said.entry))
+    throw new Violation('Corruption', `${said.sender} reports an entry that ${primary.name} doesn't have`);
+  const before = primary.reported[said.sender];
+  if (before === undefined || before.length < said.entry.length) primary.reported[said.sender] = said.entry;
+}
+
+/** Its Postgres can't be started any more: it gives its epoch up. */
+export function release(rules: Rules, member: SimMember): boolean {
+  if (leads(rules, member) === undefined || !works(member) || member.released) return false;
+  if (member.postgres !== 'down') return false;
+  member.released = true;
+  member.held = {};
+  return true;
+}
+
+// ---- Following -----------------------------------------------------------------------------------------------------
+
+/** The record as its orders tell it. */
+function recordOf(orders: Orders): AuthorityRecord {
+  const source = orders.source ?? orders.member;
+  return {
+    authority: {
+      epoch: orders.epoch,
+      timeline: orders.timeline,
+      member: source.name,
+      incarnation: source.incarnation,
+      region: '',
+      since: '',
+      state: 'Active',
+    },
+    membership: { generation: orders.generation, members: [], acknowledgements: orders.synchronous.acknowledgements },
+    history: orders.history,
+  };
+}
+
+function rejoin(rules: Rules, member: SimMember, orders: Orders): Rejoin | undefined {
+  return member.log === undefined ? undefined : rules.rejoinOf(recordOf(orders), positionIn(member.log));
+}
+
+/** The primary's process that its tunnel leads to. */
+function sourceOf(world: World, rules: Rules, member: SimMember): SimMember | undefined {
+  const orders = standing(rules, member);
+  if (orders?.role !== 'Follower' || orders.source === undefined || !works(member)) return undefined;
+  if (!rules.mayStream(member.promise, orders.epoch)) return undefined;
+  const source = memberOf(world, orders.source.name);
+  if (!works(source) || source.incarnation !== orders.source.incarnation) return undefined;
+  if (!areLinked(world, member.name, source.name) || source.orders?.epoch !== orders.epoch) return undefined;
+  if (source.postgres === 'stopping') return source;
+  return isPrimaryProcess(source) && rules.mayStream(source.promise, orders.epoch) ? source : undefined;
+}
+
+export function stream(world: World, rules: Rules, member: SimMember, entries: number): boolean {
+  const source = sourceOf(world, rules, member);
+  const orders = member.orders;
+  if (source === undefined || orders === undefined || member.log === undefined || member.rewinding) return false;
+  if (rejoin(rules, member, orders)?.kind !== 'Stream') return false;
+  if (!contains(source.log, member.log))
+    throw new Violation('Corruption', `${member.name} streams from ${source.name} onto a log that isn't a part of it`);
+  const length = Math.min(member.log.length + entries, source.log?.length ?? 0);
+  if (length > member.log.length) member.walHeardAtMs = local(world, member);
+  member.log = at(source.log, length) ?? member.log;
+  member.postgres = 'standby';
+  send(world, rules, {
+    type: 'flushed',
+    from: member.name,
+    to: source.name,
+    sender: replicationName(member),
+    entry: member.log,
+    starts: source.starts,
+  });
+  return true;
+}
+
+/** First copy of an empty volume. */
+export function clone(world: World, rules: Rules, member: SimMember): boolean {
+  const source = sourceOf(world, rules, member);
+  if (source === undefined || member.log !== undefined || source.postgres === 'stopping') return false;
+  member.log = source.log;
+  member.postgres = 'standby';
+  return true;
+}
+
+export function beginRewind(rules: Rules, member: SimMember): boolean {
+  const orders = standing(rules, member);
+  if (orders?.role !== 'Follower' || !orders.mayRewind || !works(member) || member.rewinding) return false;
+  if (rejoin(rules, member, orders)?.kind !== 'Diverged') return false;
+  member.rewinding = true;
+  member.postgres = 'down';
+  return true;
+}
+
+/** What is rewound is consistent only once it has all that the source had meanwhile. */
+export function endRewind(world: World, rules: Rules, member: SimMember): boolean {
+  const source = sourceOf(world, rules, member);
+  if (source === undefined || !member.rewinding || source.postgres === 'stopping') return false;
+  member.log = source.log;
+  member.rewinding = false;
+  member.postgres = 'standby';
+  return true;
+}
+
+/** Between two fenced members: what `to` lacks, from `from`. */
+export function ship(world: World, from: SimMember, to: SimMember, epoch: number): boolean {
+  if (!works(from) || !works(to) || !areLinked(world, from.name, to.name)) return false;
+  const isFenced = (member: SimMember): boolean => member.promise.epoch === epoch && member.promise.grantee === '';
+  if (!isFenced(from) || !isFenced(to) || from.log === undefined || to.log === undefined) return false;
+  if (commonEnd(from.log, to.log) !== to.log) return false;
+  to.log = from.log;
+  return true;
+}
+
+// ---- Faults --------------------------------------------------------------------------------------------------------
+
+/** The pod is gone, with all that it remembered; the volume stays. */
+export function crash(member: SimMember): boolean {
+  if (!member.up) return false;
+  member.up = false;
+  member.paused = false;
+  member.postgres = 'down';
+  stopLeading(member);
+  member.grantedUntilMs = 0;
+  member.servingHeardAtMs = undefined;
+  member.walHeardAtMs = undefined;
+  member.leaseSeen = undefined;
+  return true;
+}
+
+export function restart(world: World, rules: Rules, member: SimMember): boolean {
+  if (member.up) return false;
+  member.up = true;
+  member.startedAtMs = local(world, member);
+  member.promisedAtMs = member.startedAtMs;
+  member.promise = rules.promiseOnDisk(member.promise, member.orders);
+  if (standing(rules, member)?.role === 'Follower' && member.log !== undefined && !member.rewinding)
+    member.postgres = 'standby';
+  return true;
+}
+
+/** Postgres alone; the agent goes on, and starts it again behind the gate. */
+export function crashPostgres(member: SimMember): boolean {
+  if (!works(member) || (!isPrimaryProcess(member) && member.postgres !== 'stopping')) return false;
+  member.postgres = 'down';
+  member.row = undefined;
+  member.reported = {};
+  return true;
+}
+
+/** The volume is gone, and the member comes up on an empty one. */
+export function wipe(world: World, rules: Rules, member: SimMember): boolean {
+  crash(member);
+  member.volume += 1;
+  member.incarnation = rules.incarnationOf(member.name, member.volume);
+  member.promise = firstPromise(member.incarnation);
+  member.orders = undefined;
+  member.log = undefined;
+  member.rewinding = false;
+  member.horizonMs = 0;
+  return restart(world, rules, member);
+}
+
+const writerOf = ({ name, volume, starts }: SimMember): string => `${name}${volume}.${starts}`;
+
+export const flushedLsn = (entry: LogEntry | undefined) => (entry === undefined ? undefined : lsnOf(entry));
