@@ -43,6 +43,7 @@ class Life {
         kube: this.#kube,
         images: { postgres: 'postgres:1', programs: 'programs:1' },
         leaderTerm: () => 1,
+        takeovers: { handOver: () => undefined, reportOf: () => undefined },
         operatorNamespace: 'prod',
         log: silent,
         metrics,
