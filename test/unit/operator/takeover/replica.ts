@@ -1,0 +1,225 @@
+/**
+ * An operator replica in the model world: the real service, watch, attempts and promotions. Every call to the world takes a
+ * little time, and may be this replica's last (before it takes effect, or after), or be followed by a long standstill.
+ */
+import { pino } from 'pino';
+import { Registry } from 'prom-client';
+import type { AuthorityRecord } from '#core/authority/record.ts';
+import type { EventNote } from '#kube/events.ts';
+import type { KubeObject, Stored } from '#kube/objects.ts';
+import { fencedNames } from '#operator/controllers/shard/fencing.ts';
+import type { MemberView } from '#operator/controllers/shard/members.ts';
+import type { OrdersWish } from '#operator/controllers/shard/orders.ts';
+import type { Cache } from '#operator/runtime/controller.ts';
+import type { AttemptMeans } from '#operator/takeover/attempt.ts';
+import { AuthorityWatch } from '#operator/takeover/authority-watch.ts';
+import type { PromotionMeans } from '#operator/takeover/promotion.ts';
+import { TakeoverService } from '#operator/takeover/service.ts';
+import type { World } from './world.ts';
+
+export interface ReplicaFault {
+  /** Which call to the world, from 1. */
+  readonly atCall: number;
+  readonly kind: 'DiesBefore' | 'DiesAfter' | 'StandsStill';
+}
+
+export interface ReplicaOptions {
+  readonly name?: string;
+  readonly rank?: () => number;
+  readonly fault?: ReplicaFault;
+  readonly latencyMs?: () => number;
+  readonly othersReaching?: () => readonly string[];
+}
+
+const standstillMs = 20_000;
+
+export class Replica {
+  readonly service: TakeoverService;
+  readonly events: EventNote[] = [];
+  /** Names of the calls made, for the tests that enumerate them. */
+  readonly calls: string[] = [];
+  readonly metrics = new Registry();
+  isDead = false;
+  resigned = 0;
+  /** What its watch shows instead of what is. */
+  staleShard: Stored<KubeObject> | undefined;
+  readonly #world: World;
+  readonly #options: ReplicaOptions;
+  readonly #end = new AbortController();
+  #stillUntilMs = 0;
+
+  constructor(world: World, options: ReplicaOptions = {}) {
+    this.#world = world;
+    this.#options = options;
+    const nowMs = (): number => world.time.nowMs;
+    const watch: AuthorityWatch = new AuthorityWatch({
+      ask: async ({ name, address }) => {
+        await this.#way();
+        const answer = address === undefined ? undefined : world.answer(name);
+        await this.#way();
+        return answer === undefined ? { kind: 'silent', why: 'no answer' } : { kind: 'answer', answer };
+      },
+      nowMs,
+      timeoutMs: 800,
+    });
+    this.service = new TakeoverService({
+      cache: this.#cache(),
+      watch,
+      means: {
+        pause: this.#pause,
+        leaseWatch: () => {
+          throw new Error('no shard here is without acknowledgements');
+        },
+        ofAttempt: (shard, _lease, intent) => ({
+          ...this.#attemptMeans(watch),
+          candidates: (present) =>
+            [...world.members.values()].map(({ name, region, promotable }) => ({
+              name,
+              region,
+              promotable:
+                promotable &&
+                !fencedNames(present).has(name) &&
+                (intent.kind !== 'Recover' || intent.wanted === undefined || intent.wanted.name === name),
+            })),
+          ping: async (record) => {
+            await this.#call('ping', () => undefined);
+            await watch.askAnew(asked(world, record));
+            return watch.pings(record, shard.metadata.namespace ?? '');
+          },
+        }),
+        ofPromotion: (_shard, record) => this.#promotionMeans(record, watch),
+      },
+      heartbeats: {
+        get rank() {
+          return options.rank?.() ?? 0;
+        },
+        beatSoon: () => undefined,
+        othersReaching: () => options.othersReaching?.() ?? [],
+      },
+      resign: () => {
+        this.resigned += 1;
+        return true;
+      },
+      recorder: { record: (_about, note) => void this.events.push(note) },
+      log: pino({ level: 'silent' }),
+      metrics: this.metrics,
+      nowMs,
+      signal: this.#end.signal,
+    });
+    void this.service.run();
+  }
+
+  get reasons(): readonly string[] {
+    return this.events.map(({ reason }) => reason);
+  }
+
+  kill(): void {
+    this.isDead = true;
+  }
+
+  #attemptMeans(watch: AuthorityWatch): Omit<AttemptMeans, 'takeTurn' | 'tell' | 'candidates' | 'ping'> {
+    const world = this.#world;
+    void watch;
+    return {
+      nowMs: () => world.time.nowMs,
+      wallClock: () => new Date(world.time.nowMs),
+      signal: this.#end.signal,
+      read: () => this.#call('read', () => world.read()),
+      write: (shard) => this.#call('write', () => world.write(shard)),
+      fence: (member, epoch) => this.#call(`fence ${member.name}`, () => world.fence(member.name, member, epoch)),
+      ship: (_record, from, to, epoch) => this.#call('ship', () => world.ship(from.name, to.name, epoch)),
+      watchLease: () => Promise.resolve(undefined),
+      handLease: () => Promise.resolve(),
+      regions: () => ['eu', 'us', 'ap'],
+      distrust: () => undefined,
+      pause: this.#pause,
+    };
+  }
+
+  #promotionMeans(record: AuthorityRecord, watch: AuthorityWatch): Omit<PromotionMeans, 'isCurrent' | 'tell'> {
+    const world = this.#world;
+    const { member } = record.authority;
+    return {
+      nowMs: () => world.time.nowMs,
+      signal: this.#end.signal,
+      wished: () =>
+        this.#call('status', () =>
+          [...world.members.keys()]
+            .toSorted((a, b) => Number(b === member) - Number(a === member))
+            .filter((name) => world.answer(name) !== undefined)
+            .map((name) => ({
+              view: { name } as MemberView,
+              orders: { role: name === member ? 'Primary' : 'Follower' } as OrdersWish,
+              digest: '',
+            })),
+        ),
+      send: ({ view }) =>
+        this.#call(`order ${view.name}`, () => {
+          const taken = world.order(view.name);
+          return taken === 'taken' ? { kind: 'taken' as const } : { kind: 'unknown' as const, why: taken };
+        }),
+      chosen: async () => {
+        await watch.ask(asked(world, record), 100);
+        return [...watch.pings(record, 'test')].find(([name]) => name.startsWith(`${member}/`))?.[1];
+      },
+      pause: this.#pause,
+    };
+  }
+
+  readonly #pause = async (ms: number, sooner?: Promise<unknown>): Promise<void> => {
+    const slept = this.#world.time.sleep(ms);
+    await (sooner === undefined ? slept : Promise.race([slept, sooner]));
+    await this.#alive();
+  };
+
+  async #call<T>(name: string, effect: () => T): Promise<T> {
+    this.calls.push(name);
+    const fault = this.#options.fault?.atCall === this.calls.length ? this.#options.fault.kind : undefined;
+    await this.#way();
+    if (fault === 'DiesBefore') this.isDead = true;
+    await this.#alive();
+    try {
+      return effect();
+    } finally {
+      if (fault === 'DiesAfter') this.isDead = true;
+      if (fault === 'StandsStill') this.#stillUntilMs = this.#world.time.nowMs + standstillMs;
+      await this.#way();
+    }
+  }
+
+  async #way(): Promise<void> {
+    await this.#world.time.sleep(this.#options.latencyMs?.() ?? 5);
+    await this.#alive();
+  }
+
+  /** Goes on never, where it is dead; later, where it stands still. */
+  async #alive(): Promise<void> {
+    if (this.isDead) await new Promise(() => undefined);
+    while (this.#world.time.nowMs < this.#stillUntilMs)
+      await this.#world.time.sleep(this.#stillUntilMs - this.#world.time.nowMs);
+  }
+
+  #cache(): Cache {
+    const world = this.#world;
+    const list = (kind: string): readonly unknown[] => {
+      if (kind === 'Shard') return [this.staleShard ?? world.shard];
+      if (kind !== 'Pod') return [];
+      return [...world.members.values()].map(({ name }) => ({
+        metadata: {
+          namespace: 'test',
+          name,
+          uid: name,
+          labels: { 'meridian.db/shard': 'a', 'meridian.db/keyspace': 'shop' },
+        },
+        status: { podIP: '10.0.0.1', phase: 'Running' },
+      }));
+    };
+    return {
+      get: () => undefined,
+      list: (type) => list(type.kind) as never,
+    };
+  }
+}
+
+const asked = (_world: World, record: AuthorityRecord) =>
+  record.membership.members.map(({ name }) => ({ namespace: 'test', keyspace: 'shop', name, address: '10.0.0.1' }));
