@@ -26,7 +26,7 @@ export interface FleetOptions {
   readonly deadlineMs?: number;
 }
 
-const PAUSE_MS = 40;
+const PAUSE_MS = 80;
 const RECONNECT_PAUSE_MS = 200;
 const PREPARE_ATTEMPTS = 5;
 

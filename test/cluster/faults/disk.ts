@@ -32,7 +32,12 @@ export function createDiskFaults(targets: Targets, kubectl: Kubectl, run: Run): 
   /** The node and the folder there of a pod's volume. */
   const volumeOf = async (namespace: string, pod: string): Promise<{ node: TargetNode; folder: string }> => {
     const claims = await kubectl([
-      ...['get', 'pod', pod, '-n', namespace, '-o'],
+      'get',
+      'pod',
+      pod,
+      '-n',
+      namespace,
+      '-o',
       'jsonpath={.spec.nodeName} {.spec.volumes[*].persistentVolumeClaim.claimName}',
     ]);
     const [nodeName = '', claim = ''] = claims.trim().split(' ');
