@@ -25,7 +25,12 @@ class Crowd {
 
   constructor(router: TestRouter, firstId: number) {
     this.#id = firstId;
-    const kinds = [this.#write, this.#transact, this.#read, this.#readEventually];
+    const kinds: readonly ((client: pg.Client) => Promise<void>)[] = [
+      (client) => this.#write(client),
+      (client) => this.#transact(client),
+      (client) => this.#read(client),
+      (client) => this.#readEventually(client),
+    ];
     for (let round = 0; round < 3; round++) for (const kind of kinds) this.#running.push(this.#run(router, kind));
   }
 
@@ -39,7 +44,7 @@ class Crowd {
     while (!this.#isOver) {
       const startedMs = performance.now();
       try {
-        await work.call(this, client);
+        await work(client);
       } catch (error) {
         this.errors.push(`${codeOf(error)} ${String(error)}`);
         await client.query('rollback').catch(() => undefined);
