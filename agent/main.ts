@@ -1,5 +1,6 @@
 /** The agent's program: wiring only. What it does is in `member/`, how it is told and asked in `api/` and `tunnel/`. */
 import { chmod, mkdir } from 'node:fs/promises';
+import { authorityLeaseName } from '#core/names.ts';
 import { createMetrics } from './api/metrics.ts';
 import { ProbesServer } from './api/probes.ts';
 import { ApiServer } from './api/server.ts';
@@ -7,7 +8,6 @@ import { FileAuthority } from './authority/file.ts';
 import { apiServerFromEnvironment, KubernetesAuthority } from './authority/kubernetes.ts';
 import type { AuthoritySource } from './authority/source.ts';
 import { type AgentConfiguration, ConfigurationError, configurationFromEnvironment } from './configuration.ts';
-import { authorityLeaseName } from '#core/names.ts';
 import { handleDescriptor } from './lease/handle.ts';
 import { LeaseKeeper } from './lease/keeper.ts';
 import { createLogger, type Logger } from './log.ts';
@@ -50,6 +50,7 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
     place,
     credentials: () => credentials.current,
     socketPath: postgresSocketPath(paths.upstreamSockets, config.ports.postgres),
+    promisedEpoch: () => promise.current.epoch,
     log: logger,
   });
   const apiServer = apiServerFromEnvironment(process.env);

@@ -72,7 +72,12 @@ function lasting({ member, shardUid, region, state, promise, known, primary, fol
     known,
     ...(primary === undefined
       ? {}
-      : { primary: { ...primary, leaseRemainingMs: primary.leaseRemainingMs === null ? null : primary.leaseRemainingMs > 0 } }),
+      : {
+          primary: {
+            ...primary,
+            leaseRemainingMs: primary.leaseRemainingMs === null ? null : primary.leaseRemainingMs > 0,
+          },
+        }),
     ...(follower === undefined ? {} : { follower: { source: follower.source, epoch: follower.epoch } }),
   };
 }

@@ -24,7 +24,8 @@ export class Backoff {
   }
 
   fail(): void {
-    const waitMs = this.#failures === 0 ? 0 : Math.min(this.#mostMs, this.#firstMs * 2 ** Math.min(this.#failures - 1, 20));
+    const waitMs =
+      this.#failures === 0 ? 0 : Math.min(this.#mostMs, this.#firstMs * 2 ** Math.min(this.#failures - 1, 20));
     this.#failures += 1;
     this.#readyAt = this.#now() + waitMs;
   }

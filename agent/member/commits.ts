@@ -134,10 +134,9 @@ export class Commits {
       if (run.hasEnded || pid === undefined || this.#now() - run.committedAt < 2 * BEAT_MS) continue;
       const lookedAt = this.#now();
       const rows = await this.#options.session
-        .query<{ event: string | null }>(
-          'select wait_event as event from pg_catalog.pg_stat_activity where pid = $1',
-          [pid],
-        )
+        .query<{ event: string | null }>('select wait_event as event from pg_catalog.pg_stat_activity where pid = $1', [
+          pid,
+        ])
         .catch(() => []);
       if (rows[0]?.event === 'SyncRep') run.followersMissedAt = lookedAt;
     }

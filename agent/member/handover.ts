@@ -60,6 +60,9 @@ export class HandOver {
       clearTimeout(laggards);
       this.end();
     }
-    log.info({ isDrained, drainedMs, tookMs: Math.round(performance.now() - begunAt) }, 'handed over: Postgres is down');
+    log.info(
+      { isDrained, drainedMs, tookMs: Math.round(performance.now() - begunAt) },
+      'handed over: Postgres is down',
+    );
   }
 }

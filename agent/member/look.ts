@@ -31,6 +31,7 @@ export async function lookAt(parts: MemberParts): Promise<MemberView> {
     openingEpoch: commits.epoch,
     isReleased: isPrimaryOf(orders) && patience.isReleased,
     isHandingOver: handOver.isRunning,
+    isRejoinBegun: await rejoining.isBegun(),
     rejoin: orders === undefined ? undefined : rejoining.view(orders),
     isWalRemoved: options.upstream.isWalRemoved,
     retryInMs: retry.remainingMs,

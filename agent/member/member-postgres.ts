@@ -6,6 +6,8 @@
  * Invariants: what lies on disk before every start is the closed access file; a changed synchronous list is in force only
  * past its barrier.
  */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentConfiguration, environmentOfPostgres } from '#agent/configuration.ts';
 import type { Logger } from '#agent/log.ts';
@@ -150,6 +152,7 @@ export class MemberPostgres {
     await writePostgresTls(configuration.runTls, credentials());
     await writeConfiguration(configuration.runConfiguration, rendered, 'closed');
     await this.#server.clearLeftovers();
+    await this.#clearSockets();
     await settleTimelines(this.data);
     await this.data.prepareForStart();
     if (!isStillWanted()) return false;
@@ -269,6 +272,17 @@ export class MemberPostgres {
   async observe(since?: number): Promise<Observation> {
     if (this.#view.state === 'stopped' || !this.#view.isReady) return neverSeen;
     return this.#observations.latest(since);
+  }
+
+  /**
+   * The folder of the sockets may outlive the container, with the lock file of a postmaster that is gone; its process number
+   * may well be one of ours now, and Postgres would take that for the owner. Nothing of Postgres runs here at this moment.
+   */
+  async #clearSockets(): Promise<void> {
+    const folder = this.#options.configuration.paths.postgresSockets;
+    for (const name of await readdir(folder)) {
+      if (name.startsWith('.s.PGSQL.')) await rm(join(folder, name), { force: true });
+    }
   }
 
   /** 0 on a standby. */

@@ -91,7 +91,7 @@ export class Member {
       standing: new StandingOrders(options),
       postgres,
       making: new MakingData({ ...options, data: postgres.data, env: postgres.env }),
-      rejoining: new Rejoining(postgres.data, configuration.paths.rejoin),
+      rejoining: new Rejoining({ data: postgres.data, configuration, log }),
       gate: new StartGate(authority),
       lease: new LeaseDuty(lease, wake),
       commits,
@@ -161,6 +161,7 @@ export class Member {
       epoch: isStanding ? orders.epoch : standing.promise.epoch,
       generation: orders.generation,
       isPrimary: isStanding && isOrdered && runsAsPrimary && gate.confirmedEpoch(true) === orders.epoch,
+      isFenced: !isStanding && isUp && !runsAsPrimary,
       isReady: isUp,
       peers: orders.slots,
     };
@@ -200,6 +201,7 @@ export class Member {
       isWalRemoved: upstream.isWalRemoved,
       clone: making.progress,
       diverged: rejoining.diverged,
+      rejoined: rejoining.rejoined,
       certificateNotAfter: credentials.current.notAfter,
     });
   }
@@ -313,7 +315,7 @@ export class Member {
       gate.forget();
       patience.forget();
       this.#step.abort();
-      this.#steps.aim(false);
+      this.#steps.aim();
     }
     this.#tunnels?.closeUnaccepted();
     retry.succeed();
@@ -328,7 +330,7 @@ export class Member {
     this.#steps.forgetApplied();
     this.#parts.gate.forget();
     this.#step.abort();
-    this.#steps.aim(false);
+    this.#steps.aim();
     this.#tunnels?.closeUnaccepted();
   }
 
@@ -383,6 +385,7 @@ export class Member {
 
   #authorityFacts(): ReturnType<typeof authorityFactsOf> {
     const { standing, postgres, handOver, patience, gate, lease, commits } = this.#parts;
+    const { walHeardAt } = this.#options.upstream;
     return authorityFactsOf({
       member: this.identity,
       region: this.#options.configuration.region,
@@ -397,7 +400,7 @@ export class Member {
       isServing: commits.isServing,
       seen: gate.seen,
       lease: this.#options.lease,
-      walHeardMs: null,
+      walHeardMs: walHeardAt === undefined ? null : Math.max(0, bootTimeMs() - walHeardAt),
     });
   }
 

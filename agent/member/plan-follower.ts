@@ -18,7 +18,10 @@ export function nextAsFollower(view: MemberView, orders: Orders): Step {
     if (view.isArmed) return { kind: 'stop', phase: 'Starting', why: 'it was to be promoted', mode: 'immediate' };
   }
   if (data === 'absent') return delayed(view.retryInMs, 'Cloning') ?? { kind: 'clone', phase: 'Cloning' };
-  return nextOnTheWayBack(view, orders) ?? (server.state === 'running' ? nextWhileUp(view, orders, server) : nextWhileDown(view));
+  return (
+    nextOnTheWayBack(view, orders) ??
+    (server.state === 'running' ? nextWhileUp(view, orders, server) : nextWhileDown(view))
+  );
 }
 
 /** Before anything is streamed: whether what is here is a part of the history that it is to follow (A24). */
@@ -33,15 +36,23 @@ function nextOnTheWayBack(view: MemberView, orders: Orders): Step | undefined {
       return undefined;
     case 'Unknown':
       // A copy that was never started says nothing yet: it is asked again when it runs.
-      return isUp ? { kind: 'rest', phase: 'Following', problem: rejoin.reason, retryInMs: UNKNOWN_AGAIN_MS } : undefined;
+      return isUp
+        ? { kind: 'rest', phase: 'Following', problem: rejoin.reason, retryInMs: UNKNOWN_AGAIN_MS }
+        : undefined;
     case 'NeedsCopy':
-      if (isCounted(orders)) return { kind: 'rest', phase: 'Failed', problem: `${rejoin.reason}; it is kept while it counts` };
+      if (isCounted(orders))
+        return { kind: 'rest', phase: 'Failed', problem: `${rejoin.reason}; it is kept while it counts` };
       return { kind: 'discard', phase: 'Rewinding' };
     case 'Diverged':
     case 'Interrupted':
-      if (isUp) return { kind: 'stop', phase: 'Rewinding', why: "its data has left its primary's history", mode: 'immediate' };
+      if (isUp)
+        return { kind: 'stop', phase: 'Rewinding', why: "its data has left its primary's history", mode: 'immediate' };
       if (rejoin.kind === 'Diverged' && !orders.mayRewind) {
-        return { kind: 'rest', phase: 'Rewinding', problem: 'its data has left the history of its primary; it may not be rewound yet' };
+        return {
+          kind: 'rest',
+          phase: 'Rewinding',
+          problem: 'its data has left the history of its primary; it may not be rewound yet',
+        };
       }
       return delayed(view.retryInMs, 'Rewinding') ?? { kind: 'rewind', phase: 'Rewinding' };
   }

@@ -22,6 +22,7 @@ export function nextAsPrimary(view: MemberView, orders: Orders): Step {
     if (!isConfirmed(view, orders)) return { kind: 'confirm', phase: 'Confirming' };
     return delayed(view.retryInMs, 'Initialising') ?? { kind: 'initialise', phase: 'Initialising' };
   }
+  if (view.isRejoinBegun) return failed('ordered to be primary, and the data is half rewound');
   if (server.state === 'stopped') return nextWhileDown(view, orders);
   return server.as === 'standby' ? nextToPromote(view, orders, server.isReady) : nextWhileUp(view, orders, server);
 }
@@ -52,7 +53,9 @@ function nextToPromote(view: MemberView, orders: Orders, isReady: boolean): Step
     return { kind: 'stop', phase: 'Promoting', why: 'it was promoted by somebody else', mode: 'immediate' };
   }
   if (!isReady) return { kind: 'awaitReady', phase: 'Promoting' };
-  return notYet(view, orders, 'Promoting') ?? delayed(view.retryInMs, 'Promoting') ?? { kind: 'promote', phase: 'Promoting' };
+  return (
+    notYet(view, orders, 'Promoting') ?? delayed(view.retryInMs, 'Promoting') ?? { kind: 'promote', phase: 'Promoting' }
+  );
 }
 
 function nextWhileUp(

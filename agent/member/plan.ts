@@ -56,6 +56,8 @@ export interface MemberView {
   readonly isReleased: boolean;
   /** A primary that was fenced for a handover is on its way down. */
   readonly isHandingOver: boolean;
+  /** A way back of this data was begun and hasn't ended: it can't be started. */
+  readonly isRejoinBegun: boolean;
   /** What this data needs before it can follow by these orders; undefined until that was looked at. */
   readonly rejoin: RejoinView | undefined;
   /** The primary has no longer what a follower's data needs: only another copy helps. */
@@ -98,7 +100,8 @@ export function nextStep(view: MemberView): Step {
   if (server.state === 'running' && view.data === 'absent') {
     return { kind: 'stop', phase: 'Failed', why: 'its data directory is gone', mode: 'immediate' };
   }
-  if (server.state === 'stopped' && view.isArmed) return { kind: 'disarm', phase: orders === undefined ? 'Stopping' : 'Starting' };
+  if (server.state === 'stopped' && view.isArmed)
+    return { kind: 'disarm', phase: orders === undefined ? 'Stopping' : 'Starting' };
   if (view.data === 'absent' && view.hadData) return { kind: 'startOver', phase: 'Waiting' };
   if (orders === undefined && former !== undefined) return nextWhileFenced(view, former);
   if (orders === undefined) {
@@ -121,9 +124,11 @@ export function nextStep(view: MemberView): Step {
 
 /**
  * It has promised an epoch whose primary it doesn't know yet. A standby goes on (or starts again) without a source, so that
- * it replays what it has and can be promoted at once; what was a primary stays down.
+ * it replays what it has, can be promoted at once, and can give others what they lack. What was a primary becomes one once
+ * it is down: nothing but a promotion on another timeline makes it write again.
  */
-function nextWhileFenced({ server, data, rejoin, retryInMs, isHandingOver }: MemberView, former: Orders): Step {
+function nextWhileFenced(view: MemberView, former: Orders): Step {
+  const { server, data, retryInMs, isHandingOver } = view;
   if (server.state === 'running') {
     if (server.as === 'primary') {
       return isHandingOver
@@ -131,12 +136,17 @@ function nextWhileFenced({ server, data, rejoin, retryInMs, isHandingOver }: Mem
         : { kind: 'stop', phase: 'Stopping', why: 'a higher epoch is promised', mode: 'immediate' };
     }
     if (data !== 'standby') {
-      return { kind: 'stop', phase: 'Stopping', why: 'it was promoted, and a higher epoch is promised', mode: 'immediate' };
+      return {
+        kind: 'stop',
+        phase: 'Stopping',
+        why: 'it was promoted, and a higher epoch is promised',
+        mode: 'immediate',
+      };
     }
     return server.isReady ? { kind: 'rest', phase: 'Fenced' } : { kind: 'awaitReady', phase: 'Fenced' };
   }
-  const mayRun = data === 'standby' && former.role !== 'Hold' && rejoin?.kind !== 'Interrupted';
-  if (!mayRun) return { kind: 'rest', phase: 'Fenced' };
+  if (data === 'absent' || former.role === 'Hold' || view.isRejoinBegun) return { kind: 'rest', phase: 'Fenced' };
+  if (data === 'primary') return { kind: 'makeStandby', phase: 'Fenced' };
   return delayed(retryInMs, 'Fenced') ?? { kind: 'start', phase: 'Fenced', as: 'standby' };
 }
 

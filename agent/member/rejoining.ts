@@ -1,26 +1,46 @@
 /**
  * What a member's data needs before it can follow by its orders: asked of `agent/rejoin` once for each history that comes
- * with orders, and remembered for as long as data and history are the same.
+ * with orders, and remembered for as long as data and history are the same. And the way back itself.
  */
+import type { AgentConfiguration } from '#agent/configuration.ts';
+import type { Logger } from '#agent/log.ts';
 import type { DataDirectory } from '#agent/postgres/data-directory.ts';
 import { assessRejoin, type DivergedStatus, type RejoinNeed } from '#agent/rejoin/assess.ts';
 import { divergenceOf } from '#agent/rejoin/divergence.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
+import { forgetRejoin, readRejoin } from '#agent/rejoin/rejoin-file.ts';
+import { rewind } from '#agent/rejoin/rewind.ts';
 import { formatLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
+import type { AgentStatus } from '#core/protocol/status.ts';
 
 export type RejoinView = RejoinNeed;
+
+export interface RejoiningOptions {
+  readonly data: DataDirectory;
+  readonly configuration: Pick<AgentConfiguration, 'paths' | 'ports'>;
+  readonly log: Logger;
+}
 
 const UNKNOWN_AGAIN_MS = 1_000;
 
 export class Rejoining {
-  readonly #data: DataDirectory;
-  readonly #rejoinFile: string;
+  readonly #options: RejoiningOptions;
+  /** The last one that was completed. */
+  #rejoined: AgentStatus['rejoined'];
   #found: { readonly key: string; readonly need: RejoinNeed; readonly at: number } | undefined;
 
-  constructor(data: DataDirectory, rejoinFile: string) {
-    this.#data = data;
-    this.#rejoinFile = rejoinFile;
+  constructor(options: RejoiningOptions) {
+    this.#options = options;
+  }
+
+  get rejoined(): AgentStatus['rejoined'] {
+    return this.#rejoined;
+  }
+
+  /** A rejoin was begun and hasn't come to its end: this data must not be started. */
+  async isBegun(): Promise<boolean> {
+    return (await readRejoin(this.#options.configuration.paths.rejoin)) !== undefined;
   }
 
   /** Undefined until `assess` has answered for these orders and this data. */
@@ -40,10 +60,39 @@ export class Rejoining {
   async assess(orders: Orders, replayed: string | undefined): Promise<RejoinView> {
     const need =
       replayed === undefined
-        ? await assessRejoin(this.#data, orders, this.#rejoinFile)
+        ? await assessRejoin(this.#options.data, orders, this.#options.configuration.paths.rejoin)
         : await this.#assessRunning(orders, replayed);
-    this.#found = { key: keyOf(orders), need, at: performance.now() };
+    this.#remember(orders, need);
     return need;
+  }
+
+  /** Back to the primary's history, with the upstream aimed for it; Postgres is down. @throws what is worth another try. */
+  async rewind(orders: Orders, signal: AbortSignal): Promise<void> {
+    const { data, configuration, log } = this.#options;
+    const { paths, ports } = configuration;
+    const outcome = await rewind({
+      data,
+      orders,
+      paths,
+      port: ports.postgres,
+      signal,
+      onDiverged: (diverged) => this.#remember(orders, { kind: 'Interrupted', diverged }),
+      log,
+    });
+    if (outcome.kind === 'NeedsCopy') {
+      log.warn({ reason: outcome.reason }, 'not rewound: another copy is needed');
+      this.#remember(orders, outcome);
+      return;
+    }
+    log.info({ ...outcome.rejoined }, 'rewound');
+    this.#rejoined = outcome.rejoined;
+    this.forget();
+  }
+
+  /** The data has gone, and with it whatever was begun on it. */
+  async dropNotes(): Promise<void> {
+    await forgetRejoin(this.#options.configuration.paths.rejoin);
+    this.forget();
   }
 
   /** The data has become another. */
@@ -51,8 +100,13 @@ export class Rejoining {
     this.#found = undefined;
   }
 
+  #remember(orders: Orders, need: RejoinNeed): void {
+    this.#found = { key: keyOf(orders), need, at: performance.now() };
+  }
+
   async #assessRunning(orders: Orders, replayed: string): Promise<RejoinNeed> {
-    const position = await positionOnDisk(this.#data, this.#rejoinFile, { replayed });
+    const { data, configuration } = this.#options;
+    const position = await positionOnDisk(data, configuration.paths.rejoin, { replayed });
     const divergence = divergenceOf(position, orders);
     if (divergence === undefined) return { kind: 'Follow' };
     const { timeline, lsn } = position;

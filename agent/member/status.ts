@@ -27,6 +27,7 @@ export interface StatusFacts {
   readonly isWalRemoved: boolean;
   readonly clone: CloneProgress | undefined;
   readonly diverged: AgentStatus['diverged'];
+  readonly rejoined: AgentStatus['rejoined'];
   readonly certificateNotAfter: Date;
 }
 
@@ -67,6 +68,7 @@ export function statusOf(facts: StatusFacts): AgentStatus {
     slots: [...(seen?.slots ?? [])],
     ...(clone === undefined ? {} : { clone }),
     ...(facts.diverged === undefined ? {} : { diverged: facts.diverged }),
+    ...(facts.rejoined === undefined ? {} : { rejoined: facts.rejoined }),
     certificateNotAfter: facts.certificateNotAfter.toISOString(),
   };
 }

@@ -91,14 +91,16 @@ export class Steps {
         await this.#parts.making.initialise(orders.shard.database, signal);
         return this.#succeeded();
       case 'clone':
-        this.aim(true);
+        this.aim('cloning');
         await this.#parts.making.clone(signal);
         return this.#succeeded();
       case 'assess':
         await this.#parts.rejoining.assess(orders, await this.#replayed());
         return 0;
       case 'rewind':
-        throw new Error('not yet');
+        this.aim('rewinding');
+        await this.#parts.rejoining.rewind(orders, signal);
+        return 0;
       case 'discard':
         return this.#discard(orders);
       case 'start':
@@ -119,7 +121,7 @@ export class Steps {
   }
 
   /** Where this member's Postgres finds its log: nowhere, unless the orders in force name a source. */
-  aim(isCloning: boolean): void {
+  aim(use: 'following' | 'cloning' | 'rewinding' = 'following'): void {
     const { standing, options } = this.#parts;
     const orders = standing.inForce;
     if (orders?.role !== 'Follower' || orders.source === undefined) {
@@ -137,7 +139,8 @@ export class Steps {
       epoch: orders.epoch,
       generation: orders.generation,
       systemIdentifier: options.promise.current.systemIdentifier,
-      isCloning,
+      isCloning: use === 'cloning',
+      isRewinding: use === 'rewinding',
     });
   }
 
@@ -192,17 +195,18 @@ export class Steps {
     const before = standing.identity.incarnation;
     await this.#options.exclusively(() => this.#renew());
     await postgres.data.discard();
-    rejoining.forget();
+    await rejoining.dropNotes();
     log.warn({ before, incarnation: standing.identity.incarnation }, 'data discarded: a new member from here on');
     return 0;
   }
 
   /** The data has vanished under the agent: who forgot what it acknowledged may not count as who it was. */
   async #startOver(): Promise<number> {
-    const { postgres, options, standing } = this.#parts;
+    const { postgres, options, standing, rejoining } = this.#parts;
     await this.#options.exclusively(async () => {
       if ((await postgres.data.state()) !== 'absent') return;
       await this.#renew();
+      await rejoining.dropNotes();
       options.log.error({ incarnation: standing.identity.incarnation }, 'the data directory is gone: a new member now');
     });
     return 0;
@@ -220,10 +224,13 @@ export class Steps {
   async #start(orders: Orders, as: 'primary' | 'standby'): Promise<number> {
     const { making, postgres, lease, commits, options, standing, rejoining } = this.#parts;
     await making.rememberSystemIdentifier();
-    if (as === 'standby') this.aim(false);
+    if (await rejoining.isBegun()) throw new Error('a rejoin of this data was begun and has not ended');
+    if (as === 'standby') this.aim();
     commits.end();
     const isStillWanted = (): boolean =>
-      !isAnotherWork(standing.inForce ?? standing.former, orders) && !this.#options.isStopping() && (as === 'standby' || lease.isHeld);
+      !isAnotherWork(standing.inForce ?? standing.former, orders) &&
+      !this.#options.isStopping() &&
+      (as === 'standby' || lease.isHeld);
     if (as === 'primary') await lease.arm();
     if (!(await postgres.start(orders, as, isStillWanted))) return READY_POLL_MS;
     if (as === 'primary' && postgres.pid !== undefined) lease.setPostmaster(postgres.pid);
@@ -243,7 +250,7 @@ export class Steps {
     const { postgres, lease, commits, options } = this.#parts;
     const begunAt = performance.now();
     commits.end();
-    this.aim(false);
+    this.aim();
     const { pid } = postgres;
     if (pid === undefined) return 0;
     await lease.arm(pid);
@@ -264,9 +271,8 @@ export class Steps {
     const { data } = postgres;
     const replayed = await this.#replayed();
     if (orders.timeline > 0) {
-      const { timeline } = await positionOnDisk(data, options.configuration.paths.rejoin, {
-        ...(replayed === undefined ? {} : { replayed }),
-      });
+      const since = replayed === undefined ? {} : { replayed };
+      const { timeline } = await positionOnDisk(data, options.configuration.paths.rejoin, since);
       await prepareTimeline(data, { timeline, wanted: orders.timeline });
     }
     const isConfirmed = gate.confirmedEpoch(false) === orders.epoch || lease.isHeldFor(orders);
@@ -285,7 +291,7 @@ export class Steps {
 
   async #maintain(orders: Orders, isOpening: boolean): Promise<number> {
     const { tunnels, postgres, commits, retry } = this.#parts;
-    if (orders.role === 'Follower') this.aim(false);
+    if (orders.role === 'Follower') this.aim();
     tunnels()?.closeUnaccepted();
     const isDone = await postgres.maintainSlots(orders);
     // The look that led here saw the configuration of these very orders in force.

@@ -24,7 +24,7 @@ export async function assertDoorIsClosed(port: number): Promise<void> {
     await client.connect();
   } catch (error) {
     if (isRefusedByAccessFile(error)) return;
-    throw new Error(`the closed access file is not in force: ${error instanceof Error ? error.message : String(error)}`);
+    throw new Error('the closed access file is not in force', { cause: error });
   } finally {
     await client.end().catch(() => undefined);
   }
@@ -33,4 +33,6 @@ export async function assertDoorIsClosed(port: number): Promise<void> {
 
 /** By SQLSTATE and text (lc_messages is fixed): a missing certificate has the same SQLSTATE. */
 export const isRefusedByAccessFile = (error: unknown): boolean =>
-  error instanceof pg.DatabaseError && error.code === '28000' && /^pg_hba\.conf rejects connection/.test(error.message);
+  error instanceof pg.DatabaseError &&
+  error.code === '28000' &&
+  error.message.startsWith('pg_hba.conf rejects connection');

@@ -29,7 +29,8 @@ async function walReceivers(procFolder: string): Promise<number[]> {
   for (const entry of await readdir(procFolder)) {
     if (!/^\d+$/.test(entry)) continue;
     const title = await readFile(join(procFolder, entry, 'cmdline'), 'utf8').catch(() => '');
-    if (/^postgres: (?:[^ ]+: )?walreceiver\b/.test(title)) found.push(Number(entry));
+    // One that only waits for a tunnel has received nothing; its title says no more than what it is.
+    if (/^postgres: (?:[^ ]+: )?walreceiver streaming\b/.test(title)) found.push(Number(entry));
   }
   return found;
 }

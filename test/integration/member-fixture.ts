@@ -217,7 +217,14 @@ export class ShardFixture {
 
   async authorise(member: MemberFixture, epoch = 1, state = 'Active'): Promise<void> {
     const { name, incarnation } = await member.identity();
-    await this.recordAuthority({ epoch, timeline: this.timeline, member: name, incarnation, region: member.region, state });
+    await this.recordAuthority({
+      epoch,
+      timeline: this.timeline,
+      member: name,
+      incarnation,
+      region: member.region,
+      state,
+    });
   }
 
   /** Complete orders for one member, numbered; `wish` wins over what is filled in. */
@@ -262,7 +269,10 @@ export class ShardFixture {
     await this.order(primary, { role: 'Initialise', synchronous: await this.#synchronous([]) });
     // With acknowledgers to come it stays behind its opening gate until they have come.
     const reached = this.acknowledgements === 0 ? 'Primary' : 'Opening';
-    await primary.until(`up as primary (${reached})`, ({ phase, postgres }) => phase === reached && postgres?.inRecovery === false);
+    await primary.until(
+      `up as primary (${reached})`,
+      ({ phase, postgres }) => phase === reached && postgres?.inRecovery === false,
+    );
     const { name } = await primary.identity();
     this.history = [{ epoch: 1, timeline: 1, member: name, forkLsn: '0/0' }];
     await this.authorise(primary);
@@ -315,7 +325,10 @@ export class ShardFixture {
     this.generation += 1;
     const lease = await this.lease(members);
     await this.order(this.primary, { role: 'Primary', synchronous: await this.#synchronous(members), lease });
-    await this.primary.until('orders applied', ({ orders, postgres }) => orders?.applied === true && postgres?.open === true);
+    await this.primary.until(
+      'orders applied',
+      ({ orders, postgres }) => orders?.applied === true && postgres?.open === true,
+    );
   }
 
   async #synchronous(members: readonly MemberFixture[]): Promise<Orders['synchronous']> {

@@ -12,11 +12,21 @@ import { statusOf } from '#agent/member/status.ts';
 import { neverSeen } from '#agent/postgres/observations.ts';
 import { checkCredentials } from '#agent/tls/credentials.ts';
 import type { PeerIdentity } from '#core/identity.ts';
+import type { AuthorityAnswer, AuthorityQuestion, FenceQuestion } from '#core/protocol/authority.ts';
 import type { Orders, OrdersRefusal } from '#core/protocol/orders.ts';
 import { type KeyspaceCa, makeCa } from '#operator/pki/authority.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
 import { ordersWith, promiseWith, self } from '../orders/orders-fixture.ts';
 
+const answered: AuthorityAnswer = {
+  member: self,
+  shardUid: 'uid',
+  region: 'eu',
+  version: 3,
+  state: 'following',
+  promise: { epoch: 5, grantee: '', generation: 0, ageMs: 10 },
+  agentAgeMs: 100,
+};
 const place = { namespace: 'test', keyspace: 'shop' };
 const status = statusOf({
   member: self,
@@ -31,6 +41,8 @@ const status = statusOf({
   observation: neverSeen,
   isWalRemoved: false,
   clone: undefined,
+  diverged: undefined,
+  rejoined: undefined,
   certificateNotAfter: new Date(0),
 });
 
@@ -48,6 +60,8 @@ describe('the API', () => {
   let api: ApiServer;
   let taken: Orders[];
   let refusal: OrdersRefusal | undefined;
+  const heard: AuthorityQuestion[] = [];
+  const fences: FenceQuestion[] = [];
   const agents: Agent[] = [];
 
   const as = async (identity: PeerIdentity, signer = ca): Promise<Agent> => {
@@ -82,6 +96,14 @@ describe('the API', () => {
         taken.push(orders);
         return Promise.resolve(refusal);
       },
+      authority: (question) => {
+        heard.push(question);
+        return Promise.resolve(answered);
+      },
+      fence: (question) => {
+        fences.push(question);
+        return Promise.resolve({ kind: 'refused', refusal: { code: 'Busy', message: 'on the way' } });
+      },
       log: createLogger('silent', self.name),
     });
     await api.listen(port);
@@ -103,6 +125,32 @@ describe('the API', () => {
       assert.equal(answer.body['phase'], 'Waiting');
     });
   }
+
+  it('says who has authority to anybody of the keyspace, and hears the word of routers alone', async () => {
+    const router = { id: '0123456789abcdef', holdsAtEpoch: 4, inFlight: 0 };
+    for (const identity of everybody) {
+      const agent = await as(identity);
+      const plain = await ask(agent, 'POST', '/v1/authority', JSON.stringify({ after: 3, waitMs: 100 }));
+      assert.deepEqual([plain.status, plain.body['version']], [200, 3]);
+      const spoken = await ask(agent, 'POST', '/v1/authority', JSON.stringify({ router }));
+      assert.equal(spoken.status, identity.kind === 'router' ? 200 : 403);
+    }
+    assert.deepEqual(
+      heard.filter((question) => question.router !== undefined),
+      [{ router }],
+    );
+    const tooLong = await ask(await as({ kind: 'operator', ...place }), 'POST', '/v1/authority', '{"waitMs":60000}');
+    assert.equal(tooLong.status, 400);
+  });
+
+  it('is fenced by the operator alone', async () => {
+    const question = { shardUid: 'uid', member: self, epoch: 2, by: 'a test', handover: false };
+    for (const identity of everybody) {
+      const { status: code, body } = await ask(await as(identity), 'POST', '/v1/fence', JSON.stringify(question));
+      assert.deepEqual([code, body['code']], identity.kind === 'operator' ? [409, 'Busy'] : [403, 'Forbidden']);
+    }
+    assert.deepEqual(fences, [question]);
+  });
 
   it('takes orders from the operator alone', async () => {
     const orders = ordersWith({});

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { Backoff } from '#agent/member/backoff.ts';
 
-it('waits longer after each failure up to a bound, and not at all after a success', () => {
+it('waits not at all after the first failure or a success, and longer after each next failure up to a bound', () => {
   let now = 0;
   const backoff = new Backoff(250, 2_000, () => now);
   assert.equal(backoff.remainingMs, 0);
@@ -13,7 +13,7 @@ it('waits longer after each failure up to a bound, and not at all after a succes
     assert.equal(backoff.remainingMs, 0);
     return wait;
   });
-  assert.deepEqual(waits, [250, 500, 1_000, 2_000, 2_000]);
+  assert.deepEqual(waits, [0, 250, 500, 1_000, 2_000]);
   assert.equal(backoff.failures, 5);
   backoff.fail();
   backoff.succeed();

@@ -7,7 +7,7 @@ import { ordersWith, other, source, third } from '../orders/orders-fixture.ts';
 
 const agent = {
   paths: memberPaths,
-  ports: { postgres: 5432, api: 8420, tunnel: 8421, http: 8422 },
+  ports: { postgres: 5432, api: 8420, tunnel: 8421, lease: 8423, http: 8422 },
   runTls: '/run/meridian/tls',
   runConfiguration: '/run/meridian/configuration',
 };

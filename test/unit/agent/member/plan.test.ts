@@ -11,15 +11,26 @@ const running = (wish: Partial<Extract<ServerView, { state: 'running' }>>): Serv
   isOpen: true,
   configuration: 'c1',
   restartNonce: '',
+  timeline: 1,
   ...wish,
 });
 const view = (wish: Partial<MemberView>): MemberView => ({
   orders: undefined,
+  former: undefined,
   data: 'absent',
+  dataTimeline: 1,
   hadData: false,
   server: { state: 'stopped' },
   wantedConfiguration: 'c1',
   confirmedEpoch: 0,
+  isLeaseHeld: true,
+  isArmed: false,
+  opening: 'passed',
+  openingEpoch: 1,
+  isReleased: false,
+  isHandingOver: false,
+  isRejoinBegun: false,
+  rejoin: { kind: 'Follow' },
   isWalRemoved: false,
   retryInMs: 0,
   ...wish,
@@ -28,6 +39,8 @@ const initialise = ordersWith({ role: 'Initialise' });
 const primary = ordersWith({ role: 'Primary' });
 const follower = ordersWith({ role: 'Follower' });
 const hold = ordersWith({ role: 'Hold' });
+const second = ordersWith({ role: 'Primary', epoch: 2, timeline: 2 });
+const diverged = { timeline: 1, forkLsn: '0/1', lsn: '0/2', waiting: true };
 
 const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
   ['without orders it waits', {}, { kind: 'rest', phase: 'Waiting' }],
@@ -44,9 +57,161 @@ const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
   ['a confirmation of another epoch is none', { orders: initialise, confirmedEpoch: 2 }, { kind: 'confirm' }],
   ['a primary without data fails', { orders: primary, confirmedEpoch: 1 }, { kind: 'rest', phase: 'Failed' }],
   [
-    'a standby is not promoted by these orders',
-    { orders: primary, data: 'standby', confirmedEpoch: 1 },
+    'a standby that is to be primary starts as what it is, without asking',
+    { orders: primary, data: 'standby' },
+    { kind: 'start', as: 'standby', phase: 'Promoting' },
+  ],
+  [
+    'it asks before it is promoted',
+    { orders: second, data: 'standby', server: running({ as: 'standby' }) },
+    { kind: 'confirm', phase: 'Promoting' },
+  ],
+  [
+    'confirmed, it waits for its lease',
+    { orders: second, data: 'standby', server: running({ as: 'standby' }), confirmedEpoch: 2, isLeaseHeld: false },
+    { kind: 'rest', phase: 'Promoting' },
+  ],
+  [
+    'with both it is promoted',
+    { orders: second, data: 'standby', server: running({ as: 'standby' }), confirmedEpoch: 2 },
+    { kind: 'promote' },
+  ],
+  [
+    'half rewound data is nobody to promote',
+    { orders: second, data: 'standby', isRejoinBegun: true },
     { kind: 'rest', phase: 'Failed' },
+  ],
+  [
+    'a primary that was decided anew after a stop comes back on the new timeline',
+    { orders: second, data: 'primary', confirmedEpoch: 2, dataTimeline: 1 },
+    { kind: 'makeStandby', phase: 'Promoting' },
+  ],
+  [
+    'on the recorded timeline already it starts as it is',
+    { orders: second, data: 'primary', confirmedEpoch: 2, dataTimeline: 2 },
+    { kind: 'start', as: 'primary' },
+  ],
+  [
+    'data of a later timeline than the recorded one is not started',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, dataTimeline: 2 },
+    { kind: 'rest', phase: 'Failed' },
+  ],
+  [
+    'a primary waits for its lease before it starts',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, isLeaseHeld: false },
+    { kind: 'rest', phase: 'Confirming' },
+  ],
+  [
+    'the handle is let go first once Postgres is down',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, isArmed: true },
+    { kind: 'disarm' },
+  ],
+  [
+    'up, it begins its opening',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, server: running({ isOpen: false }), opening: 'none' },
+    { kind: 'beginOpening', phase: 'Opening' },
+  ],
+  [
+    'and keeps slots and lists in order while followers come',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, server: running({ isOpen: false }), opening: 'waiting' },
+    { kind: 'maintain', phase: 'Opening' },
+  ],
+  [
+    'a changed list comes into force behind the gate, too',
+    {
+      orders: primary,
+      data: 'primary',
+      confirmedEpoch: 1,
+      server: running({ isOpen: false, configuration: 'c0' }),
+      opening: 'waiting',
+    },
+    { kind: 'reconfigure', access: 'closed' },
+  ],
+  [
+    'past the gate it opens only with its lease',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, server: running({ isOpen: false }), isLeaseHeld: false },
+    { kind: 'rest', phase: 'Opening' },
+  ],
+  [
+    'the same primary at another epoch goes on, open, and writes it down',
+    { orders: { ...second, timeline: 1 }, data: 'primary', confirmedEpoch: 2, server: running({}) },
+    { kind: 'beginOpening', phase: 'Primary' },
+  ],
+  [
+    'a primary on another timeline than the recorded one is stopped',
+    { orders: second, data: 'primary', confirmedEpoch: 2, server: running({}) },
+    { kind: 'stop', mode: 'immediate' },
+  ],
+  [
+    'an epoch that is given up is ended',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, server: running({ isReady: false }), isReleased: true },
+    { kind: 'stop', phase: 'Released' },
+  ],
+  [
+    'and rests',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, isReleased: true },
+    { kind: 'rest', phase: 'Released' },
+  ],
+  [
+    'a fenced primary is stopped at once',
+    { former: primary, data: 'primary', server: running({}) },
+    { kind: 'stop', mode: 'immediate', phase: 'Stopping' },
+  ],
+  [
+    'unless it is being handed over',
+    { former: primary, data: 'primary', server: running({}), isHandingOver: true },
+    { kind: 'rest', phase: 'Stopping' },
+  ],
+  ['down, it becomes a standby', { former: primary, data: 'primary' }, { kind: 'makeStandby', phase: 'Fenced' }],
+  [
+    'a fenced standby starts again',
+    { former: follower, data: 'standby' },
+    { kind: 'start', as: 'standby', phase: 'Fenced' },
+  ],
+  [
+    'a fenced standby goes on without a source',
+    { former: follower, data: 'standby', server: running({ as: 'standby' }) },
+    { kind: 'rest', phase: 'Fenced' },
+  ],
+  [
+    'one that was promoted just before is stopped',
+    { former: primary, data: 'primary', server: running({ as: 'standby' }) },
+    { kind: 'stop', mode: 'immediate' },
+  ],
+  [
+    'half rewound data stays down',
+    { former: follower, data: 'standby', isRejoinBegun: true },
+    { kind: 'rest', phase: 'Fenced' },
+  ],
+  [
+    'a follower looks first whether its data is a part of the history',
+    { orders: follower, data: 'primary', rejoin: undefined },
+    { kind: 'assess' },
+  ],
+  [
+    'where it is not, it stops',
+    { orders: follower, data: 'standby', server: running({ as: 'standby' }), rejoin: { kind: 'Diverged', diverged } },
+    { kind: 'stop', phase: 'Rewinding' },
+  ],
+  [
+    'and waits until it may be rewound',
+    { orders: follower, data: 'primary', rejoin: { kind: 'Diverged', diverged } },
+    { kind: 'rest', phase: 'Rewinding' },
+  ],
+  [
+    'then it is',
+    { orders: { ...follower, mayRewind: true }, data: 'primary', rejoin: { kind: 'Diverged', diverged } },
+    { kind: 'rewind' },
+  ],
+  [
+    'a rewind that was begun goes on',
+    { orders: follower, data: 'standby', rejoin: { kind: 'Interrupted', diverged }, isRejoinBegun: true },
+    { kind: 'rewind' },
+  ],
+  [
+    'what can not be rewound is copied anew, once nobody counts it',
+    { orders: follower, data: 'standby', rejoin: { kind: 'NeedsCopy', reason: 'lost' } },
+    { kind: 'discard' },
   ],
   ['a primary asks before it starts', { orders: primary, data: 'primary' }, { kind: 'confirm' }],
   ['confirmed, it starts', { orders: primary, data: 'primary', confirmedEpoch: 1 }, { kind: 'start', as: 'primary' }],
@@ -152,8 +317,10 @@ describe('the next step', () => {
 });
 
 const anyView: fc.Arbitrary<MemberView> = fc.record({
-  orders: fc.constantFrom(undefined, hold, initialise, primary, follower),
+  orders: fc.constantFrom(undefined, hold, initialise, primary, second, follower),
+  former: fc.constantFrom(undefined, primary, follower),
   data: fc.constantFrom('absent' as const, 'primary' as const, 'standby' as const),
+  dataTimeline: fc.constantFrom(0, 1, 2),
   hadData: fc.boolean(),
   server: fc.oneof(
     fc.constant<ServerView>({ state: 'stopped' }),
@@ -164,16 +331,32 @@ const anyView: fc.Arbitrary<MemberView> = fc.record({
         isOpen: fc.boolean(),
         configuration: fc.constantFrom('c0', 'c1'),
         restartNonce: fc.constantFrom('', 'x'),
+        timeline: fc.constantFrom(0, 1, 2),
       })
       .map(running),
   ),
   wantedConfiguration: fc.constant('c1'),
   confirmedEpoch: fc.constantFrom(0, 1, 2),
+  isLeaseHeld: fc.boolean(),
+  isArmed: fc.boolean(),
+  opening: fc.constantFrom('none' as const, 'waiting' as const, 'passed' as const),
+  openingEpoch: fc.constantFrom(0, 1, 2),
+  isReleased: fc.boolean(),
+  isHandingOver: fc.boolean(),
+  isRejoinBegun: fc.boolean(),
+  rejoin: fc.constantFrom<MemberView['rejoin']>(
+    undefined,
+    { kind: 'Follow' },
+    { kind: 'Unknown', reason: '' },
+    { kind: 'Diverged', diverged },
+    { kind: 'Interrupted', diverged },
+    { kind: 'NeedsCopy', reason: '' },
+  ),
   isWalRemoved: fc.boolean(),
   retryInMs: fc.constantFrom(0, 100),
 });
 
-it('whatever is there, nothing becomes writable unless the record names this member at this epoch', () => {
+it('whatever is there, nothing becomes writable without authority and lease, nor open without its opening commit', () => {
   fc.assert(
     fc.property(anyView, (given) => {
       const step = nextStep(given);
@@ -181,10 +364,41 @@ it('whatever is there, nothing becomes writable unless the record names this mem
       const wasOpen = given.server.state === 'running' && given.server.isOpen;
       if (step.kind === 'initialise')
         assert.ok(isConfirmed && given.data === 'absent' && given.orders?.role === 'Initialise');
-      if (step.kind === 'start' && step.as === 'primary') assert.ok(isConfirmed);
+      const begins = step.kind === 'promote' || (step.kind === 'start' && step.as === 'primary');
+      if (begins) assert.ok(isConfirmed && given.isLeaseHeld && !given.isReleased && !given.isRejoinBegun);
+      if (step.kind === 'promote') assert.ok(given.data === 'standby' && given.orders?.role === 'Primary');
       const opensPrimary =
-        step.kind === 'reconfigure' && given.server.state === 'running' && given.server.as === 'primary';
-      if (opensPrimary && !wasOpen) assert.ok(isConfirmed);
+        step.kind === 'reconfigure' &&
+        step.access === 'open' &&
+        given.server.state === 'running' &&
+        given.server.as === 'primary';
+      if (opensPrimary && !wasOpen) {
+        assert.ok(isConfirmed && given.isLeaseHeld && given.opening === 'passed');
+        assert.equal(given.openingEpoch, given.orders?.epoch);
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+it('whatever is there, the handle is let go only when Postgres is down, and nothing starts before', () => {
+  fc.assert(
+    fc.property(anyView, (given) => {
+      const { kind } = nextStep(given);
+      if (kind === 'disarm') assert.ok(given.isArmed && given.server.state === 'stopped');
+      if (given.isArmed && given.server.state === 'stopped') assert.equal(kind, 'disarm');
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+it('whatever is there, a fenced member never writes and never streams', () => {
+  fc.assert(
+    fc.property(anyView, (given) => {
+      const step = nextStep({ ...given, orders: undefined });
+      const allowed = ['rest', 'stop', 'disarm', 'startOver', 'makeStandby', 'start', 'awaitReady'];
+      assert.ok(allowed.includes(step.kind), step.kind);
+      if (step.kind === 'start') assert.equal(step.as, 'standby');
     }),
     { numRuns: 2_000 },
   );
@@ -205,7 +419,8 @@ it('whatever is there, only a follower that is not counted ever gives data up', 
   fc.assert(
     fc.property(anyView, (given) => {
       if (nextStep(given).kind !== 'discard') return;
-      assert.ok(given.isWalRemoved && given.orders?.role === 'Follower' && given.data === 'standby');
+      assert.ok(given.orders?.role === 'Follower' && given.data !== 'absent');
+      assert.ok(given.isWalRemoved || given.rejoin?.kind === 'NeedsCopy');
       assert.deepEqual(given.orders.synchronous.members, []);
     }),
     { numRuns: 2_000 },

@@ -11,6 +11,7 @@ const running = {
   isOpen: true,
   configuration: 'c',
   restartNonce: '',
+  timeline: 1,
 } as const;
 const facts = (wish: Partial<StatusFacts>): StatusFacts => ({
   member: self,
@@ -25,6 +26,8 @@ const facts = (wish: Partial<StatusFacts>): StatusFacts => ({
   observation: neverSeen,
   isWalRemoved: false,
   clone: undefined,
+  diverged: undefined,
+  rejoined: undefined,
   certificateNotAfter: new Date(0),
   ...wish,
 });

@@ -45,10 +45,20 @@ const facts: StatusFacts = {
   promise: promiseWith({ epoch: 2, shardUid: 'uid', grantee: 'b-0/x', systemIdentifier: '7' }),
   orders: ordersWith({ epoch: 2 }),
   appliedAt: 1,
-  server: { state: 'running', as: 'standby', isReady: true, isOpen: true, configuration: 'c', restartNonce: 'n' },
+  server: {
+    state: 'running',
+    as: 'standby',
+    isReady: true,
+    isOpen: true,
+    configuration: 'c',
+    restartNonce: 'n',
+    timeline: 0,
+  },
   observation: { begunAt: 2, seen },
   isWalRemoved: false,
   clone: undefined,
+  diverged: undefined,
+  rejoined: undefined,
   certificateNotAfter: new Date('2027-01-01T00:00:00Z'),
 };
 
