@@ -156,26 +156,33 @@ function longestSilence(fleet: Fleet): number {
   return Math.max(0, ...gaps) / 1e6;
 }
 
-/** Every member's own, once followers have what the primary has, and one through a router. */
+/**
+ * Every member's own, once followers have what the primary has, and one through a router. Who can't be asked is a finding,
+ * and the others are judged all the same.
+ */
 async function finalStates(installation: Installation, run: number, findings: string[]): Promise<FinalState[]> {
   const giveUpAt = performance.now() + CATCH_UP_TIMEOUT_MS;
   for (;;) {
     const members = await installation.members();
-    try {
-      const asked = await Promise.all([
-        ...members.map((pod: Pod) => installation.finalStateOf(pod.name, run)),
-        installation.finalStateThrough(regions[0], run),
-      ]);
-      const sizes = new Set(
-        asked.map(({ elements, transfers, moves }) => `${elements.length} ${transfers.length} ${moves.length}`),
-      );
-      if (sizes.size === 1 || performance.now() > giveUpAt) return asked;
-    } catch (error) {
-      if (performance.now() > giveUpAt) {
-        const said = error instanceof CommandError ? lastLines(error.output, 2) : String(error);
-        findings.push(`not every member could be asked in the end: ${said}`);
-        return [];
+    const asked = await Promise.allSettled([
+      ...members.map((pod: Pod) => installation.finalStateOf(pod.name, run)),
+      installation.finalStateThrough(regions[0], run),
+    ]);
+    const answers = asked
+      .filter(({ status }) => status === 'fulfilled')
+      .map((each) => (each as { value: FinalState }).value);
+    const sizes = new Set(
+      answers.map(({ elements, transfers, moves }) => `${elements.length} ${transfers.length} ${moves.length}`),
+    );
+    if (answers.length === asked.length && sizes.size === 1) return answers;
+    if (performance.now() > giveUpAt) {
+      for (const [n, each] of asked.entries()) {
+        if (each.status === 'fulfilled') continue;
+        const { reason } = each as { reason: unknown };
+        const said = reason instanceof CommandError ? lastLines(reason.output, 2) : String(reason);
+        findings.push(`${members[n]?.name ?? 'a router'} could not be asked in the end: ${said}`);
       }
+      return answers;
     }
     await sleep(POLL_MS * 5);
   }
