@@ -2,6 +2,7 @@
  * One operator process in the world: observes, plans with the real code, acts, and may die between any two actions.
  * What it remembers is lost with it.
  */
+import { type Finding, sameStatus, setConditions } from '#kube/conditions.ts';
 import type { Keyspace } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
 import { OrderSequence } from '#operator/agents/sequence.ts';
@@ -12,7 +13,7 @@ import { plan } from '#operator/controllers/shard/plan.ts';
 import type { Snapshot } from '#operator/controllers/shard/snapshot.ts';
 import { shardUid, type World } from './world.ts';
 
-const keyspace: Stored<Keyspace> = {
+export const keyspace: Stored<Keyspace> = {
   apiVersion: 'meridian.db/v1alpha1',
   kind: 'Keyspace',
   metadata: { namespace: 'test', name: 'shop', uid: 'ks', resourceVersion: '1', creationTimestamp: '' },
@@ -69,12 +70,18 @@ export class Operator {
       version = after;
     }
     if (version !== this.#world.shard.metadata.resourceVersion) return false;
-    const { phase } = planned.status ?? {};
-    this.#world.shard = {
-      ...this.#world.shard,
-      status: { ...this.#world.shard.status, ...(phase === undefined ? {} : { phase }) },
-    };
+    if (planned.status !== undefined) this.#conclude(planned.status, planned.conditions ?? []);
     return true;
+  }
+
+  /** The one write of the status, skipped where nothing changed. What is recorded stays as it was recorded. */
+  #conclude(planned: NonNullable<ReturnType<typeof plan>['status']>, findings: readonly Finding[]): void {
+    const world = this.#world;
+    const before = world.shard.status;
+    const { authority, membership, history, systemIdentifier } = before ?? {};
+    const conditions = setConditions(before?.conditions ?? [], findings, { now: new Date(world.now) });
+    const status = { ...before, ...planned, authority, membership, history, systemIdentifier, conditions };
+    if (!sameStatus(before, status)) world.write(status);
   }
 
   /** The version to go on with; undefined after a lost swap. */
@@ -97,7 +104,16 @@ export class Operator {
         world.replacePod(action.name, action.uid);
         return version;
       case 'Handover':
+        if (!sameStatus(world.shard.status?.switchover, action.journal)) {
+          if (version !== world.shard.metadata.resourceVersion) return undefined;
+          world.write({ switchover: action.journal });
+        }
+        this.#world.asked.push(action.target);
+        return world.shard.metadata.resourceVersion;
       case 'ClearAnnotation':
+        if (version !== world.shard.metadata.resourceVersion) return undefined;
+        world.annotate(action.annotation, undefined);
+        return world.shard.metadata.resourceVersion;
       case 'ApplyBudget':
       case 'ApplyPolicy':
       case 'DeleteClaim':

@@ -1,49 +1,23 @@
 /**
  * A small world for the shard's controller: a Shard with versions, members that take orders by the agent's own rules and work
  * towards them step by step, and operators that may stop between any two actions or act on what they saw long ago.
- * Members are models; what decides (the plan, and whether orders are taken) is the real code.
+ * Members are models; what decides (the plan, whether orders are taken, who takes over) is the real code. Leases aren't modelled:
+ * a takeover (`simulated-takeover.ts`) ends an old primary where its lease would have run out.
  */
 import assert from 'node:assert/strict';
 import { decideOrders } from '#agent/orders/decide.ts';
-import { firstPromise, type PromiseRecord } from '#agent/promise/record.ts';
+import { divergenceFrom } from '#core/authority/position.ts';
 import { type AuthorityRecord, isListed, isPrimary } from '#core/authority/record.ts';
+import { mayRewind } from '#core/authority/rejoin.ts';
 import { type MemberIdentity, nobody } from '#core/identity.ts';
-import { formatLsn, type Lsn } from '#core/lsn.ts';
-import { digestOfOrders } from '#core/protocol/digest.ts';
+import type { Lsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
 import type { Shard } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
-import type { MemberView } from '#operator/controllers/shard/members.ts';
+import { type MemberView, rejoiningMembers } from '#operator/controllers/shard/members.ts';
 import { recordOf, type Snapshot } from '#operator/controllers/shard/snapshot.ts';
-
-export interface SimulatedMember {
-  readonly name: string;
-  readonly region: string;
-  declared: boolean;
-  incarnation: string;
-  /** Its incarnation as its RegionalReplica says it, which is some time after it was made. */
-  published: string | undefined;
-  podUid: string;
-  outdated: boolean;
-  /** Its volume is marked for deletion, and goes with its pod. */
-  volumeGoing: boolean;
-  reachable: boolean;
-  promise: PromiseRecord;
-  orders: Orders | undefined;
-  applied: boolean;
-  data: 'absent' | 'primary' | 'standby';
-  open: boolean;
-  /** The list that the running Postgres works by, which is that of former orders until the present ones are applied. */
-  inForce: Orders['synchronous'];
-  /** It streams, and flushes nothing for now. */
-  stalled: boolean;
-  /** The primary no longer has the log that it needs. */
-  lacksLog: boolean;
-  restartNonce: string;
-  pendingRestart: boolean;
-  flushed: bigint;
-}
+import { isFenced, newMember, rejoin, type SimulatedMember, same, statusOf, textOf } from './simulated-member.ts';
 
 export const shardUid = 'shard-uid';
 
@@ -51,11 +25,14 @@ export class World {
   shard: Stored<Shard>;
   readonly members = new Map<string, SimulatedMember>();
   regions: Snapshot['regions'] = ['eu', 'us', 'ap'].map((name) => ({ name, drain: false, proximity: [] }));
+  /** Members that the takeover service was asked to hand over to. */
+  readonly asked: MemberIdentity[] = [];
   /** How often a data directory was made from nothing. */
   initialised = 0;
   lsn = 100n;
-  /** Up to here clients have been told that their commits are safe. */
+  /** Up to here clients have been told that their commits are safe: the last of it, and by timeline. */
   acknowledged = 0n;
+  readonly #acknowledgedOn = new Map<number, bigint>();
   now = Date.parse('2026-01-01T00:00:00Z');
   #lives = 0;
 
@@ -95,38 +72,21 @@ export class World {
   }
 
   addMember(name: string): SimulatedMember {
-    const incarnation = this.#newLife();
-    const member: SimulatedMember = {
-      name,
-      region: name.slice(2, 4),
-      declared: true,
-      incarnation,
-      published: undefined,
-      podUid: `pod-${incarnation}`,
-      outdated: false,
-      volumeGoing: false,
-      reachable: true,
-      promise: firstPromise(incarnation),
-      orders: undefined,
-      applied: false,
-      data: 'absent',
-      open: false,
-      inForce: { acknowledgements: 1, members: [nobody] },
-      stalled: false,
-      lacksLog: false,
-      restartNonce: '',
-      pendingRestart: false,
-      flushed: 0n,
-    };
+    const member = newMember(name, this.#newLife());
     this.members.set(name, member);
     return member;
   }
 
   /** Its volume is gone, and the pod starts with a new one. */
   wipe(name: string): void {
-    const { declared, outdated, published } = this.member(name);
+    const { declared, outdated, published, promotable } = this.member(name);
     this.members.delete(name);
-    Object.assign(this.addMember(name), { declared, outdated, published });
+    Object.assign(this.addMember(name), { declared, outdated, published, promotable });
+  }
+
+  /** Its pod ends at once; what it has flushed stays. */
+  crash(name: string): void {
+    Object.assign(this.member(name), { down: true, running: false, open: false, applied: false });
   }
 
   change(spec: Partial<Shard['spec']>): void {
@@ -134,61 +94,95 @@ export class World {
     if (spec.postgres !== undefined) for (const member of this.members.values()) member.pendingRestart = true;
   }
 
+  annotate(annotation: string, value: string | undefined): void {
+    const { [annotation]: _, ...others } = this.shard.metadata.annotations ?? {};
+    const annotations = value === undefined ? others : { ...others, [annotation]: value };
+    this.shard = this.#versioned({ ...this.shard, metadata: { ...this.shard.metadata, annotations } });
+  }
+
   /** One step of every member towards its orders. */
   tick(milliseconds = 1_000): void {
     this.now += milliseconds;
     this.lsn += 10n;
-    for (const member of this.members.values()) if (member.reachable) member.published = member.incarnation;
-    for (const member of this.members.values()) this.#work(member);
+    for (const member of this.members.values())
+      if (member.reachable && !member.down) member.published = member.incarnation;
+    for (const member of this.members.values()) if (!member.down) this.#work(member);
     this.#acknowledge();
-    this.#check();
+    this.check();
   }
 
   /** What the open primary may tell its clients now: k of its list have flushed it, and itself. */
   #acknowledge(): void {
     for (const primary of this.members.values()) {
       if (!primary.open || primary.inForce.acknowledgements === 0) continue;
-      const flushed = [...this.members.values()]
-        .filter((member) => this.isStreaming(member) && primary.inForce.members.some((listed) => same(listed, member)))
-        .map((member) => member.flushed)
-        .toSorted((a, b) => (a > b ? -1 : 1));
-      const position = flushed[primary.inForce.acknowledgements - 1];
-      if (position !== undefined && position > this.acknowledged) this.acknowledged = position;
+      const position = this.#flushedBy(primary, primary.inForce.acknowledgements);
+      if (position === undefined || position <= this.acknowledged) continue;
+      this.acknowledged = position;
+      this.#acknowledgedOn.set(primary.timeline, position);
     }
+  }
+
+  /** What so many of its list have, and it itself. */
+  #flushedBy(primary: SimulatedMember, count: number): bigint | undefined {
+    if (count === 0) return primary.flushed;
+    return [...this.members.values()]
+      .filter((member) => this.isStreaming(member) && this.#streamsFrom(member) === primary)
+      .filter((member) => primary.inForce.members.some((listed) => same(listed, member)))
+      .map((member) => member.flushed)
+      .toSorted((a, b) => (a > b ? -1 : 1))[count - 1];
   }
 
   #work(member: SimulatedMember): void {
     const { orders } = member;
     if (orders === undefined) return;
-    const record = this.record;
-    if (orders.role === 'Initialise' || orders.role === 'Primary') {
-      const { authority } = record ?? {};
-      const confirmed =
-        authority?.member === member.name &&
-        authority.incarnation === member.incarnation &&
-        authority.epoch === orders.epoch;
-      if (member.data === 'absent') {
-        if (orders.role !== 'Initialise' || !confirmed) return;
-        member.data = 'primary';
-        this.initialised += 1;
-        return;
-      }
-      if (!member.open && !confirmed) return;
-      if (!member.open) {
-        member.open = true;
-        this.#startWith(member, orders);
-      }
-      member.flushed = this.lsn;
-      member.applied = true;
-      member.inForce = orders.synchronous;
+    if (isFenced(member) || orders.role === 'Hold') {
+      Object.assign(member, { running: false, open: false, applied: !isFenced(member) });
       return;
     }
-    if (orders.role !== 'Follower') return;
+    if (orders.role === 'Follower') this.#follow(member, orders);
+    else this.#lead(member, orders);
+  }
+
+  #lead(member: SimulatedMember, orders: Orders): void {
+    const { authority } = this.record ?? {};
+    const confirmed =
+      authority?.member === member.name &&
+      authority.incarnation === member.incarnation &&
+      authority.epoch === orders.epoch;
+    if (member.data === 'absent') {
+      if (orders.role !== 'Initialise' || !confirmed) return;
+      member.data = 'primary';
+      this.initialised += 1;
+      return;
+    }
+    if (!member.running) {
+      if (!confirmed || member.rewinding) return;
+      if (member.timeline !== orders.timeline) {
+        assert.ok(orders.timeline > member.timeline, 'a timeline that was given out is taken again');
+        member.timeline = orders.timeline;
+      }
+      Object.assign(member, { data: 'primary', running: true, openedAt: this.lsn });
+      this.#startWith(member, orders);
+    }
+    member.flushed = this.lsn;
+    member.applied = true;
+    member.inForce = orders.synchronous;
+    const reached = this.#flushedBy(member, member.inForce.acknowledgements);
+    if (reached !== undefined && reached >= member.openedAt) member.open = true;
+  }
+
+  #follow(member: SimulatedMember, orders: Orders): void {
+    Object.assign(member, { running: false, open: false });
     const primary = this.#streamsFrom(member);
     if (member.data === 'absent') {
       if (primary === undefined) return;
-      member.data = 'standby';
+      Object.assign(member, { data: 'standby', timeline: primary.timeline });
       this.#startWith(member, orders);
+      return;
+    }
+    member.data = 'standby';
+    if (rejoin(member).kind !== 'Stream') {
+      this.#rewind(member, orders);
       return;
     }
     if (member.restartNonce !== orders.restartNonce) {
@@ -198,11 +192,40 @@ export class World {
     member.applied = true;
     // As the agent does: on a member that its orders don't count, nothing rests; it becomes a new one.
     if (member.lacksLog && !orders.synchronous.members.some((listed) => same(listed, member))) {
+      const { record } = this;
       assert.ok(record === undefined || !isListed(record, member), 'a member that counts throws its data away');
       this.wipe(member.name);
       return;
     }
-    if (primary !== undefined && !member.stalled) member.flushed = primary.flushed;
+    if (primary !== undefined && !member.stalled)
+      Object.assign(member, { timeline: primary.timeline, flushed: primary.flushed });
+  }
+
+  /** In two steps, with nothing to be read from its data between them. */
+  #rewind(member: SimulatedMember, orders: Orders): void {
+    if (!orders.mayRewind) return;
+    const primary = this.#source(member);
+    if (primary === undefined) return;
+    if (!member.rewinding) {
+      const { record } = this;
+      const primaryIsOpen = primary.open;
+      assert.ok(
+        record === undefined || mayRewind(record, member, rejoiningMembers(record, this.views()), primaryIsOpen),
+        'a member that counts is rewound',
+      );
+      member.rewinding = true;
+      return;
+    }
+    const need = rejoin(member);
+    const forkLsn = need.kind === 'Diverged' ? need.forkLsn : 0n;
+    member.rejoined = {
+      how: 'Rewind',
+      epoch: orders.epoch,
+      forkLsn: textOf(forkLsn),
+      lsn: textOf(member.flushed),
+      transactions: Number(member.flushed - forkLsn),
+    };
+    Object.assign(member, { rewinding: false, timeline: primary.timeline, flushed: primary.flushed });
   }
 
   #startWith(member: SimulatedMember, orders: Orders): void {
@@ -210,27 +233,38 @@ export class World {
     member.pendingRestart = false;
   }
 
-  /** The open primary that lets this member in. */
-  #streamsFrom(member: SimulatedMember): SimulatedMember | undefined {
-    const source = member.orders?.source;
+  /** The running primary of its orders that lets this member in, whatever it has. */
+  #source(member: SimulatedMember): SimulatedMember | undefined {
+    const { orders } = member;
+    const source = orders?.source;
     const primary = source && this.members.get(source.name);
-    if (member.lacksLog && member.data === 'standby') return undefined;
-    if (primary?.open !== true || primary.incarnation !== source?.incarnation) return undefined;
+    if (orders?.role !== 'Follower' || isFenced(member)) return undefined;
+    if (primary?.running !== true || primary.down || primary.incarnation !== source?.incarnation) return undefined;
     const isNamed = primary.orders?.slots.some((slot) => same(slot, member)) === true;
-    return isNamed && primary.orders?.epoch === member.orders?.epoch ? primary : undefined;
+    return isNamed && primary.orders?.epoch === orders.epoch ? primary : undefined;
+  }
+
+  #streamsFrom(member: SimulatedMember): SimulatedMember | undefined {
+    if (member.data === 'standby' && (member.lacksLog || member.rewinding || rejoin(member).kind !== 'Stream'))
+      return undefined;
+    return member.down ? undefined : this.#source(member);
   }
 
   isStreaming(member: SimulatedMember): boolean {
     return member.data === 'standby' && this.#streamsFrom(member) !== undefined;
   }
 
-  /** After every action and every step: the record is never laxer than Postgres, and no fence misses what was acknowledged. */
-  #check(): void {
+  /**
+   * After every action and every step: one primary at most lets anybody in, the record is never laxer than Postgres, nothing
+   * that was acknowledged is outside of the line of authority, and no fence misses any of it.
+   */
+  check(): void {
     const record = this.record;
     assert.ok(this.initialised <= 1, 'two data directories were made from nothing');
     if (record === undefined) return;
-    for (const { open, inForce } of this.members.values()) {
-      if (!open) continue;
+    const open = [...this.members.values()].filter((member) => member.open);
+    assert.ok(open.length <= 1, `${open.map(({ name }) => name).join(' and ')} are open at once`);
+    for (const { inForce } of open) {
       const { acknowledgements, members } = inForce;
       const real = members.filter((member) => !same(member, nobody));
       assert.ok(
@@ -243,84 +277,43 @@ export class World {
       );
       assert.equal(members.length === 0, acknowledgements === 0, 'the list is empty exactly when k = 0');
     }
+    if (record.membership.acknowledgements === 0 || record.authority.state === 'Initialising') return;
+    for (const [timeline, lsn] of this.#acknowledgedOn)
+      assert.equal(
+        divergenceFrom(record, { timeline, lsn: lsn as Lsn }, record.authority.timeline),
+        undefined,
+        `what was acknowledged on timeline ${timeline} up to ${lsn} is lost`,
+      );
     this.#checkFences(record);
   }
 
-  /** Members of the record that live, but lack an acknowledged commit, are too few to be a fence among themselves. */
+  /** Members of the record that can be asked, but lack an acknowledged commit, are too few to be a fence among themselves. */
   #checkFences(record: AuthorityRecord): void {
     const { acknowledgements: k, members } = record.membership;
-    if (k === 0 || record.authority.state !== 'Active') return;
     const lacking = [...this.members.values()].filter(
-      (member) => isListed(record, member) && !isPrimary(record, member) && member.flushed < this.acknowledged,
+      (member) =>
+        isListed(record, member) && !isPrimary(record, member) && !member.rewinding && this.#lacks(member, record),
     );
     // A fence has one member at least, also while a young record has fewer members than it will need.
     const fence = Math.max(1, members.length - k);
-    assert.ok(lacking.length < fence, 'a fence could miss an acknowledged commit');
+    assert.ok(
+      lacking.length < fence,
+      `a fence of ${lacking.map(({ name }) => name).join()} could miss an acknowledged commit`,
+    );
+  }
+
+  #lacks(member: SimulatedMember, record: AuthorityRecord): boolean {
+    return [...this.#acknowledgedOn].some(
+      ([timeline, lsn]) =>
+        divergenceFrom(record, { timeline, lsn: lsn as Lsn }, member.timeline) !== undefined || member.flushed < lsn,
+    );
   }
 
   status(member: SimulatedMember): AgentStatus {
-    const { orders, promise } = member;
-    const running = member.open || member.data === 'standby';
-    return {
-      member: { name: member.name, incarnation: member.incarnation },
-      region: member.region,
-      phase: phaseOf(member),
-      problem: '',
-      hasData: member.data !== 'absent',
-      ...(promise.epoch === 0
-        ? {}
-        : {
-            promise: {
-              shardUid: promise.shardUid,
-              epoch: promise.epoch,
-              grantee: promise.grantee,
-              generation: promise.generation,
-            },
-          }),
-      systemIdentifier: '7',
-      ...(orders === undefined
-        ? {}
-        : {
-            orders: {
-              role: orders.role,
-              epoch: orders.epoch,
-              leaderTerm: orders.leaderTerm,
-              sequence: orders.sequence,
-              generation: orders.generation,
-              digest: digestOfOrders(orders),
-              applied: member.applied,
-              restartNonce: orders.restartNonce,
-            },
-          }),
-      ...(running
-        ? {
-            postgres: {
-              running: true,
-              open: true,
-              inRecovery: member.data === 'standby',
-              version: '17',
-              timeline: 1,
-              lsn: { written: text(member.flushed), flushed: text(member.flushed), replayed: text(member.flushed) },
-              epoch: 1,
-              pendingRestart: member.pendingRestart,
-              restartNonce: member.restartNonce,
-            },
-          }
-        : {}),
-      ...(orders?.role === 'Follower' && orders.source !== undefined
-        ? {
-            upstream: {
-              member: orders.source.name,
-              streaming: this.isStreaming(member),
-              lagBytes: 0,
-              caughtUp: this.isStreaming(member),
-              needsCopy: member.lacksLog,
-            },
-          }
-        : {}),
-      standbys: member.open ? this.#standbysOf(member) : [],
-      slots: [],
-    };
+    return statusOf(member, {
+      isStreaming: this.isStreaming(member),
+      standbys: member.running ? this.#standbysOf(member) : [],
+    });
   }
 
   #standbysOf(primary: SimulatedMember): AgentStatus['standbys'] {
@@ -330,8 +323,8 @@ export class World {
         name: member.name,
         incarnation: member.incarnation,
         state: 'streaming',
-        flushed: text(member.flushed),
-        replayed: text(member.flushed),
+        flushed: textOf(member.flushed),
+        replayed: textOf(member.flushed),
         lagBytes: 0,
         sync: primary.orders?.synchronous.members.some((listed) => same(listed, member)) ? 'quorum' : 'async',
       }));
@@ -343,22 +336,23 @@ export class World {
       .map((member) => ({
         name: member.name,
         region: member.region,
-        promotable: true,
+        promotable: member.promotable,
         declared: member.declared,
         volume: 'bound',
         volumeGoing: member.volumeGoing,
         pod: {
           uid: member.podUid,
           address: `10.0.0.${member.name}`,
-          ready: member.reachable && (member.open || this.isStreaming(member)),
+          ready: member.reachable && !member.down && (member.open || this.isStreaming(member)),
           ending: false,
           idle: false,
           outdated: member.outdated,
           problem: undefined,
         },
-        answer: member.reachable
-          ? { kind: 'status', status: this.status(member) }
-          : { kind: 'silent', why: 'no answer within 2000 ms' },
+        answer:
+          member.reachable && !member.down
+            ? { kind: 'status', status: this.status(member) }
+            : { kind: 'silent', why: 'no answer within 2000 ms' },
         lastKnown: member.published === undefined ? undefined : { name: member.name, incarnation: member.published },
       }));
   }
@@ -366,7 +360,7 @@ export class World {
   /** Takes orders as the agent does. */
   order(name: string, orders: Orders): void {
     const member = this.members.get(name);
-    if (member?.reachable !== true) return;
+    if (member?.reachable !== true || member.down) return;
     const decision = decideOrders(orders, {
       member: { name, incarnation: member.incarnation },
       namespace: 'test',
@@ -376,27 +370,31 @@ export class World {
       hasData: member.data !== 'absent',
     });
     if (decision.kind === 'refuse') return;
+    // A primary that serves on at a later epoch ends what it did at the one before.
+    if (orders.epoch !== member.orders?.epoch) Object.assign(member, { running: false, open: false });
     member.promise = decision.promise;
     member.orders = orders;
     if (decision.isNew) member.applied = false;
-    this.#check();
+    this.check();
   }
 
   /** A compare-and-swap: true when it took place. */
-  swap(resourceVersion: string, record: AuthorityRecord): boolean {
+  swap(resourceVersion: string, record: AuthorityRecord, status: Partial<NonNullable<Shard['status']>> = {}): boolean {
     if (resourceVersion !== this.shard.metadata.resourceVersion) return false;
     const { authority, membership, history } = record;
-    this.shard = this.#versioned({
-      ...this.shard,
-      status: {
-        ...this.shard.status,
-        authority: { ...authority },
-        membership: { ...membership, members: [...membership.members] },
-        history: [...history],
-      },
+    this.write({
+      ...status,
+      authority: { ...authority, target: authority.target && { ...authority.target } },
+      membership: { ...membership, members: [...membership.members] },
+      history: [...history],
     });
-    this.#check();
+    this.check();
     return true;
+  }
+
+  /** The status with these fields, as another version. */
+  write(status: Partial<NonNullable<Shard['status']>>): void {
+    this.shard = this.#versioned({ ...this.shard, status: { ...this.shard.status, ...status } });
   }
 
   replacePod(name: string, uid: string): void {
@@ -408,10 +406,7 @@ export class World {
       return;
     }
     member.podUid = `${uid}+`;
-    member.outdated = false;
-    member.pendingRestart = false;
-    member.applied = false;
-    member.open = false;
+    Object.assign(member, { outdated: false, pendingRestart: false, applied: false, running: false, open: false });
   }
 
   #versioned(shard: Stored<Shard>): Stored<Shard> {
@@ -423,16 +418,4 @@ export class World {
     this.#lives += 1;
     return this.#lives.toString(16).padStart(16, '0');
   }
-}
-
-const same = (a: MemberIdentity, b: { readonly name: string; readonly incarnation: string }): boolean =>
-  a.name === b.name && a.incarnation === b.incarnation;
-
-const text = (lsn: bigint): string => formatLsn(lsn as Lsn);
-
-function phaseOf({ orders, open, data }: SimulatedMember): AgentStatus['phase'] {
-  if (orders === undefined) return 'Waiting';
-  if (open) return 'Primary';
-  if (data === 'standby') return 'Following';
-  return orders.role === 'Follower' ? 'Cloning' : 'Initialising';
 }
