@@ -101,7 +101,7 @@ export class Tenure {
     if (!wishes.some((wish) => isListed(wish, member))) return;
     const key = grantKey(member, grant.epoch);
     const untilMs = sentAtMs + Math.min(grant.leaseMs, leaseMs) - leaseMarginMs;
-    if (untilMs <= (this.#grants.get(key)?.untilMs ?? 0)) return;
+    if (untilMs < (this.#grants.get(key)?.untilMs ?? 0)) return;
     this.#grants.set(key, { epoch: grant.epoch, generation: grant.generation, untilMs });
     this.#evaluate();
   }
