@@ -1,8 +1,8 @@
 /**
  * Reads WAL with `pg_waldump`, which goes by Postgres' own checks: checksum, link to the record before, page addresses. It
  * can be asked on a directory whose Postgres is down, and on one whose WAL nobody writes.
- * Invariant: a scan begins at the start of a segment, so that a record counts only if the one before leads to it. Started at
- * a record's own place, a left-over of a recycled file with a right checksum would pass for the next record.
+ * Invariant: a scan begins at the start of a segment, so that a record counts only if the one before leads to it: a left-over of
+ * a recycled file can be a whole record with a right checksum.
  * Source: PostgreSQL documentation, "pg_waldump".
  */
 import { ProgramError, runProgram } from '#agent/postgres/programs.ts';

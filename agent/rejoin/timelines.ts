@@ -24,8 +24,10 @@ export class StandbyMustRestart extends Error {
 /** Before every start, as whatever; Postgres is down. Says which files it removed. */
 export async function settleTimelines(data: DataDirectory): Promise<string[]> {
   const folder = walFolder(data.path);
-  const own = await ownTimeline(data);
   const histories = await readHistories(folder);
+  const certain = await data.timeline();
+  // The log has to be looked at only where it may go on to a later timeline.
+  const own = [...histories.keys()].some((timeline) => timeline > certain) ? await ownTimeline(data) : certain;
   const ahead = [...histories.keys()].filter((timeline) => timeline > own).map(historyName);
   for (const name of ahead) await rm(join(folder, name), { force: true });
   if (ahead.length > 0) await syncFolder(folder);
