@@ -111,13 +111,13 @@ export class EventRecorder {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      if (this.#flushing !== undefined) {
-        this.#flushSoon(countEveryMs);
-        return;
-      }
+      // What came meanwhile is looked at when this one is done.
+      if (this.#flushing !== undefined) return;
       this.#flushing = this.#flush(countEveryMs).finally(() => {
         this.#flushing = undefined;
-        if (this.#timer === undefined && [...this.#entries.values()].some(isUnsent)) this.#flushSoon(countEveryMs);
+        const unsent = [...this.#entries.values()].filter(isUnsent);
+        if (unsent.some(({ sentCount, failures }) => sentCount === 0 && failures === 0)) this.#flushSoon(0);
+        else if (this.#timer === undefined && unsent.length > 0) this.#flushSoon(countEveryMs);
       });
     }, delayMs);
     this.#timer.unref();

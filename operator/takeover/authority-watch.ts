@@ -5,8 +5,8 @@
  * waited in its socket meanwhile is old news); nothing here waits for the API server.
  */
 import type { AuthorityRecord } from '#core/authority/record.ts';
-import { answerOf, type Ping, type Pings } from '#core/authority/suspicion.ts';
-import { type MemberIdentity, replicationName } from '#core/identity.ts';
+import type { Ping, Pings } from '#core/authority/suspicion.ts';
+import { replicationName } from '#core/identity.ts';
 import type { AuthorityAnswer } from '#core/protocol/authority.ts';
 import type { AuthorityReply } from '../agents/client.ts';
 
@@ -75,16 +75,16 @@ export class AuthorityWatch {
     return new Map(entries);
   }
 
-  /** Why this member counts as silent, for people. */
-  silenceOf(namespace: string, member: MemberIdentity, pings: Pings): string {
-    const ping = pings.get(replicationName(member));
-    if (ping?.kind === 'Answered' && answerOf(pings, member) === undefined) return 'its volume is another one';
-    return this.#kept.get(`${namespace}/${member.name}`)?.silence ?? 'it was never asked';
-  }
-
   /** How many members don't answer now. */
   get silent(): number {
     return [...this.#kept.values()].filter(({ answered }) => answered === undefined).length;
+  }
+
+  /** Names of members of this namespace that don't answer now. */
+  silentNames(namespace: string): ReadonlySet<string> {
+    const prefix = `${namespace}/`;
+    const silent = [...this.#kept].filter(([key, { answered }]) => answered === undefined && key.startsWith(prefix));
+    return new Set(silent.map(([key]) => key.slice(prefix.length)));
   }
 
   /** Forgets all but these. */

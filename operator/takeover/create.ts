@@ -38,7 +38,8 @@ export function createTakeovers(wish: TakeoversWish): {
 } {
   const { kube, cache, recorder, log, metrics, settings, leader, resign, signal } = wish;
   const builtIn: readonly ResourceType[] = [pods, statefulSets, persistentVolumeClaims];
-  for (const type of [...builtIn, shards, keyspaces, regionalReplicas, regions]) cache.add(type, undefined, () => undefined);
+  for (const type of [...builtIn, shards, keyspaces, regionalReplicas, regions])
+    cache.add(type, undefined, () => undefined);
   const client = new AgentClient({ timeoutMs: answerWithinMs });
   const nowMs = bootTimeMs;
   const watch: AuthorityWatch = new AuthorityWatch({

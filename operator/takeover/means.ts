@@ -49,9 +49,18 @@ const fenceTimeoutMs = 2_500;
 const apiTimeoutMs = 3_000;
 /** A word so fresh need not be asked for again while a promotion is watched. */
 const sightMs = 100;
+/** Who a member is and with which settings it runs doesn't change between its fence and its orders. */
+const statusFreshMs = 5_000;
+
+interface KeptStatuses {
+  readonly askedMs: number;
+  readonly answers: Promise<ReadonlyMap<string, StatusAnswer>>;
+}
 
 export class ShardMeans {
   readonly #options: ShardMeansOptions;
+  /** Asked for while fences are under way, so that a decision is followed by its orders at once. By UID of the Shard. */
+  readonly #statuses = new Map<string, KeptStatuses>();
 
   constructor(options: ShardMeansOptions) {
     this.#options = options;
@@ -89,7 +98,10 @@ export class ShardMeans {
         await watch.askAnew(askedMembers(shard, record, memberAddresses(cache)));
         return watch.pings(record, namespace);
       },
-      fence: (member, epoch, handover) => this.#fence(shard, member, epoch, handover),
+      fence: (member, epoch, handover) => {
+        this.#prepare(shard);
+        return this.#fence(shard, member, epoch, handover);
+      },
       ship: (record, from, to, epoch) => this.#ship(shard, record, from, to, epoch),
       watchLease: () => lease?.look() ?? Promise.resolve(undefined),
       handLease: async (holder) => {
@@ -113,7 +125,7 @@ export class ShardMeans {
       wished: async () => {
         const keyspace = this.#keyspace(namespace, shard.spec.keyspace);
         if (keyspace === undefined) return [];
-        const views = viewsOf(cache, shard, await this.#statuses(shard, record));
+        const views = viewsOf(cache, shard, await this.#preparedStatuses(shard));
         return takeoverOrders({ shard, keyspace, record, views });
       },
       send: ({ view }, orders) => this.#send(shard, view.name, view.pod?.address, orders),
@@ -162,7 +174,7 @@ export class ShardMeans {
     const keyspace = this.#keyspace(namespace, shard.spec.keyspace);
     const [source, address] = [this.#addressOf(shard, from.name), this.#addressOf(shard, to.name)];
     if (keyspace === undefined || source === undefined || address === undefined) return;
-    const views = viewsOf(cache, shard, await this.#statuses(shard, record));
+    const views = viewsOf(cache, shard, await this.#preparedStatuses(shard));
     const orders = takeoverOrders({ shard, keyspace, record, views }).find(({ view }) => view.name === to.name)?.orders;
     if (orders === undefined) return;
     await this.#send(shard, to.name, address, {
@@ -195,16 +207,30 @@ export class ShardMeans {
     }
   }
 
+  #prepare(shard: Stored<Shard>): void {
+    const { uid } = shard.metadata;
+    const { nowMs } = this.#options;
+    for (const [key, { askedMs }] of this.#statuses) if (nowMs() - askedMs > statusFreshMs) this.#statuses.delete(key);
+    if (this.#statuses.has(uid)) return;
+    const answers = this.#askStatuses(shard);
+    answers.catch(() => this.#statuses.delete(uid));
+    this.#statuses.set(uid, { askedMs: nowMs(), answers });
+  }
+
+  /** Once: whoever didn't answer then is asked anew by the next call. */
+  #preparedStatuses(shard: Stored<Shard>): Promise<ReadonlyMap<string, StatusAnswer>> {
+    const { uid } = shard.metadata;
+    const kept = this.#statuses.get(uid);
+    this.#statuses.delete(uid);
+    const isFresh = kept !== undefined && this.#options.nowMs() - kept.askedMs <= statusFreshMs;
+    return isFresh ? kept.answers : this.#askStatuses(shard);
+  }
+
   /** Of those who answered lately: a lost member's time-out isn't waited for. */
-  async #statuses(shard: Stored<Shard>, record: AuthorityRecord): Promise<ReadonlyMap<string, StatusAnswer>> {
+  async #askStatuses(shard: Stored<Shard>): Promise<ReadonlyMap<string, StatusAnswer>> {
     const { cache, client, watch } = this.#options;
     const { namespace = '', name } = shard.metadata;
-    const pings = watch.pings(record, namespace);
-    const silent = new Set(
-      record.membership.members
-        .filter((member) => pings.get(replicationName(member))?.kind !== 'Answered')
-        .map((member) => member.name),
-    );
+    const silent = watch.silentNames(namespace);
     const credentials = await this.#credentials(namespace, shard.spec.keyspace);
     const asked = [...(memberAddresses(cache).get(`${namespace}/${name}`) ?? [])].filter(
       ([member]) => !silent.has(member),

@@ -1,5 +1,6 @@
 /**
- * What follows a decision: the orders that it means, the chosen member's first, and a look whether it came to serve.
+ * What follows a decision: the orders that it means, to the chosen member first (the others' follow without its answer, since
+ * its lease needs them), and a look whether it came to serve.
  * Level-triggered and needed by nobody: the leader's shard controller gives the same orders, and a chosen one that dies is
  * failed over like any other primary.
  */
@@ -12,7 +13,7 @@ import type { WishedOrders } from '../controllers/shard/orders.ts';
 export interface PromotionMeans {
   readonly nowMs: () => number;
   readonly signal: AbortSignal;
-  /** The orders that the record means, for everybody who answers now; the chosen one's first. */
+  /** The orders that the record means, for everybody who answers; the chosen one's first. */
   readonly wished: () => Promise<readonly WishedOrders[]>;
   readonly send: (wished: WishedOrders, orders: Orders) => Promise<OrdersAnswer>;
   /** What the chosen one says now. */
@@ -50,7 +51,7 @@ export async function promote(record: AuthorityRecord, means: PromotionMeans): P
       tell({ kind: 'NotOpened', afterMs: nowMs() - beganMs });
       return false;
     }
-    await orderAll(record, means, done, tellOnce);
+    await orderAll(means, done, tellOnce);
     const said = await means.chosen();
     const primary = said?.kind === 'Answered' ? said.answer.primary : undefined;
     if (said?.kind === 'Answered' && primary?.epoch === authority.epoch) {
@@ -65,7 +66,6 @@ export async function promote(record: AuthorityRecord, means: PromotionMeans): P
 }
 
 async function orderAll(
-  record: AuthorityRecord,
   means: PromotionMeans,
   done: Set<string>,
   tellOnce: (what: string, step: PromotionStep) => void,
@@ -84,7 +84,5 @@ async function orderAll(
       else tellOnce(`${name} refused`, { kind: 'OrdersRefused', member: name, why: answer.refusal.message });
     }
   };
-  const isChosen = ({ view }: WishedOrders): boolean => view.name === record.authority.member;
-  for (const wished of due.filter(isChosen)) await order(wished);
-  await Promise.all(due.filter((wished) => !isChosen(wished)).map(order));
+  await Promise.all(due.map(order));
 }

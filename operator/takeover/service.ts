@@ -19,11 +19,11 @@ import { fencedNames } from '../controllers/shard/fencing.ts';
 import { recordOf } from '../controllers/shard/snapshot.ts';
 import type { Cache } from '../runtime/controller.ts';
 import { runAttempt } from './attempt.ts';
-import type { AuthorityWatch } from './authority-watch.ts';
+import type { AskedMember, AuthorityWatch } from './authority-watch.ts';
 import type { ShardLeaseWatch } from './lease-watch.ts';
 import type { ShardMeans } from './means.ts';
 import { promote } from './promotion.ts';
-import { askedMembers, memberAddresses } from './shard-view.ts';
+import { type Addresses, askedMembers, memberAddresses } from './shard-view.ts';
 import { makeTakeoverMetrics, Story, type TakeoverMetrics } from './story.ts';
 import type { HandoverWish, TakeoverKind, TakeoverOutcome, TakeoverReport, Takeovers } from './takeovers.ts';
 import { type Turn, Turns } from './turns.ts';
@@ -51,6 +51,8 @@ interface OfShard {
   shard: Stored<Shard>;
   suspicion: Suspicion;
   suspectedSinceMs: number | undefined;
+  /** Of the primary: its last question wasn't answered. */
+  isSilent: boolean;
   /** The primary is silent, and who answers isn't enough. */
   unreachedSinceMs: number | undefined;
   canReach: boolean;
@@ -63,6 +65,8 @@ interface OfShard {
 
 const lookEveryMs = 200;
 const askEveryMs = 450;
+/** Where a primary is silent: what its followers say decides, and every moment counts. */
+const askSoonerMs = 150;
 /** Somebody else is handing over: its turn to end it, before others go on with it. */
 const handoverOwnedMs = 3_000;
 const maxPromotions = 8;
@@ -133,6 +137,10 @@ export class TakeoverService implements Takeovers {
     });
     watch.keepOnly(asked);
     void watch.ask(asked, askEveryMs);
+    void watch.ask(
+      present.flatMap((shard) => this.#askedSooner(shard, addresses)),
+      askSoonerMs,
+    );
     const reaches: string[] = [];
     for (const shard of present) {
       const state = this.#of(shard);
@@ -144,6 +152,11 @@ export class TakeoverService implements Takeovers {
     if (changed) heartbeats.beatSoon();
   }
 
+  #askedSooner(shard: Stored<Shard>, addresses: Addresses): AskedMember[] {
+    const record = this.#shards.get(keyOf(shard))?.isSilent === true ? recordOf(shard) : undefined;
+    return record === undefined ? [] : askedMembers(shard, record, addresses);
+  }
+
   #of(shard: Stored<Shard>): OfShard {
     const key = keyOf(shard);
     let state = this.#shards.get(key);
@@ -153,6 +166,7 @@ export class TakeoverService implements Takeovers {
         shard,
         suspicion: { kind: 'None', why: '' },
         suspectedSinceMs: undefined,
+        isSilent: false,
         unreachedSinceMs: undefined,
         canReach: false,
         notBeforeMs: 0,
@@ -175,6 +189,7 @@ export class TakeoverService implements Takeovers {
     const now = nowMs();
     const pings = watch.pings(record, namespace);
     const primary = pings.get(replicationName(primaryOf(record)));
+    state.isSilent = primary?.kind === 'Silent';
     const isSilent = primary?.kind === 'Silent' && now - primary.sinceMs >= unreachableMs;
     this.#watchLease(state, record, isSilent);
     state.suspicion = suspicionOf({ record, pings, kubernetesLease: state.lease?.watched, nowMs: now });
@@ -381,6 +396,7 @@ const isBeingRemoved = ({ metadata, status }: Shard): boolean =>
   status?.conditions?.some(({ type, status: value }) => type === 'DeletionAllowed' && value === 'True') === true;
 
 function forget(state: OfShard): void {
+  state.isSilent = false;
   state.suspicion = { kind: 'None', why: 'there is no authority' };
   state.suspectedSinceMs = undefined;
   state.unreachedSinceMs = undefined;
