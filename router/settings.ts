@@ -15,7 +15,6 @@ const environmentSchema = z.object({
   MERIDIAN_PORT: z.coerce.number().int().min(0).max(65535).default(ports.postgres),
   MERIDIAN_HTTP_PORT: z.coerce.number().int().min(0).max(65535).default(ports.routerHttp),
   MERIDIAN_DRAIN_SECONDS: z.coerce.number().min(0).default(25),
-  MERIDIAN_TRUST_SILENT_AGENTS: z.string().default('1'),
   MERIDIAN_HOLD_TRANSACTIONS: z.coerce.number().int().min(0).default(1_000),
   MERIDIAN_HOLD_BYTES: z.coerce
     .number()
@@ -41,7 +40,6 @@ export interface RouterSettings {
   readonly drainMs: number;
   readonly logLevel: string;
   readonly times: RouterTimes;
-  readonly trustsSilentAgents: boolean;
   /** Of transactions that wait while their primary is away. */
   readonly hold: HoldLimits;
 }
@@ -85,7 +83,6 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     drainMs: read.MERIDIAN_DRAIN_SECONDS * 1_000,
     logLevel: read.MERIDIAN_LOG_LEVEL,
     times: defaultTimes,
-    trustsSilentAgents: read.MERIDIAN_TRUST_SILENT_AGENTS === '1',
     hold: {
       transactions: read.MERIDIAN_HOLD_TRANSACTIONS,
       bytes: read.MERIDIAN_HOLD_BYTES,

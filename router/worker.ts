@@ -85,7 +85,6 @@ export class RouterWorker {
       onEpoch: (shard, epoch, primary) => this.#learn(shard, epoch, primary),
       onAnswer: (shard) => this.#hold.wake(shard),
       onClosed: (member) => this.#pools.expel(member),
-      trustsSilent: settings.trustsSilentAgents,
       metrics: this.metrics,
       log,
     });

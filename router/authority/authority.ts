@@ -12,7 +12,7 @@ import type { Metrics } from '../metrics.ts';
 import type { TlsContexts } from '../tls.ts';
 import { Asker } from './asker.ts';
 import { HorizonClock } from './horizon-clock.ts';
-import { Lease, type LeaseWatch } from './lease.ts';
+import type { Lease, LeaseWatch } from './lease.ts';
 import { MemberWords } from './member-words.ts';
 
 export interface AuthorityOptions {
@@ -26,8 +26,6 @@ export interface AuthorityOptions {
   readonly onAnswer: (shard: string) => void;
   /** A primary takes nothing new any more, or not yet. */
   readonly onClosed: (member: string) => void;
-  /** For as long as there are agents that don't know the question: a member whose agent never answered it is believed. */
-  readonly trustsSilent: boolean;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
@@ -45,7 +43,6 @@ interface Watched {
 export class Authority {
   readonly #options: AuthorityOptions;
   readonly #watch: LeaseWatch;
-  readonly #believed: Lease;
   readonly #id = randomBytes(8).toString('hex');
   readonly #watched = new Map<string, Watched>();
   #isStopped = false;
@@ -57,7 +54,6 @@ export class Authority {
       onDoubt: () => options.metrics.add('horizon_waits_total'),
       onMiss: () => options.metrics.add('horizon_misses_total'),
     };
-    this.#believed = new Lease({ member: '', epoch: 0, number: 0 }, Number.POSITIVE_INFINITY, this.#watch);
   }
 
   /** Asks the members of this map from now on. */
@@ -81,9 +77,7 @@ export class Authority {
   /** The lease under which the shard's primary may be sent something new; undefined while that has to wait. */
   leaseOf(member: string): Lease | undefined {
     const watched = this.#watched.get(member);
-    if (watched === undefined) return undefined;
-    if (this.#options.trustsSilent && watched.words.state === undefined) return this.#believed;
-    if (watched.words.state !== 'open') return undefined;
+    if (watched === undefined || watched.words.state !== 'open') return undefined;
     const { lease } = watched.words;
     const shard = this.#options.map()?.shards.get(watched.shard);
     if (lease === undefined || shard?.primary !== member || shard.epoch !== lease.identity.epoch) return undefined;

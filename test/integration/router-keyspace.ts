@@ -213,7 +213,6 @@ export class RouterKeyspace {
       logLevel: process.env['ROUTER_LOG'] ?? 'silent',
       times: { ...defaultTimes, connectMs: 1_500 },
       hold: { transactions: 100, bytes: 1024 * 1024, ms: 4_000 },
-      trustsSilentAgents: false,
       ...change,
     };
     const worker = new RouterWorker({

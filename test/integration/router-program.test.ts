@@ -28,7 +28,6 @@ before(async () => {
       MERIDIAN_PORT: String(port),
       MERIDIAN_HTTP_PORT: String(httpPort),
       MERIDIAN_DRAIN_SECONDS: '5',
-      MERIDIAN_TRUST_SILENT_AGENTS: '',
     },
   });
   program.stdout?.on('data', (chunk: Buffer) => (log += chunk.toString()));
