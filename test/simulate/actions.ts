@@ -12,8 +12,10 @@ import { identityOf, type Message, memberOf, type SimMember, type SimOperator, t
 
 export type Action =
   | { readonly do: 'tick'; readonly ms: number }
-  /** Everybody who can does what he does all the time: ask for grants, stream, report; agents' own loops. */
+  /** Everybody who can does what he does all the time: asks for grants, streams, reports. */
   | { readonly do: 'beat' }
+  /** Beats, and as much time between them as there is in ordinary life. */
+  | { readonly do: 'live'; readonly ms: number }
   | {
       readonly do:
         | 'confirm'
@@ -34,12 +36,25 @@ export type Action =
         | 'thaw'
         | 'wipe'
         | 'leave'
-        | 'stream';
+        | 'stream'
+        /** Its agent's own loop, once: whatever it can do now towards its orders. */
+        | 'work';
       readonly member: string;
     }
   | { readonly do: 'ask'; readonly member: string; readonly of: string }
   | {
-      readonly do: 'poll' | 'observe' | 'begin' | 'step' | 'giveUpPut' | 'lead' | 'changeMembership' | 'stop' | 'rise';
+      readonly do:
+        | 'poll'
+        | 'observe'
+        | 'begin'
+        | 'step'
+        | 'giveUpPut'
+        | 'lead'
+        | 'changeMembership'
+        | 'stop'
+        | 'rise'
+        /** A takeover's steps, one after the other, until it has to wait. */
+        | 'pursue';
       readonly operator: string;
     }
   | { readonly do: 'order' | 'handOver'; readonly operator: string; readonly member: string }
@@ -77,6 +92,8 @@ function perform(world: World, rules: Rules, action: Action): boolean {
     case 'beat':
       beat(world, rules);
       return true;
+    case 'live':
+      return live(world, rules, action.ms);
     case 'deliverAll':
       return deliverAll(world, rules);
     case 'deliver':
@@ -155,6 +172,8 @@ function ofMember(world: World, rules: Rules, member: SimMember, what: string): 
       return leave(world, member);
     case 'stream':
       return agent.stream(world, rules, member, 1);
+    case 'work':
+      return work(world, rules, member);
     default:
       throw new Error(`no such action: ${what}`);
   }
@@ -182,6 +201,8 @@ function ofOperator(world: World, rules: Rules, of: SimOperator, what: string): 
       return operator.crashOperator(of);
     case 'rise':
       return operator.restartOperator(world, of);
+    case 'pursue':
+      return pursue(world, rules, of);
     default:
       throw new Error(`no such action: ${what}`);
   }
@@ -200,6 +221,49 @@ function beat(world: World, rules: Rules): void {
     for (const other of members) agent.ask(world, rules, member, other);
   }
   for (const member of members) agent.stream(world, rules, member, 1_000);
+}
+
+const roundMs = 300;
+
+function live(world: World, rules: Rules, ms: number): boolean {
+  for (let passed = 0; passed < ms; passed += roundMs) {
+    beat(world, rules);
+    for (let times = 0; times < 3 && deliverAll(world, rules); times += 1);
+    perform(world, rules, { do: 'tick', ms: roundMs });
+    check(world, rules);
+  }
+  return true;
+}
+
+const agentLoop = [
+  'confirm',
+  'renew',
+  'start',
+  'writeRow',
+  'clone',
+  'beginRewind',
+  'endRewind',
+  'stream',
+  'open',
+] as const;
+
+/** What an agent has to do besides keeping leases and streaming, in the order of its life. */
+export function work(world: World, rules: Rules, member: SimMember): boolean {
+  let happened = false;
+  for (const what of agentLoop) happened = ofMember(world, rules, member, what) || happened;
+  return happened;
+}
+
+const maxSteps = 12;
+
+function pursue(world: World, rules: Rules, of: SimOperator): boolean {
+  let happened = operator.poll(world, rules, of);
+  happened = operator.begin(world, rules, of) || happened;
+  for (let steps = 0; steps < maxSteps && operator.step(world, rules, of); steps += 1) {
+    check(world, rules);
+    if (of.attempt === undefined) break;
+  }
+  return happened;
 }
 
 /** In the order they were sent. */
@@ -239,7 +303,12 @@ function isolate(world: World, nodes: readonly string[]): boolean {
   const outside = everybody.filter((name) => !nodes.includes(name));
   return cut(
     world,
-    nodes.flatMap((inside) => outside.flatMap((other): [string, string][] => [[inside, other], [other, inside]])),
+    nodes.flatMap((inside) =>
+      outside.flatMap((other): [string, string][] => [
+        [inside, other],
+        [other, inside],
+      ]),
+    ),
   );
 }
 
@@ -251,7 +320,9 @@ function mayWipe(world: World, member: SimMember): boolean {
   const { members, acknowledgements } = world.api.record.membership;
   const lost = members.filter((listed) => {
     const now = memberOf(world, listed.name);
-    return listed.name !== member.name && (now.incarnation !== listed.incarnation || now.log === undefined || now.rewinding);
+    return (
+      listed.name !== member.name && (now.incarnation !== listed.incarnation || now.log === undefined || now.rewinding)
+    );
   });
   const names = new Set(lost.map(({ name }) => name));
   return names.size < acknowledgements;

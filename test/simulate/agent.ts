@@ -3,6 +3,7 @@
  * open or shut). Each function is one thing that an agent does at once; the caller chooses when.
  * Where a sentence of the protocol allows an agent to be late, the simulator may leave the function uncalled for ever.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { firstPromise } from '#agent/promise/record.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
 import type { Rejoin } from '#core/authority/rejoin.ts';
@@ -26,7 +27,9 @@ const isPrimaryProcess = ({ postgres }: SimMember): boolean => postgres === 'shu
 
 /** The orders that its promise still lets it work by. */
 export function standing(rules: Rules, member: SimMember): Orders | undefined {
-  return member.orders !== undefined && rules.isWithinPromise(member.orders, member.promise) ? member.orders : undefined;
+  return member.orders !== undefined && rules.isWithinPromise(member.orders, member.promise)
+    ? member.orders
+    : undefined;
 }
 
 export function leads(rules: Rules, member: SimMember): Orders | undefined {
@@ -37,10 +40,25 @@ export function leads(rules: Rules, member: SimMember): Orders | undefined {
 
 // ---- Lease -------------------------------------------------------------------------------------------------------
 
-/** On its own clock; null where none is needed. */
+/** Under the present settings, on its own clock; null where none is needed. */
 export function expiry(rules: Rules, member: SimMember): number | null {
   if (member.orders?.role !== 'Primary') return 0;
   return rules.expiryOf(member.orders.lease, new Map(Object.entries(member.held)), member.kubernetesUntilMs);
+}
+
+/**
+ * Until when it may stand: by the settings from before a change until the present ones are first fulfilled. The record isn't
+ * laxer than either before they are.
+ */
+function standsUntil(world: World, rules: Rules, member: SimMember): number | null {
+  const present = expiry(rules, member);
+  if (member.former === undefined) return present;
+  if (present === null || present > local(world, member)) {
+    member.former = undefined;
+    return present;
+  }
+  const { lease, held } = member.former;
+  return rules.expiryOf(lease, new Map(Object.entries(held)), member.kubernetesUntilMs);
 }
 
 function leaseRemaining(world: World, rules: Rules, member: SimMember): number | null {
@@ -51,7 +69,7 @@ function leaseRemaining(world: World, rules: Rules, member: SimMember): number |
 /** A router that asks now may deliver until then, whatever happens to the lease afterwards. */
 function noteHorizon(world: World, rules: Rules, member: SimMember): void {
   if (member.postgres !== 'open' || leads(rules, member) === undefined) return;
-  const until = expiry(rules, member) ?? local(world, member) + leaseMs - leaseMarginMs;
+  const until = standsUntil(world, rules, member) ?? local(world, member) + leaseMs - leaseMarginMs;
   member.horizonMs = Math.max(member.horizonMs, until);
 }
 
@@ -109,8 +127,12 @@ export function hold(
   const orders = leads(rules, primary);
   if (orders?.epoch !== given.epoch || orders.generation !== given.generation) return;
   if (given.starts !== primary.startedAtMs) return;
-  if (!orders.lease.members.some((member) => replicationName(member) === given.sender)) return;
-  primary.held[given.sender] = Math.max(primary.held[given.sender] ?? 0, given.sentAtMs + leaseMs - leaseMarginMs);
+  const untilMs = given.sentAtMs + leaseMs - leaseMarginMs;
+  const raise = (held: Record<string, number>): void => {
+    held[given.sender] = Math.max(held[given.sender] ?? 0, untilMs);
+  };
+  if (primary.former !== undefined) raise(primary.former.held);
+  if (orders.lease.members.some((member) => replicationName(member) === given.sender)) raise(primary.held);
   noteHorizon(world, rules, primary);
 }
 
@@ -133,8 +155,8 @@ export function renew(world: World, rules: Rules, member: SimMember): boolean {
 /** The dead man's handle: it needs no agent, only a machine that runs. Behind a shut gate there is nothing that it has to end. */
 export function handle(world: World, rules: Rules, member: SimMember): void {
   if (!works(member) || member.postgres !== 'open') return;
-  const until = expiry(rules, member);
-  if (until === null || local(world, member) < Math.max(until, member.graceUntilMs)) return;
+  const until = standsUntil(world, rules, member);
+  if (until === null || local(world, member) < until) return;
   crash(member);
 }
 
@@ -153,7 +175,7 @@ export function takeOrders(world: World, rules: Rules, member: SimMember, orders
   promise(world, member, decision.promise);
   member.orders = orders;
   if (orders.role === 'Primary' && taken?.role === 'Primary' && taken.epoch === orders.epoch)
-    changeSettings(world, member, taken, orders);
+    changeSettings(member, taken, orders);
   else if (taken?.epoch !== orders.epoch || taken.role !== orders.role) {
     if (member.postgres !== 'standby') member.postgres = 'down';
     stopLeading(member);
@@ -161,17 +183,16 @@ export function takeOrders(world: World, rules: Rules, member: SimMember, orders
   if (orders.role === 'Follower' && member.log !== undefined && !member.rewinding) member.postgres = 'standby';
 }
 
-function changeSettings(world: World, member: SimMember, before: Orders, after: Orders): void {
-  if (before.generation === after.generation) {
-    const listed = after.lease.members.map(replicationName);
-    member.held = Object.fromEntries(Object.entries(member.held).filter(([name]) => listed.includes(name)));
-  } else member.held = {};
-  if (before.generation !== after.generation || JSON.stringify(before.lease) !== JSON.stringify(after.lease))
-    member.graceUntilMs = local(world, member) + leaseMs;
+/** Grants of requests from before a change don't count for what comes after it (ambiguity 6). */
+function changeSettings(member: SimMember, before: Orders, after: Orders): void {
+  if (before.generation === after.generation && isDeepStrictEqual(before.lease, after.lease)) return;
+  member.former ??= { lease: before.lease, held: member.held };
+  member.held = {};
 }
 
 function stopLeading(member: SimMember): void {
   member.held = {};
+  member.former = undefined;
   member.reported = {};
   member.row = undefined;
   member.confirmed = undefined;
@@ -311,7 +332,8 @@ export function start(world: World, rules: Rules, member: SimMember): boolean {
 }
 
 export function writeRow(member: SimMember): boolean {
-  if (!works(member) || member.postgres !== 'shut' || member.row !== undefined || member.log === undefined) return false;
+  if (!works(member) || member.postgres !== 'shut' || member.row !== undefined || member.log === undefined)
+    return false;
   member.log = append(member.log, member.log.timeline, 'gate', writerOf(member));
   member.row = member.log;
   return true;
@@ -380,6 +402,7 @@ export function release(rules: Rules, member: SimMember): boolean {
   if (member.postgres !== 'down') return false;
   member.released = true;
   member.held = {};
+  member.former = undefined;
   return true;
 }
 

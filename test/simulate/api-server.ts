@@ -4,10 +4,7 @@ import { checkNewest } from './invariants.ts';
 import type { World } from './world.ts';
 
 /** Whether the PUT was taken. */
-export function store(
-  world: World,
-  put: { readonly record: AuthorityRecord; readonly version: number },
-): boolean {
+export function store(world: World, put: { readonly record: AuthorityRecord; readonly version: number }): boolean {
   if (put.version !== world.api.version) return false;
   const before = world.api.record;
   world.api.record = put.record;

@@ -35,7 +35,10 @@ export function checkNewest(world: World): void {
   if (newest.incarnation !== authority.incarnation || newest.log === undefined || newest.rewinding) return;
   for (const entry of world.kept)
     if (!contains(newest.log, entry))
-      throw new Violation('Lost', `${describe(entry)}, which a client has, isn't in the log of ${newest.name}, primary of epoch ${authority.epoch}`);
+      throw new Violation(
+        'Lost',
+        `${describe(entry)}, which a client has, isn't in the log of ${newest.name}, primary of epoch ${authority.epoch}`,
+      );
 }
 
 export function checkServing(world: World, serves: (member: SimMember) => boolean): void {

@@ -2,7 +2,7 @@
  * What a leading operator does: orders for every member, and changes of the membership. Two may believe that they lead: the
  * term sorts out their orders, the version of the record their writes.
  */
-import type { MembershipChange, MembershipInput, MemberFacts } from '#core/authority/membership-change.ts';
+import type { MemberFacts, MembershipChange, MembershipInput } from '#core/authority/membership-change.ts';
 import { type AuthorityRecord, isPrimary, primaryOf } from '#core/authority/record.ts';
 import type { RejoiningMember } from '#core/authority/rejoin.ts';
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
@@ -31,7 +31,12 @@ const statusOf = (world: World, operator: SimOperator, name: string): SimMember 
   return works(member) && areLinked(world, operator.name, name) ? member : undefined;
 };
 
-function primaryStatus(world: World, rules: Rules, operator: SimOperator, record: AuthorityRecord): SimMember | undefined {
+function primaryStatus(
+  world: World,
+  rules: Rules,
+  operator: SimOperator,
+  record: AuthorityRecord,
+): SimMember | undefined {
   const status = statusOf(world, operator, record.authority.member);
   if (status === undefined || !isPrimary(record, identityOf(status))) return undefined;
   return leads(rules, status)?.epoch === record.authority.epoch ? status : undefined;

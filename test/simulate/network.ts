@@ -2,7 +2,7 @@
  * How messages travel: at once or never, or (with delays) whenever they are delivered, in any order, perhaps twice or not at all.
  * A link is cut one way; what is under way on it when it is cut may still arrive.
  */
-import { fence, answer, grant, hold, positionOnDisk, report, takeOrders } from './agent.ts';
+import { answer, fence, grant, hold, positionOnDisk, report, takeOrders } from './agent.ts';
 import { store } from './api-server.ts';
 import { onFenced, onPong, onStored } from './operator.ts';
 import type { Rules } from './rules.ts';

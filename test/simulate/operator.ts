@@ -7,7 +7,7 @@ import type { AuthorityRecord } from '#core/authority/record.ts';
 import type { Ping } from '#core/authority/suspicion.ts';
 import type { TakeoverAction, TakeoverInput } from '#core/authority/takeover.ts';
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
-import { ship, shardUid } from './agent.ts';
+import { shardUid, ship } from './agent.ts';
 import { areLinked, send } from './network.ts';
 import type { Rules } from './rules.ts';
 import { type Attempt, local, type Message, memberOf, type SimOperator, type Snapshot, type World } from './world.ts';
@@ -39,7 +39,8 @@ function watchLease(world: World, operator: SimOperator): void {
 
 /** Its informer catches up. */
 export function observe(world: World, operator: SimOperator): boolean {
-  if (!operator.up || !areLinked(world, operator.name, 'api') || operator.cache.version === world.api.version) return false;
+  if (!operator.up || !areLinked(world, operator.name, 'api') || operator.cache.version === world.api.version)
+    return false;
   operator.cache = { record: world.api.record, version: world.api.version };
   return true;
 }

@@ -64,85 +64,97 @@ export function shapeOf(random: Random, only?: readonly (readonly [number, numbe
 type Draw = (random: Random, world: World) => Action | undefined;
 interface Choice {
   readonly weight: number;
-  /** A fault: drawn anew for each run, and often left out. */
-  readonly isFault: boolean;
   readonly draw: Draw;
 }
 
 const member = (random: Random, world: World): string => random.of(Object.keys(world.members));
+/** Mostly the one that matters. */
+const primary = (random: Random, world: World): string =>
+  random.next() < 0.7 ? world.api.record.authority.member : member(random, world);
 const operator = (random: Random, world: World): string => random.of(Object.keys(world.operators));
 const node = (random: Random, world: World): string =>
   random.of([...Object.keys(world.members), ...Object.keys(world.operators), 'api']);
+const message: Draw = (random, world) => {
+  if (world.messages.length === 0) return undefined;
+  const { type, from, to } = random.of(world.messages);
+  return { do: 'deliver', type, from, to, ...(random.next() < 0.05 && { twice: true }) };
+};
 
-const does = (what: string, weight: number, isFault = false): Choice => ({
+const does = (what: string, weight: number, who = member): Choice => ({
   weight,
-  isFault,
-  draw: (random, world) => ({ do: what, member: member(random, world) }) as Action,
+  draw: (random, world) => ({ do: what, member: who(random, world) }) as Action,
 });
-const operates = (what: string, weight: number, isFault = false): Choice => ({
+const operates = (what: string, weight: number): Choice => ({
   weight,
-  isFault,
   draw: (random, world) => ({ do: what, operator: operator(random, world) }) as Action,
 });
 
-const choices: readonly Choice[] = [
-  { weight: 10, isFault: false, draw: (random) => ({ do: 'tick', ms: random.of([100, 300, 700, 1_500]) }) },
-  { weight: 12, isFault: false, draw: () => ({ do: 'beat' }) },
-  { weight: 6, isFault: false, draw: () => ({ do: 'deliverAll' }) },
+const ordinary: readonly Choice[] = [
+  { weight: 4, draw: (random) => ({ do: 'tick', ms: random.of([100, 300, 700, 1_500]) }) },
+  { weight: 8, draw: (random) => ({ do: 'live', ms: random.of([300, 900, 2_100, 3_300]) }) },
+  { weight: 5, draw: () => ({ do: 'beat' }) },
+  { weight: 4, draw: () => ({ do: 'deliverAll' }) },
+  { weight: 20, draw: message },
+  { weight: 4, draw: (random, world) => ({ do: 'ask', member: primary(random, world), of: member(random, world) }) },
   {
-    weight: 20,
-    isFault: false,
-    draw: (random, world) => {
-      if (world.messages.length === 0) return undefined;
-      const { type, from, to } = random.of(world.messages);
-      return { do: 'deliver', type, from, to, ...(random.next() < 0.05 && { twice: true }) };
-    },
+    weight: 12,
+    draw: (random, world) => ({ do: 'order', operator: operator(random, world), member: member(random, world) }),
   },
-  {
-    weight: 3,
-    isFault: true,
-    draw: (random, world) => {
-      if (world.messages.length === 0) return undefined;
-      const { type, from, to } = random.of(world.messages);
-      return { do: 'lose', type, from, to };
-    },
-  },
-  { weight: 6, isFault: false, draw: (random, world) => ({ do: 'ask', member: member(random, world), of: member(random, world) }) },
-  does('stream', 10),
-  does('confirm', 4),
-  does('start', 6),
-  does('writeRow', 5),
-  does('open', 6),
-  does('write', 8),
-  does('acknowledge', 8),
-  does('renew', 2),
-  does('clone', 3),
+  { weight: 2, draw: () => ({ do: 'mendAll' }) },
+  does('work', 10),
+  does('stream', 6),
+  does('confirm', 2, primary),
+  does('start', 3, primary),
+  does('writeRow', 3, primary),
+  does('open', 3, primary),
+  does('write', 6, primary),
+  does('acknowledge', 6, primary),
+  does('renew', 1, primary),
+  does('clone', 2),
   does('beginRewind', 2),
-  does('endRewind', 3),
-  does('thaw', 3),
-  does('restart', 4),
-  operates('poll', 6),
+  does('endRewind', 2),
+  does('thaw', 5),
+  does('restart', 8),
+  operates('poll', 4),
   operates('observe', 5),
-  operates('begin', 6),
-  operates('step', 16),
-  operates('giveUpPut', 2),
+  operates('begin', 4),
+  operates('step', 10),
+  operates('pursue', 8),
+  operates('giveUpPut', 1),
   operates('changeMembership', 4),
-  operates('rise', 3),
-  { weight: 10, isFault: false, draw: (random, world) => ({ do: 'order', operator: operator(random, world), member: member(random, world) }) },
-  { weight: 2, isFault: false, draw: () => ({ do: 'mendAll' }) },
-  { weight: 2, isFault: true, draw: (random, world) => ({ do: 'handOver', operator: operator(random, world), member: member(random, world) }) },
-  operates('lead', 1, true),
-  operates('stop', 1, true),
-  does('crash', 2, true),
-  does('crashPostgres', 2, true),
-  does('pause', 2, true),
-  does('wipe', 1, true),
-  does('leave', 0.5, true),
-  does('release', 0.5, true),
-  { weight: 2, isFault: true, draw: (random, world) => ({ do: 'cut', from: node(random, world), to: node(random, world) }) },
+  operates('rise', 5),
+  operates('lead', 0.5),
+];
+
+const faults: readonly Choice[] = [
+  {
+    weight: 4,
+    draw: (random, world) => {
+      const drawn = message(random, world);
+      return drawn?.do === 'deliver' ? { do: 'lose', type: drawn.type, from: drawn.from, to: drawn.to } : undefined;
+    },
+  },
+  {
+    weight: 2,
+    draw: (random, world) => ({ do: 'handOver', operator: operator(random, world), member: member(random, world) }),
+  },
+  operates('stop', 1),
+  does('crash', 2),
+  does('crash', 1, primary),
+  does('crashPostgres', 2, primary),
+  does('pause', 2, primary),
+  does('pause', 1),
+  does('wipe', 2),
+  does('wipe', 1, primary),
+  does('leave', 0.7),
+  does('release', 0.7, primary),
+  { weight: 3, draw: (random, world) => ({ do: 'cut', from: node(random, world), to: node(random, world) }) },
   {
     weight: 1.5,
-    isFault: true,
+    draw: (random, world) => ({ do: 'isolate', nodes: [primary(random, world)] }),
+  },
+  {
+    weight: 1.5,
     draw: (random, world) => ({
       do: 'isolate',
       nodes: [...Object.keys(world.members), ...Object.keys(world.operators), 'api'].filter(() => random.next() < 0.4),
@@ -163,23 +175,29 @@ export interface RunOptions {
   readonly settles: boolean;
 }
 
+/** How often something is drawn anew that can't happen just then. */
+const draws = 8;
+
 /** One walk; the same for the same seed and rules. */
 export function run(seed: number, rules: Rules, options: RunOptions): Run {
   const random = new Random(seed);
   const shape = shapeOf(random, options.shapes);
-  const weights = choices.map(({ weight, isFault }) => {
-    if (!isFault) return weight * random.of([0.3, 1, 1, 3]);
-    return random.next() < 0.4 ? 0 : weight * random.of([0.3, 1, 2]);
-  });
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const everyday = weightsOf(ordinary, () => random.of([0.3, 1, 1, 3]));
+  // Some kinds of fault not at all, some often; few of them at once in most runs, since what is always down shows nothing.
+  const storm = weightsOf(faults, () => random.of([0, 0, 1, 1, 3]));
+  const faultRate = random.of([0.02, 0.05, 0.1, 0.2]);
   const world = startWorld(shape, rules);
   const actions: Action[] = [];
   try {
     for (let step = 0; step < options.steps; step += 1) {
-      const action = draw(random, world, weights, total);
-      if (action === undefined) continue;
-      actions.push(action);
-      if (!apply(world, rules, action)) actions.pop();
+      for (let drawn = 0; drawn < draws; drawn += 1) {
+        const action =
+          random.next() < faultRate ? draw(random, world, faults, storm) : draw(random, world, ordinary, everyday);
+        if (action === undefined) continue;
+        actions.push(action);
+        if (apply(world, rules, action)) break;
+        actions.pop();
+      }
     }
     if (options.settles) settle(world, rules);
     return { shape, actions, violation: undefined };
@@ -189,8 +207,16 @@ export function run(seed: number, rules: Rules, options: RunOptions): Run {
   }
 }
 
-function draw(random: Random, world: World, weights: readonly number[], total: number): Action | undefined {
-  let point = random.next() * total;
+const weightsOf = (choices: readonly Choice[], factor: () => number): readonly number[] =>
+  choices.map(({ weight }) => weight * factor());
+
+function draw(
+  random: Random,
+  world: World,
+  choices: readonly Choice[],
+  weights: readonly number[],
+): Action | undefined {
+  let point = random.next() * weights.reduce((sum, weight) => sum + weight, 0);
   for (const [index, weight] of weights.entries()) {
     point -= weight;
     if (point < 0) return choices[index]?.draw(random, world);

@@ -12,8 +12,6 @@ const roundMs = 300;
 /** Longer than all patience of the protocol in a row: an abandoned fence, a Kubernetes Lease, a handover undone. */
 const patienceMs = 120_000;
 
-const agentLoop = ['confirm', 'renew', 'start', 'writeRow', 'clone', 'beginRewind', 'endRewind', 'open'] as const;
-
 export function settle(world: World, rules: Rules): number {
   const act = (action: Action): boolean => apply(world, rules, action);
   act({ do: 'mendAll' });
@@ -46,7 +44,7 @@ function round(
   for (const member of members) act({ do: 'restart', member });
   act({ do: 'beat' });
   drain(act);
-  for (const member of members) for (const what of agentLoop) act({ do: what, member });
+  for (const member of members) act({ do: 'work', member });
   act({ do: 'beat' });
   drain(act);
   const leader = operators.find((operator) => world.operators[operator]?.term === world.leaderTerm);
@@ -96,7 +94,11 @@ function isBack(world: World, member: SimMember): boolean {
   const isListed = membership.members.some(
     ({ name, incarnation }) => name === member.name && incarnation === member.incarnation,
   );
-  return isListed && member.orders?.epoch === authority.epoch && (member.postgres === 'standby' || member.postgres === 'open');
+  return (
+    isListed &&
+    member.orders?.epoch === authority.epoch &&
+    (member.postgres === 'standby' || member.postgres === 'open')
+  );
 }
 
 function makesProgress(world: World, rules: Rules): boolean {
@@ -108,5 +110,8 @@ function makesProgress(world: World, rules: Rules): boolean {
   drain(act);
   if (world.writes === writes) return false;
   const of = world.members[primary];
-  return world.api.record.membership.acknowledgements === 0 || (of !== undefined && act({ do: 'acknowledge', member: primary }));
+  return (
+    world.api.record.membership.acknowledgements === 0 ||
+    (of !== undefined && act({ do: 'acknowledge', member: primary }))
+  );
 }

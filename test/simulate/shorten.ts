@@ -3,15 +3,20 @@
  * violation comes of the rest. And printed, with what each action did to the shard.
  */
 import { type Action, apply } from './actions.ts';
-import { nextAction } from './operator.ts';
 import { describe, Violation, type ViolationKind } from './invariants.ts';
+import { nextAction } from './operator.ts';
 import type { Rules } from './rules.ts';
 import { settle } from './settle.ts';
 import { startWorld } from './start.ts';
 import type { Shape, World } from './world.ts';
 
 /** What comes of these actions: the violation, or undefined. */
-export function replay(shape: Shape, rules: Rules, actions: readonly Action[], settles: boolean): Violation | undefined {
+export function replay(
+  shape: Shape,
+  rules: Rules,
+  actions: readonly Action[],
+  settles: boolean,
+): Violation | undefined {
   const world = startWorld(shape, rules);
   try {
     for (const action of actions) apply(world, rules, action);
@@ -64,8 +69,12 @@ export function trace(shape: Shape, rules: Rules, actions: readonly Action[]): r
       broken = `  *** ${error.message}`;
     }
     const after = picture(world);
-    const changed = [...after].filter(([key, value]) => before.get(key) !== value).map(([key, value]) => `${key}: ${value}`);
-    lines.push(`${words(action)}${does}${happened ? '' : ' (nothing happens)'}${changed.length > 0 ? `  -> ${changed.join('; ')}` : ''}${broken}`);
+    const changed = [...after]
+      .filter(([key, value]) => before.get(key) !== value)
+      .map(([key, value]) => `${key}: ${value}`);
+    lines.push(
+      `${words(action)}${does}${happened ? '' : ' (nothing happens)'}${changed.length > 0 ? `  -> ${changed.join('; ')}` : ''}${broken}`,
+    );
     before = after;
   }
   return lines;
@@ -75,7 +84,10 @@ const wordsOf = (kind: string | undefined): string => kind ?? 'waits';
 
 function words(action: Action): string {
   const { do: what, ...rest } = action;
-  return [what, ...Object.entries(rest).map(([key, value]) => `${key}=${Array.isArray(value) ? value.join('+') : String(value)}`)].join(' ');
+  return [
+    what,
+    ...Object.entries(rest).map(([key, value]) => `${key}=${Array.isArray(value) ? value.join('+') : String(value)}`),
+  ].join(' ');
 }
 
 /** What is worth showing of a world, part by part. */

@@ -35,7 +35,11 @@ export function startWorld(shape: Shape, rules: Rules): World {
     nowMs: 100_000,
     members: {},
     operators: {},
-    api: { record, version: 1, lease: { holder: shape.k === 0 ? replicationName(identities[0] ?? identity('a')) : '', version: 1 } },
+    api: {
+      record,
+      version: 1,
+      lease: { holder: shape.k === 0 ? replicationName(identities[0] ?? identity('a')) : '', version: 1 },
+    },
     leaderTerm: 1,
     attempts: 0,
     messages: [],
@@ -75,8 +79,7 @@ export function startWorld(shape: Shape, rules: Rules): World {
       held: {},
       kubernetesUntilMs: 0,
       leaseSeen: undefined,
-      leaseWasHeld: true,
-      graceUntilMs: 0,
+      former: undefined,
       horizonMs: 0,
       reported: {},
     };

@@ -61,10 +61,8 @@ export interface SimMember {
   held: Record<string, number>;
   kubernetesUntilMs: number;
   leaseSeen: { readonly version: number; readonly sinceMs: number } | undefined;
-  /** The lease was held at some time under the present settings. */
-  leaseWasHeld: boolean;
-  /** No end of Postgres before this, though the settings changed and the new lease isn't there yet. */
-  graceUntilMs: number;
+  /** By which it stood before the present settings, until those are first fulfilled. */
+  former: { readonly lease: Orders['lease']; readonly held: Record<string, number> } | undefined;
   /** Until when a router that asked may deliver. */
   horizonMs: number;
   /** What followers of this session have reported flushed. */
@@ -201,6 +199,7 @@ export function copyOf(world: World): World {
     members: mapValues(world.members, (member) => ({
       ...member,
       held: { ...member.held },
+      former: member.former && { ...member.former, held: { ...member.former.held } },
       reported: { ...member.reported },
     })),
     operators: mapValues(world.operators, (operator) => ({
