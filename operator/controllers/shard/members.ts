@@ -216,8 +216,7 @@ export function memberFacts(
       stale: isCurrent && status?.upstream?.needsCopy === true,
       // While nobody says whose volume that is, it is that of every identity of this name.
       volumeGoing: view?.volumeGoing === true && (status === undefined || isCurrent),
-      // One that was let be rewound already is on its way: removing it now would only cost time.
-      diverged: isCurrent && status?.diverged?.waiting === true,
+      diverged: isCurrent && status?.diverged !== undefined,
       streaming,
       caughtUp: isCurrent && status?.upstream?.streaming === true && status.upstream.caughtUp,
       flushed: streaming && standby !== undefined ? lsnOf(standby.flushed) : undefined,

@@ -1,7 +1,7 @@
 /** What follows from a snapshot for everybody at once: the state of a rolling change, and all orders. Pure. */
 import { leaseSettings } from '#core/authority/lease.ts';
-import { canSpareOne, type MembershipChange, settingsDuring } from '#core/authority/membership-change.ts';
-import { type AuthorityRecord, isListed } from '#core/authority/record.ts';
+import { type MembershipChange, settingsDuring } from '#core/authority/membership-change.ts';
+import type { AuthorityRecord } from '#core/authority/record.ts';
 import { mayRewind } from '#core/authority/rejoin.ts';
 import { databaseOf } from '#crds/index.ts';
 import type { Keyspace, Shard } from '#kube/meridian.ts';
@@ -46,6 +46,8 @@ export function ordersInput(from: {
   const { shard, keyspace, record, views, change } = from;
   const { namespace = '', name, uid } = shard.metadata;
   const { scope } = shard.spec.durability;
+  const primaryIsOpen = isOpenPrimary(record, primaryStatus(record, views));
+  const rejoining = rejoiningMembers(record, views);
   return {
     shard: {
       namespace,
@@ -61,20 +63,11 @@ export function ordersInput(from: {
     recorded: settingsDuring(record, undefined, scope, regionIn(views)),
     parameters: shard.spec.postgres.parameters,
     fenced: fencedNames(shard),
-    mayRewind: (view) => letsRewind(record, views, view),
+    mayRewind: (view) => {
+      const member = identityOf(view);
+      return member !== undefined && mayRewind(record, member, rejoining, primaryIsOpen);
+    },
   };
-}
-
-/**
- * A follower that can be taken out of the membership is taken out first: while it is rewound it can't help anybody take over,
- * and the next fence shouldn't need it. Where it can't be spared, it is rewound as a member (`core/authority/rejoin.ts`).
- */
-function letsRewind(record: AuthorityRecord, views: readonly MemberView[], view: MemberView): boolean {
-  const member = identityOf(view);
-  if (member === undefined) return false;
-  const primaryIsOpen = isOpenPrimary(record, primaryStatus(record, views));
-  if (isListed(record, member) && primaryIsOpen && canSpareOne(record.membership)) return false;
-  return mayRewind(record, member, rejoiningMembers(record, views), primaryIsOpen);
 }
 
 export function rolloutOf({ shard, record, views }: Snapshot): Rollout {

@@ -277,7 +277,12 @@ export class World {
       );
       assert.equal(members.length === 0, acknowledgements === 0, 'the list is empty exactly when k = 0');
     }
-    if (record.membership.acknowledgements === 0 || record.authority.state === 'Initialising') return;
+    if (record.authority.state === 'Initialising') return;
+    // From then on a failover may lose the last commits.
+    if (record.membership.acknowledgements === 0) {
+      this.#acknowledgedOn.clear();
+      return;
+    }
     for (const [timeline, lsn] of this.#acknowledgedOn)
       assert.equal(
         divergenceFrom(record, { timeline, lsn: lsn as Lsn }, record.authority.timeline),
