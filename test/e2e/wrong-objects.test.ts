@@ -8,6 +8,7 @@ import { type Cluster, ensureCluster } from '#cluster/cluster.ts';
 import { CommandError } from '#cluster/process.ts';
 import { customResourceDefinitionYaml } from '#crds/generate.ts';
 import { kinds } from '#crds/index.ts';
+import { recorded, recordedStatus, statusEdits } from './wrong/status-edits.ts';
 import {
   keyspace,
   type Manifest,
@@ -119,5 +120,25 @@ describe('the API server', () => {
     for (const [index, { name, message }] of changes.entries()) {
       test(`refuses ${name}`, () => assert.ok(said[index]?.includes(message), said[index]));
     }
+  });
+
+  describe('when a record of authority is edited', () => {
+    before(async () => {
+      await kubectl(['create'], [recorded]);
+      await cluster.kubectl([...patchOf(recordedStatus)]);
+    });
+    const patchOf = (status: object): readonly string[] => [
+      ...['-n', namespace, 'patch', 'shard', recorded.metadata.name, '--subresource=status', '--type=merge'],
+      ...['-p', JSON.stringify({ status })],
+    ];
+    for (const { name, patch, message } of statusEdits)
+      test(`${message === undefined ? 'accepts' : 'refuses'} ${name}`, async () => {
+        const said = await cluster.kubectl([...patchOf(patch), '--dry-run=server']).then(
+          () => undefined,
+          (error: unknown) => (error instanceof CommandError ? error.output : String(error)),
+        );
+        if (message === undefined) assert.equal(said, undefined);
+        else assert.ok(said?.includes(message), said ?? 'it was accepted');
+      });
   });
 });
