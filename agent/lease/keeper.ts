@@ -79,7 +79,12 @@ export class LeaseKeeper {
     };
     const worker = new Worker(threadFile(), { workerData: data, name: 'lease' });
     const keeper = new LeaseKeeper(options, worker, memory);
-    await keeper.#begin();
+    try {
+      await keeper.#begin();
+    } catch (error) {
+      await worker.terminate();
+      throw error;
+    }
     return keeper;
   }
 

@@ -31,7 +31,14 @@ export interface TenureOptions {
 interface HeldGrant {
   readonly epoch: number;
   readonly generation: number;
+  readonly sentAtMs: number;
   readonly untilMs: number;
+}
+
+/** Settings that are worked towards, and since when. */
+interface Next {
+  readonly wish: ServeWish;
+  readonly sinceMs: number;
 }
 
 /** We give up a little before process 1 does, so that it is never the first to know. */
@@ -43,7 +50,7 @@ export class Tenure {
   /** In force. */
   #present: ServeWish | undefined;
   /** Worked towards. */
-  #next: ServeWish | undefined;
+  #next: Next | undefined;
   #waiting: (() => void)[] = [];
   /** The newest of each member, by `replicationName` and epoch. */
   #grants = new Map<string, HeldGrant>();
@@ -59,7 +66,7 @@ export class Tenure {
 
   /** What those who dial in are asked for: at most two, the ones in force and those that are to come. */
   get wishes(): readonly ServeWish[] {
-    return [this.#next, this.#present].filter((wish) => wish !== undefined);
+    return [this.#next?.wish, this.#present].filter((wish) => wish !== undefined);
   }
 
   get isArmed(): boolean {
@@ -74,9 +81,9 @@ export class Tenure {
   serve(wish: ServeWish): Promise<void> {
     this.tick();
     return new Promise((resolve) => {
-      const others = isSame(this.#next, wish) ? this.#waiting.slice(-MAX_WAITING) : [];
-      this.#waiting = [...others, resolve];
-      this.#next = wish;
+      const isPending = isSame(this.#next?.wish, wish);
+      this.#waiting = isPending ? [...this.#waiting.slice(-MAX_WAITING), resolve] : [resolve];
+      if (!isPending) this.#next = { wish, sinceMs: this.#options.now() };
       this.#evaluate();
     });
   }
@@ -102,7 +109,7 @@ export class Tenure {
     const key = grantKey(member, grant.epoch);
     const untilMs = sentAtMs + Math.min(grant.leaseMs, leaseMs) - leaseMarginMs;
     if (untilMs < (this.#grants.get(key)?.untilMs ?? 0)) return;
-    this.#grants.set(key, { epoch: grant.epoch, generation: grant.generation, untilMs });
+    this.#grants.set(key, { epoch: grant.epoch, generation: grant.generation, sentAtMs, untilMs });
     this.#evaluate();
   }
 
@@ -150,17 +157,21 @@ export class Tenure {
     this.#publish(isHeld ? this.#renewHandle(untilMs) : 0);
   }
 
-  /** Into force with the next settings: when they are fulfilled, or when there is nothing to lose. */
+  /**
+   * Into force with the next settings: where there is nothing to lose, or once they are fulfilled by answers to questions
+   * that were asked under them. Until then the record is no laxer than the present ones, so there is no hurry.
+   */
   #moveOn(nowMs: number): void {
-    const next = this.#next;
-    if (next === undefined) return;
+    if (this.#next === undefined) return;
+    const { wish, sinceMs } = this.#next;
     const present = this.#present;
-    const mustWait = present !== undefined && this.#holds(this.#untilOf(present), nowMs);
-    if (mustWait && !this.#holds(this.#untilOf(next), nowMs)) return;
-    this.#present = next;
+    const mustWait = present !== undefined && !isSame(present, wish) && this.#holds(this.#untilOf(present), nowMs);
+    const isAnswer = (grant: HeldGrant): boolean => grant.generation === wish.generation && grant.sentAtMs >= sinceMs;
+    if (mustWait && !this.#holds(this.#untilOf(wish, isAnswer), nowMs)) return;
+    this.#present = wish;
     this.#next = undefined;
     for (const [key, { epoch }] of this.#grants) {
-      if (epoch !== next.epoch || !next.lease.members.some((member) => grantKey(member, epoch) === key)) {
+      if (epoch !== wish.epoch || !wish.lease.members.some((member) => grantKey(member, epoch) === key)) {
         this.#grants.delete(key);
       }
     }
@@ -173,12 +184,11 @@ export class Tenure {
     return untilMs - nowMs > (this.#options.handle.isArmed ? LOST_BEFORE_MS : 0);
   }
 
-  #untilOf({ lease, epoch }: ServeWish, generation?: number): number | null {
+  #untilOf({ lease, epoch }: ServeWish, counts: (grant: HeldGrant) => boolean = () => true): number | null {
     const granted = new Map<string, number>();
     for (const member of lease.members) {
       const grant = this.#grants.get(grantKey(member, epoch));
-      if (grant === undefined || (generation !== undefined && grant.generation !== generation)) continue;
-      granted.set(replicationName(member), grant.untilMs);
+      if (grant !== undefined && counts(grant)) granted.set(replicationName(member), grant.untilMs);
     }
     return expiryOf(lease, granted, this.#kubernetesUntilMs);
   }
@@ -215,7 +225,8 @@ export class Tenure {
 
   #publish(untilMs: number | null): void {
     const { epoch = 0, generation = 0 } = this.#present ?? {};
-    const exactMs = this.#present === undefined ? 0 : this.#untilOf(this.#present, generation);
+    const exactMs =
+      this.#present === undefined ? 0 : this.#untilOf(this.#present, (grant) => grant.generation === generation);
     this.#options.memory.publish({
       epoch,
       generation,

@@ -29,8 +29,8 @@ export class Keepers {
     this.ca = ca;
   }
 
-  static async make(): Promise<Keepers> {
-    return new Keepers(await makeCa(place, new Date()));
+  static async make(ca?: KeyspaceCa): Promise<Keepers> {
+    return new Keepers(ca ?? (await makeCa(place, new Date())));
   }
 
   async credentials(member: string, ca = this.ca): Promise<Credentials> {
@@ -88,8 +88,8 @@ export const following = (source: MemberIdentity, port: number, wish: Partial<Fo
   ...wish,
 });
 
-/** Resolves to how long it took. */
-export async function until(condition: () => boolean, what: string, timeoutMs = 5_000): Promise<number> {
+/** Resolves to how long it took. Patient: the machine may be busy with other tests. */
+export async function until(condition: () => boolean, what: string, timeoutMs = 30_000): Promise<number> {
   const since = performance.now();
   while (!condition()) {
     if (performance.now() - since > timeoutMs) assert.fail(`never: ${what}`);

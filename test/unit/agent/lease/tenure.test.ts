@@ -204,14 +204,46 @@ describe('the tenure of a primary', () => {
       assert.equal(lab.remainingMs, EFFECTIVE_MS - 60 - COARSE_MS);
     });
 
-    it('is held for exactly the new generation only by grants that say it', async () => {
+    it('is in force only by answers to questions that were asked since', async () => {
       await lab.tenure.serve(lease([b, c]));
       lab.grant(b);
-      await lab.tenure.serve(lease([b], 1, { generation: 2 }));
+      const sent = lab.nowMs;
+      lab.pass(50);
+      const next = lab.tenure.serve(lease([b], 1, { generation: 2 }));
+      assert.equal(await isDone(next), false);
       assert.notEqual(lab.remainingMs, 0);
-      assert.equal(lab.exactMs, 0);
+      lab.grant(b, { generation: 2, sentAtMs: sent });
+      assert.equal(await isDone(next), false);
       lab.grant(b, { generation: 2 });
+      assert.equal(await isDone(next), true);
       assert.notEqual(lab.exactMs, 0);
+    });
+
+    it('is lost with the old settings where the new ones were never fulfilled', async () => {
+      await lab.tenure.serve(lease([b]));
+      lab.grant(b);
+      lab.tenure.arm(77);
+      void lab.tenure.serve(lease([c], 1, { generation: 2 }));
+      for (let turn = 0; turn < 50; turn++) {
+        lab.pass(300);
+        lab.grant(b, { generation: 2 });
+      }
+      assert.equal(lab.lost.length, 0, 'a change of settings never ends a primary');
+      assert.equal(lab.memory.lease().generation, 1);
+      lab.pass(EFFECTIVE_MS);
+      assert.equal(lab.lost.length, 1);
+    });
+
+    it('keeps a primary that needed nobody until the first of those that it will need has granted', async () => {
+      await lab.tenure.serve(lease([], 0));
+      lab.tenure.arm(77);
+      const next = lab.tenure.serve(lease([b], 1, { generation: 2 }));
+      lab.pass(60_000);
+      assert.equal(await isDone(next), false);
+      assert.equal(lab.remainingMs, null);
+      lab.grant(b, { generation: 2 });
+      assert.equal(await isDone(next), true);
+      assert.equal(lab.told().at(-1), `arm ${lab.nowMs + EFFECTIVE_MS} 77`);
     });
 
     it('takes the new settings at once where it holds nothing, and when the old ones have run out', async () => {
