@@ -298,7 +298,8 @@ export class Member {
     let taken: Awaited<ReturnType<StandingOrders['take']>>;
     try {
       taken = await standing.take(orders, hasData, async () => {
-        await lease.keep({ kind: 'none' });
+        // The same primary at another epoch stands by its lease until it has the next (docs/design-traps.md, A12).
+        if (!this.#runsAsPrimary || orders.role !== 'Primary') await lease.keep({ kind: 'none' });
         this.#endWork();
       });
     } catch (error) {

@@ -65,13 +65,14 @@ describe('a step that fails halfway', { timeout: 300_000 }, () => {
     const fence = await shard.orders(follower, { role: 'Hold', epoch: 2 });
     assert.equal((await follower.put(fence)).status, 500);
     await primary.until('no stream', ({ standbys }) => !standbys.some(({ name }) => name === 'main-us-0'));
-    const fenced = await follower.until('down', (status) => status.phase === 'Waiting');
+    const fenced = await follower.until('fenced', (status) => status.phase === 'Fenced');
     assert.deepEqual([fenced.promise?.epoch, fenced.orders], [2, undefined]);
     // Those of the first epoch are still in the file.
     await follower.kill();
     await follower.startAgain();
-    const again = await follower.status();
-    assert.deepEqual([again.phase, again.promise?.epoch, again.orders], ['Waiting', 2, undefined]);
+    const again = await follower.until('fenced again', (status) => status.phase === 'Fenced');
+    assert.deepEqual([again.promise?.epoch, again.orders, again.upstream], [2, undefined, undefined]);
+    await primary.until('no stream', ({ standbys }) => !standbys.some(({ name }) => name === 'main-us-0'));
     await follower.exec('rmdir', obstacle);
     await shard.order(follower, { role: 'Hold', epoch: 2 });
     await follower.until('holding', (status) => status.phase === 'Holding');
