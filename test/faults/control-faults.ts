@@ -23,6 +23,7 @@ export const controlFaults: readonly Fault[] = [
     about: 'the API server (and all of the control plane) is frozen: reads and writes go on',
     expected: 'same epoch',
     lastsMs: 20_000,
+    silentAtMostMs: 4_000,
     inject: async ({ cluster }) => {
       await cluster.faults.pause('api');
       return () => cluster.faults.resume('api');
@@ -33,6 +34,7 @@ export const controlFaults: readonly Fault[] = [
     about: 'the same for five minutes',
     expected: 'same epoch',
     lastsMs: 300_000,
+    silentAtMostMs: 4_000,
     inject: async ({ cluster }) => {
       await cluster.faults.pause('api');
       return () => cluster.faults.resume('api');
@@ -43,6 +45,7 @@ export const controlFaults: readonly Fault[] = [
     about: 'every operator is gone: reads and writes go on',
     expected: 'same epoch',
     lastsMs: 20_000,
+    silentAtMostMs: 4_000,
     inject: async (field) => {
       const scale = (replicas: number): Promise<string> =>
         field.cluster.kubectl([

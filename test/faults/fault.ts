@@ -30,6 +30,8 @@ export interface Fault {
   readonly expected: Expected;
   /** How long it is left at most; once a new side has spoken only a little longer. */
   readonly lastsMs: number;
+  /** Longest time without any acknowledged write, whichever router; left out: as long as it lasts. Twice what is aimed at, since two cores carry all of it. */
+  readonly silentAtMostMs?: number;
   /** How many different forms it has; round n takes form n modulo this. */
   readonly forms?: number;
   /** Answers may be on their way for as long as the fault lasts. */

@@ -37,28 +37,30 @@ interface Line {
   readonly from: Party;
   readonly to: Party;
   readonly expected: Fault['expected'];
+  readonly silentAtMostMs?: number;
 }
 
 const lines: readonly Line[] = [
-  { from: 'operators', to: 'primary', expected: 'any' },
-  { from: 'primary', to: 'operators', expected: 'any' },
-  { from: 'operators', to: 'followers', expected: 'any' },
-  { from: 'followers', to: 'operators', expected: 'any' },
-  { from: 'primary', to: 'followers', expected: 'any' },
-  { from: 'followers', to: 'primary', expected: 'any' },
+  { from: 'operators', to: 'primary', expected: 'same epoch', silentAtMostMs: 4_000 },
+  { from: 'primary', to: 'operators', expected: 'same epoch', silentAtMostMs: 4_000 },
+  { from: 'operators', to: 'followers', expected: 'same epoch', silentAtMostMs: 4_000 },
+  { from: 'followers', to: 'operators', expected: 'same epoch', silentAtMostMs: 4_000 },
+  { from: 'primary', to: 'followers', expected: 'new epoch', silentAtMostMs: 20_000 },
+  { from: 'followers', to: 'primary', expected: 'new epoch', silentAtMostMs: 20_000 },
   { from: 'routers', to: 'primary', expected: 'any' },
   { from: 'primary', to: 'routers', expected: 'any' },
-  { from: 'routers', to: 'followers', expected: 'same epoch' },
-  { from: 'followers', to: 'routers', expected: 'same epoch' },
+  { from: 'routers', to: 'followers', expected: 'same epoch', silentAtMostMs: 4_000 },
+  { from: 'followers', to: 'routers', expected: 'same epoch', silentAtMostMs: 4_000 },
   { from: 'clients', to: 'routers', expected: 'same epoch' },
   { from: 'routers', to: 'clients', expected: 'same epoch' },
 ];
 
-export const lineFaults: readonly Fault[] = lines.map(({ from, to, expected }) => ({
+export const lineFaults: readonly Fault[] = lines.map(({ from, to, expected, silentAtMostMs }) => ({
   name: `${from}-unheard-by-${to}`,
   about: `what ${from} send${from === 'primary' ? 's' : ''} to ${to} is lost`,
   expected,
-  lastsMs: 20_000,
+  lastsMs: expected === 'new epoch' ? 30_000 : 15_000,
+  ...(silentAtMostMs === undefined ? {} : { silentAtMostMs }),
   answersMayBeLate: [from, to].includes('routers') || [from, to].includes('clients'),
   inject: async (field) => {
     for (const sender of partyOf(field, from)) {

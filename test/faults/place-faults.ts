@@ -10,6 +10,7 @@ export const placeFaults: readonly Fault[] = [
     about: "the primary's node is frozen and thawed after the failover",
     expected: 'new epoch',
     lastsMs: 40_000,
+    silentAtMostMs: 16_000,
     answersMayBeLate: true,
     inject: async ({ cluster, primary }) => {
       await cluster.faults.pause(primary.region);
@@ -21,6 +22,7 @@ export const placeFaults: readonly Fault[] = [
     about: "power cut of the primary's node, which comes back after the failover",
     expected: 'new epoch',
     lastsMs: 40_000,
+    silentAtMostMs: 16_000,
     inject: async ({ cluster, primary }) => {
       await cluster.faults.kill(primary.region);
       return () => cluster.faults.resume(primary.region);
@@ -31,6 +33,7 @@ export const placeFaults: readonly Fault[] = [
     about: "the primary's region is cut from the other regions and from the API server",
     expected: 'new epoch',
     lastsMs: 40_000,
+    silentAtMostMs: 16_000,
     inject: async (field) => {
       const { cluster, primary } = field;
       for (const other of [...others(field), 'api']) await cluster.faults.cut(primary.region, other);
@@ -42,6 +45,7 @@ export const placeFaults: readonly Fault[] = [
     about: "the primary's region is cut from the other regions, not from the API server",
     expected: 'new epoch',
     lastsMs: 40_000,
+    silentAtMostMs: 20_000,
     inject: async (field) => {
       for (const other of others(field)) await field.cluster.faults.cut(field.primary.region, other);
       return () => field.cluster.faults.healNetwork();
@@ -52,6 +56,7 @@ export const placeFaults: readonly Fault[] = [
     about: "the primary's region is cut from the API server only: everything goes on",
     expected: 'same epoch',
     lastsMs: 20_000,
+    silentAtMostMs: 4_000,
     inject: async ({ cluster, primary }) => {
       await cluster.faults.cut(primary.region, 'api');
       return () => cluster.faults.healNetwork();
@@ -62,6 +67,7 @@ export const placeFaults: readonly Fault[] = [
     about: "a follower's region is cut from everything",
     expected: 'same epoch',
     lastsMs: 15_000,
+    silentAtMostMs: 6_000,
     forms: 2,
     inject: async (field) => {
       const { cluster, round } = field;
@@ -76,6 +82,7 @@ export const placeFaults: readonly Fault[] = [
     about: "a follower's node is frozen",
     expected: 'same epoch',
     lastsMs: 12_000,
+    silentAtMostMs: 6_000,
     forms: 2,
     answersMayBeLate: true,
     inject: async (field) => {
@@ -89,6 +96,7 @@ export const placeFaults: readonly Fault[] = [
     about: "80 ms between the regions, and 10 Mbit/s out of the primary's",
     expected: 'same epoch',
     lastsMs: 12_000,
+    silentAtMostMs: 4_000,
     inject: async (field) => {
       const { cluster, primary } = field;
       for (const other of others(field)) await cluster.faults.addLatency(primary.region, other, 80);

@@ -17,6 +17,7 @@ export const processFaults: readonly Fault[] = [
     about: "SIGKILL to the primary's postmaster",
     expected: 'any',
     lastsMs: 12_000,
+    silentAtMostMs: 8_000,
     inject: async (field) => {
       await field.cluster.faults.signal(memberTarget(field, field.primary, processes.postmaster), 'KILL');
       return nothingToHeal;
@@ -27,6 +28,7 @@ export const processFaults: readonly Fault[] = [
     about: 'SIGKILL to one backend of the primary: the server ends as a whole (restart_after_crash = off)',
     expected: 'any',
     lastsMs: 12_000,
+    silentAtMostMs: 8_000,
     inject: async (field) => {
       const backend = `^postgres: [^ ]+ ${historyRole} `;
       await field.cluster.faults.signal(memberTarget(field, field.primary, backend), 'KILL');
@@ -38,6 +40,7 @@ export const processFaults: readonly Fault[] = [
     about: "SIGSTOP to every process of the primary's Postgres, SIGCONT afterwards",
     expected: 'new epoch',
     lastsMs: 40_000,
+    silentAtMostMs: 20_000,
     inject: (field) => stopAndContinue(field, processes.postgres),
   },
   {
@@ -45,6 +48,7 @@ export const processFaults: readonly Fault[] = [
     about: "SIGKILL to the primary's agent",
     expected: 'any',
     lastsMs: 12_000,
+    silentAtMostMs: 12_000,
     inject: async (field) => {
       await field.cluster.faults.signal(memberTarget(field, field.primary, processes.agent), 'KILL');
       return nothingToHeal;
@@ -55,6 +59,7 @@ export const processFaults: readonly Fault[] = [
     about: "SIGSTOP to the primary's agent: the dead man's handle must end its Postgres; SIGCONT afterwards",
     expected: 'new epoch',
     lastsMs: 40_000,
+    silentAtMostMs: 12_000,
     inject: (field) => stopAndContinue(field, processes.agent),
   },
   {
@@ -62,6 +67,7 @@ export const processFaults: readonly Fault[] = [
     about: "SIGKILL to process 1 of the primary's container",
     expected: 'any',
     lastsMs: 12_000,
+    silentAtMostMs: 12_000,
     inject: async (field) => {
       await field.cluster.faults.signal(memberTarget(field, field.primary), 'KILL');
       return nothingToHeal;
@@ -72,6 +78,7 @@ export const processFaults: readonly Fault[] = [
     about: "the primary's pod is deleted with grace 0",
     expected: 'any',
     lastsMs: 15_000,
+    silentAtMostMs: 15_000,
     inject: async (field) => {
       await deletePod(field, field.installation.namespace, field.primary.name);
       return nothingToHeal;
@@ -82,6 +89,7 @@ export const processFaults: readonly Fault[] = [
     about: "a follower's pod is deleted with grace 0",
     expected: 'same epoch',
     lastsMs: 10_000,
+    silentAtMostMs: 4_000,
     forms: 2,
     inject: async (field) => {
       const follower = field.followers[field.round % field.followers.length];

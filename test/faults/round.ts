@@ -111,6 +111,10 @@ export async function runRound(
   }
   const after = await installation.authority();
   findings.push(...unexpected(fault, before.epoch, after?.epoch));
+  const silentMs = longestSilence(fleet);
+  if (silentMs > (fault.silentAtMostMs ?? Number.POSITIVE_INFINITY)) {
+    findings.push(`nobody could write for ${Math.round(silentMs)} ms, at most ${fault.silentAtMostMs} were to be`);
+  }
   const operations = [...histories.values()].flatMap((entries) => operationsOf<unknown>(entries));
   return {
     fault: fault.name,
@@ -121,7 +125,7 @@ export async function runRound(
     findings,
     notes,
     epochs: [before.epoch, after?.epoch ?? 0],
-    longestSilenceMs: Math.round(longestSilence(fleet)),
+    longestSilenceMs: Math.round(silentMs),
     settledAfterHealMs: Math.round(settledAfterHealMs),
     operations: operations.length,
     unknown: operations.filter(({ outcome }) => outcome === 'info').length,
