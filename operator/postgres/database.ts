@@ -3,7 +3,7 @@
  * Leaves what is inside to `ownership/` and `migrations.ts`.
  */
 import type { ClientBase } from 'pg';
-import { applicationGroup, directGroup, ownerRole, routerRole } from '#core/roles.ts';
+import { applicationGroup, directGroup, ownerRole, replicationRole, routerRole } from '#core/roles.ts';
 import { identifier } from './sql-text.ts';
 
 const duplicateDatabase = '42P04';
@@ -24,5 +24,7 @@ export async function ensureDatabase(client: ClientBase, name: string): Promise<
     });
   }
   await client.query(`revoke all on database ${database} from public`);
-  await client.query(`grant connect on database ${database} to ${applicationGroup}, ${routerRole}, ${directGroup}`);
+  // Followers copy slots from it as the replication role, and pg_rewind looks at it so.
+  const mayConnect = [applicationGroup, routerRole, directGroup, replicationRole].join(', ');
+  await client.query(`grant connect on database ${database} to ${mayConnect}`);
 }

@@ -38,6 +38,14 @@ const tables = async (client: Client): Promise<unknown[]> =>
     (row: { tablename: string }) => row.tablename,
   );
 
+test('followers may connect to the database, for the slots that they copy; PUBLIC may not', async () => {
+  const { rows } = await shared.operator.query(
+    `select has_database_privilege('meridian_replication', current_database(), 'connect') as replication,
+            has_database_privilege('meridian_replication', current_database(), 'temporary') as temporary`,
+  );
+  assert.deepEqual(rows, [{ replication: true, temporary: false }]);
+});
+
 /** One table (or so) each, with the reasons for which it is refused. */
 const refused: readonly [sql: string, ...reasons: string[]][] = [
   ['create table t (id bigint primary key)', 'NoTenantColumn'],
