@@ -79,3 +79,40 @@ export async function applySlotAction(session: LocalSession, action: SlotAction)
       return;
   }
 }
+
+/** Nobody streams from it: it holds a primary's WAL for those that may have to be rewound. */
+const anchorSlot = 'meridian_anchor';
+
+/**
+ * On a primary: keeps its log from the last checkpoint on that every other member has passed. A rewind reads from the last
+ * checkpoint before the fork; without this, any checkpoint past it, such as that of a clean stop, removes what it needs.
+ * Members' own slots don't do that: they stand at the fork itself.
+ */
+export async function keepAnchor(session: LocalSession): Promise<void> {
+  const [anchor] = await session.query<{ lost: boolean }>(
+    `select wal_status = 'lost' as lost from pg_catalog.pg_replication_slots where slot_name = $1`,
+    [anchorSlot],
+  );
+  if (anchor?.lost === true) await dropAnchor(session);
+  if (anchor === undefined || anchor.lost) {
+    await session.query('select pg_catalog.pg_create_physical_replication_slot($1, true)', [anchorSlot]);
+    return;
+  }
+  await session.query(
+    `select pg_catalog.pg_replication_slot_advance(anchor.slot_name, latest.redo_lsn)
+       from pg_catalog.pg_replication_slots as anchor, pg_catalog.pg_control_checkpoint() as latest
+      where anchor.slot_name = $1 and anchor.restart_lsn < latest.redo_lsn
+        and not exists (select from pg_catalog.pg_replication_slots as other
+                         where other.slot_name ~ '^member_' and other.wal_status <> 'lost'
+                           and other.restart_lsn <= latest.checkpoint_lsn)`,
+    [anchorSlot],
+  );
+}
+
+/** On a standby, whose slots for others hold back more than that in any case. */
+export async function dropAnchor(session: LocalSession): Promise<void> {
+  await session.query(
+    'select pg_catalog.pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots where slot_name = $1',
+    [anchorSlot],
+  );
+}

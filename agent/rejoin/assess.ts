@@ -7,9 +7,12 @@ import type { DataDirectory } from '#agent/postgres/data-directory.ts';
 import { formatLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
-import { divergenceOf } from './divergence.ts';
-import { PositionUnknown, positionOnDisk } from './position.ts';
+import { divergedFrom } from './divergence.ts';
+import { lineOnDisk, PositionUnknown, timelineOf } from './position.ts';
 import { type Parting, readRejoin } from './rejoin-file.ts';
+import { countTransactions } from './transactions.ts';
+
+const COUNT_TIMEOUT_MS = 60_000;
 
 export type DivergedStatus = NonNullable<AgentStatus['diverged']>;
 
@@ -35,13 +38,14 @@ export async function assessRejoin(
   }
   if (begun !== undefined) return { kind: 'Interrupted', diverged: divergedOf(begun.parting, !orders.mayRewind) };
   try {
-    const position = await positionOnDisk(data, rejoinFile);
-    const divergence = divergenceOf(position, orders);
-    if (divergence === undefined) return { kind: 'Follow' };
+    const line = await lineOnDisk(data);
+    const found = divergedFrom(line, orders);
+    if (found === undefined) return { kind: 'Follow' };
     const diverged = {
-      timeline: position.timeline,
-      forkLsn: formatLsn(divergence.forkLsn),
-      lsn: position.lsn,
+      timeline: timelineOf(line),
+      forkLsn: formatLsn(found.divergence.forkLsn),
+      lsn: formatLsn(line.end),
+      transactions: await countTransactions(data, found.stretches, AbortSignal.timeout(COUNT_TIMEOUT_MS)),
       waiting: !orders.mayRewind,
     };
     return { kind: 'Diverged', diverged };

@@ -5,7 +5,7 @@
 import { divergenceFrom } from '#core/authority/position.ts';
 import { formatLsn, type Lsn, parseLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
-import type { Line } from './position.ts';
+import { type Line, timelineOf } from './position.ts';
 
 export interface Divergence {
   readonly timeline: number;
@@ -28,7 +28,7 @@ export interface DivergedStretch {
 }
 
 /** What lies past the fork, oldest first. Nothing where the data says nothing of the timeline it forked on. */
-export function divergedStretches({ stretches, end }: Line, { timeline, forkLsn }: Divergence): DivergedStretch[] {
+function divergedStretches({ stretches, end }: Line, { timeline, forkLsn }: Divergence): DivergedStretch[] {
   return stretches
     .map((stretch, index) => ({
       timeline: stretch.timeline,
@@ -40,5 +40,11 @@ export function divergedStretches({ stretches, end }: Line, { timeline, forkLsn 
     .filter((stretch) => stretch.to > stretch.from);
 }
 
-export const describeDivergence = ({ timeline, forkLsn }: Divergence): string =>
-  `it left its primary's history at ${formatLsn(forkLsn)} on timeline ${timeline}`;
+/** Both of what is on disk; undefined where it hasn't diverged. */
+export function divergedFrom(
+  line: Line,
+  orders: Pick<Orders, 'history' | 'timeline'>,
+): { readonly divergence: Divergence; readonly stretches: readonly DivergedStretch[] } | undefined {
+  const divergence = divergenceOf({ timeline: timelineOf(line), lsn: formatLsn(line.end) }, orders);
+  return divergence === undefined ? undefined : { divergence, stretches: divergedStretches(line, divergence) };
+}

@@ -10,6 +10,8 @@
  * Source: PostgreSQL documentation, "pg_rewind", "How It Works".
  */
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeDurably } from '#agent/durable-file.ts';
 import type { DataDirectory } from '#agent/postgres/data-directory.ts';
 import { ProgramError, runProgram } from '#agent/postgres/programs.ts';
 import { formatLsn } from '#core/lsn.ts';
@@ -18,12 +20,12 @@ import type { AgentStatus } from '#core/protocol/status.ts';
 import { replicationRole, rewindDatabase } from '#core/roles.ts';
 import { type DivergedStatus, divergedOf } from './assess.ts';
 import { isCleanlyEnded, recoverToCleanEnd } from './clean-end.ts';
-import { type DivergedStretch, type Divergence, divergedStretches, divergenceOf } from './divergence.ts';
+import { divergedFrom } from './divergence.ts';
 import { keepWal, restoreKept } from './kept-wal.ts';
-import { type Line, lineOnDisk, timelineOf } from './position.ts';
+import { lineOnDisk, timelineOf } from './position.ts';
 import { forgetRejoin, type Parting, type RejoinState, readRejoin, writeRejoin } from './rejoin-file.ts';
-import { countCommits } from './scan.ts';
-import { segmentBefore, segmentOf, walFolder } from './wal-folder.ts';
+import { countTransactions } from './transactions.ts';
+import { historyName, walFolder } from './wal-folder.ts';
 
 export interface RewindOptions {
   readonly data: DataDirectory;
@@ -137,6 +139,7 @@ async function endCleanly(options: RewindOptions, parting: Parting): Promise<Rej
     stage: 'Rewinding',
     parting: kept,
     checkpoint: formatLsn(control.checkpoint),
+    ownHistory: await readFile(historyOf(data, parting), 'utf8').catch(() => ''),
     attempts: 0,
     problem: '',
   };
@@ -154,7 +157,7 @@ async function rewindOnce(
   }
   // Counted before it begins: a death in it is an attempt.
   await writeRejoin(paths.rejoin, { ...state, attempts: attempts + 1 });
-  if (attempts > 0 && parting.keptIn !== undefined) await restoreKept(parting.keptIn, walFolder(data.path));
+  if (attempts > 0) await putBack(data, state);
   const source = `host=${paths.upstreamSockets} port=${port} user=${replicationRole} dbname=${rewindDatabase} connect_timeout=10`;
   try {
     const { stderr } = await runProgram(
@@ -180,6 +183,18 @@ async function rewindOnce(
   }
 }
 
+/** What pg_rewind reads of its target, and the one before may have overwritten or removed. */
+async function putBack(
+  data: DataDirectory,
+  { parting, ownHistory }: Extract<RejoinState, { stage: 'Rewinding' }>,
+): Promise<void> {
+  if (ownHistory !== '') await writeDurably(historyOf(data, parting), ownHistory);
+  if (parting.keptIn !== undefined) await restoreKept(parting.keptIn, walFolder(data.path));
+}
+
+const historyOf = (data: DataDirectory, { endTimeline }: Parting): string =>
+  join(walFolder(data.path), historyName(endTimeline));
+
 /** It never came to look at its source. */
 const isUntouched = ({ stderr }: ProgramError): boolean => /connection to server|could not connect/.test(stderr);
 
@@ -194,29 +209,6 @@ const describe = ({ stderr, message }: ProgramError): string =>
   /pg_rewind: (?:error|fatal): .*/.exec(stderr)?.[0] ?? message;
 
 const needsCopy = (parting: Parting, reason: string): RejoinState => ({ stage: 'NeedsCopy', parting, reason });
-
-function divergedFrom(
-  line: Line,
-  orders: RewindOptions['orders'],
-): { divergence: Divergence; stretches: DivergedStretch[] } | undefined {
-  const divergence = divergenceOf({ timeline: timelineOf(line), lsn: formatLsn(line.end) }, orders);
-  return divergence === undefined ? undefined : { divergence, stretches: divergedStretches(line, divergence) };
-}
-
-async function countTransactions(
-  data: DataDirectory,
-  stretches: readonly DivergedStretch[],
-  signal: AbortSignal,
-): Promise<number> {
-  const { segmentBytes } = await data.control();
-  let transactions = 0;
-  for (const { timeline, from, to } of stretches) {
-    const range = { timeline, first: segmentOf(from, segmentBytes), last: segmentBefore(to, segmentBytes) };
-    const wal = { folder: walFolder(data.path), segmentBytes, env: data.env, signal };
-    transactions += await countCommits(wal, range, from, to);
-  }
-  return transactions;
-}
 
 function rejoinedOf({ forkLsn, lsn, transactions }: Parting, epoch: number): NonNullable<AgentStatus['rejoined']> {
   return { how: 'Rewind', epoch, forkLsn, lsn, transactions };

@@ -55,22 +55,49 @@ export async function endOfRecord(wal: WalToRead, timeline: number, lsn: Lsn): P
   return parseLsn(match[1]) === lsn ? parseLsn(match[2]) : undefined;
 }
 
-/** Transactions that have an id and a commit record in [from, to). */
+/** The prefix of the message by which the agent's own commits (heartbeats) are known: nobody lost anything with those. */
+export const agentMark = 'meridian';
+
+/** Transactions that have an id and a commit record in [from, to), without the agent's own. */
 export async function countCommits(wal: WalToRead, range: SegmentRange, from: Lsn, to: Lsn): Promise<number> {
-  let commits = 0;
+  const counter = new CommitCounter(from, to);
   let rest = '';
-  const look = (line: string): void => {
-    const match = /tx:\s*(\d+), lsn: ([0-9A-F]+\/[0-9A-F]+), prev \S+, desc: (COMMIT|COMMIT_PREPARED) /.exec(line);
-    if (match?.[2] === undefined || parseLsn(match[2]) < from || parseLsn(match[2]) >= to) return;
-    // The commit of a prepared transaction names it in its description.
-    if (match[1] !== '0' || match[3] === 'COMMIT_PREPARED') commits += 1;
-  };
-  await dump(wal, ['--rmgr=Transaction'], range, (text) => {
+  await dump(wal, ['--rmgr=Transaction', '--rmgr=LogicalMessage'], range, (text) => {
     const lines = `${rest}${text}`.split('\n');
     rest = lines.pop() ?? '';
-    for (const line of lines) look(line);
+    for (const line of lines) counter.look(line);
   });
-  return commits;
+  return counter.commits;
+}
+
+const recordForm = /tx:\s*(\d+), lsn: ([0-9A-F]+\/[0-9A-F]+), prev \S+, desc: (\S+) (.*)/;
+
+/** Goes through pg_waldump's lines in their order. */
+export class CommitCounter {
+  readonly #from: Lsn;
+  readonly #to: Lsn;
+  /** Transactions under way that have the agent's mark. */
+  readonly #marked = new Set<string>();
+  commits = 0;
+
+  constructor(from: Lsn, to: Lsn) {
+    this.#from = from;
+    this.#to = to;
+  }
+
+  look(line: string): void {
+    const [, transaction = '0', lsn = '0/0', kind, rest = ''] = recordForm.exec(line) ?? [];
+    if (kind === 'MESSAGE') {
+      if (rest.startsWith(`transactional, prefix "${agentMark}";`)) this.#marked.add(transaction);
+      return;
+    }
+    if (kind !== 'COMMIT' && kind !== 'COMMIT_PREPARED') return;
+    const isMarked = this.#marked.delete(transaction);
+    const at = parseLsn(lsn);
+    if (isMarked || at < this.#from || at >= this.#to) return;
+    // The commit of a prepared transaction names it in its description; others without an id changed nothing.
+    if (transaction !== '0' || kind === 'COMMIT_PREPARED') this.commits += 1;
+  }
 }
 
 /**

@@ -4,6 +4,8 @@
  */
 import { environmentOfPostgres } from '#agent/configuration.ts';
 import { DataDirectory } from '#agent/postgres/data-directory.ts';
+import { LocalSession } from '#agent/postgres/session.ts';
+import { keepAnchor } from '#agent/postgres/slots.ts';
 import { assessRejoin } from '#agent/rejoin/assess.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
 import { awaitReceiversGone } from '#agent/rejoin/receivers.ts';
@@ -12,7 +14,7 @@ import { prepareTimeline, settleTimelines } from '#agent/rejoin/timelines.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 
 interface Call {
-  readonly call: 'position' | 'settle' | 'prepare' | 'assess' | 'rewind' | 'receiversGone';
+  readonly call: 'position' | 'settle' | 'prepare' | 'assess' | 'rewind' | 'receiversGone' | 'anchor';
   readonly pgdata: string;
   readonly replayed?: string;
   readonly timeline?: number;
@@ -47,6 +49,10 @@ async function answer(wish: Call): Promise<unknown> {
       return prepareTimeline(data, { timeline: wish.timeline ?? 0, wanted: wish.wanted ?? 0 });
     case 'assess':
       return assessRejoin(data, orders, paths.rejoin);
+    case 'anchor': {
+      const session = new LocalSession(wish.sockets ?? '', wish.port ?? 0);
+      return keepAnchor(session).finally(() => session.close());
+    }
     case 'receiversGone':
       return awaitReceiversGone(2_000);
     case 'rewind':

@@ -108,6 +108,8 @@ export class LabCluster {
   readonly lab: RejoinLab;
   readonly path: string;
   readonly port: number;
+  /** Over those of all clusters, from the next start on. */
+  settings: Readonly<Record<string, string>> = {};
 
   constructor(lab: RejoinLab, path: string, port: number) {
     this.lab = lab;
@@ -116,7 +118,10 @@ export class LabCluster {
   }
 
   async start(withinSeconds = 20): Promise<void> {
-    const options = [`-p ${this.port}`, ...Object.entries(settings).map(([name, value]) => `-c ${name}='${value}'`)];
+    const options = [
+      `-p ${this.port}`,
+      ...Object.entries({ ...settings, ...this.settings }).map(([name, value]) => `-c ${name}='${value}'`),
+    ];
     const start = `pg_ctl -D ${this.path} -l ${this.path}.log -o "${options.join(' ')}" -w -t ${withinSeconds} start >/dev/null`;
     await this.lab.sh(`${start} || { tail -20 ${this.path}.log; false; }`);
   }
@@ -126,10 +131,10 @@ export class LabCluster {
   }
 
   /** In force at the next start, or the next reload. Nobody: nothing comes any more. */
-  async follow(source: LabCluster | undefined): Promise<void> {
+  async follow(source: LabCluster | undefined, slot = ''): Promise<void> {
     const host = source === undefined ? '/nowhere' : folder;
     const text = `primary_conninfo = 'host=${host} port=${source?.port ?? 1} user=${agentRole}'`;
-    await this.lab.sh(`echo "${text}" >${this.path}/postgresql.auto.conf`);
+    await this.lab.sh(`printf "${text}\nprimary_slot_name = '${slot}'\n" >${this.path}/postgresql.auto.conf`);
   }
 
   async reload(): Promise<void> {
@@ -177,6 +182,10 @@ export class LabCluster {
   async promote(): Promise<number> {
     await this.sql('select pg_promote(true, 20)');
     return Number(await this.sql("select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"));
+  }
+
+  async anchor(): Promise<void> {
+    await this.call('anchor', { sockets: folder, port: this.port });
   }
 
   rewindFrom(source: LabCluster, history: Orders['history'], wish: object = {}): object {

@@ -203,6 +203,59 @@ describe('a member whose log has diverged', () => {
     await replaceFormer();
   });
 
+  it('can be rewound after checkpoints past the fork, since its anchor holds the log from before it', async () => {
+    const old = await lab.primary('p');
+    old.settings = { wal_keep_size: '0' };
+    await old.stop();
+    await old.start();
+    await old.anchor();
+    const slot = 'member_0123456789abcdef';
+    await old.sql(`create table t (id int); select pg_create_physical_replication_slot('${slot}', true)`);
+    const chosen = await lab.standby('q', old);
+    await chosen.follow(old, slot);
+    await chosen.reload();
+    const segments = async (count: number): Promise<void> => {
+      for (let made = 0; made < count; made += 1) await old.sql('insert into t values (1); select pg_switch_wal()');
+    };
+    // The anchor moves on with checkpoints that the follower has passed, and only with those.
+    await segments(2);
+    await old.sql('checkpoint');
+    await chosen.untilCaughtUp(old);
+    await old.until(
+      `(select restart_lsn >= pg_current_wal_flush_lsn() from pg_replication_slots where slot_name = '${slot}')`,
+    );
+    const anchorAt = (): Promise<string> =>
+      old.sql("select restart_lsn from pg_replication_slots where slot_name = 'meridian_anchor'");
+    const before = await anchorAt();
+    await old.anchor();
+    const anchored = await anchorAt();
+    assert.ok(parseLsn(anchored) > parseLsn(before));
+
+    await segments(2);
+    await chosen.untilCaughtUp(old);
+    await chosen.follow(undefined);
+    await chosen.reload();
+    await chosen.until('not exists (select from pg_stat_wal_receiver)');
+    const { lsn } = await chosen.position();
+    await chosen.call('prepare', { timeline: 1, wanted: 2 });
+    await chosen.promote();
+    await segments(2);
+    await old.sql('checkpoint');
+    await old.anchor();
+    assert.equal(await anchorAt(), anchored);
+    await segments(2);
+    await old.stop('fast');
+    const forks = [
+      { epoch: 1, timeline: 1, member: 'p', forkLsn: '0/0' },
+      { epoch: 2, timeline: 2, member: 'q', forkLsn: lsn, parent: 1 },
+    ];
+    assert.deepEqual(
+      await lab.call(old.rewindFrom(chosen, forks)).then((outcome) => (outcome as { kind: string }).kind),
+      'Rewound',
+    );
+    for (const cluster of [old, chosen]) await lab.sh(`pg_ctl -D ${cluster.path} -m immediate stop || true`);
+  });
+
   it('asks for a copy when pg_rewind had written the control file and its end was not seen', async () => {
     await partWays(1);
     await former.stop('immediate');
