@@ -54,7 +54,9 @@ export type Action =
         | 'stop'
         | 'rise'
         /** A takeover's steps, one after the other, until it has to wait. */
-        | 'pursue';
+        | 'pursue'
+        /** Everything that one operator and the agents can do without time passing, once round. */
+        | 'rush';
       readonly operator: string;
     }
   | { readonly do: 'order' | 'handOver'; readonly operator: string; readonly member: string }
@@ -112,7 +114,7 @@ function perform(world: World, rules: Rules, action: Action): boolean {
       world.cuts = [];
       return true;
     case 'order':
-      return leader.order(world, rules, operatorOf(world, action.operator), action.member);
+      return leader.order(world, rules, operatorOf(world, action.operator), [action.member]);
     case 'handOver': {
       const asked = operatorOf(world, action.operator);
       if (!asked.up || asked.attempt !== undefined || asked.wish !== undefined) return false;
@@ -203,6 +205,8 @@ function ofOperator(world: World, rules: Rules, of: SimOperator, what: string): 
       return operator.restartOperator(world, of);
     case 'pursue':
       return pursue(world, rules, of);
+    case 'rush':
+      return rush(world, rules, of);
     default:
       throw new Error(`no such action: ${what}`);
   }
@@ -217,6 +221,7 @@ function operatorOf(world: World, name: string): SimOperator {
 function beat(world: World, rules: Rules): void {
   const members = Object.values(world.members);
   for (const member of members) {
+    if (member.orders?.role !== 'Primary') continue;
     agent.renew(world, rules, member);
     for (const other of members) agent.ask(world, rules, member, other);
   }
@@ -264,6 +269,27 @@ function pursue(world: World, rules: Rules, of: SimOperator): boolean {
     if (of.attempt === undefined) break;
   }
   return happened;
+}
+
+function rush(world: World, rules: Rules, of: SimOperator): boolean {
+  const drain = (): void => {
+    for (let times = 0; times < 4 && deliverAll(world, rules); times += 1) check(world, rules);
+  };
+  operator.observe(world, of);
+  pursue(world, rules, of);
+  drain();
+  leader.changeMembership(world, rules, of);
+  drain();
+  operator.observe(world, of);
+  leader.order(world, rules, of, Object.keys(world.members));
+  drain();
+  beat(world, rules);
+  drain();
+  for (const member of Object.values(world.members)) {
+    work(world, rules, member);
+    check(world, rules);
+  }
+  return of.up;
 }
 
 /** In the order they were sent. */

@@ -446,7 +446,8 @@ export function stream(world: World, rules: Rules, member: SimMember, entries: n
   const source = sourceOf(world, rules, member);
   const orders = member.orders;
   if (source === undefined || orders === undefined || member.log === undefined || member.rewinding) return false;
-  if (rejoin(rules, member, orders)?.kind !== 'Stream') return false;
+  // Reports alone need no second look.
+  if (member.log !== source.log && rejoin(rules, member, orders)?.kind !== 'Stream') return false;
   if (!contains(source.log, member.log))
     throw new Violation('Corruption', `${member.name} streams from ${source.name} onto a log that isn't a part of it`);
   const length = Math.min(member.log.length + entries, source.log?.length ?? 0);

@@ -134,21 +134,38 @@ const rejoining = (input: MembershipInput): readonly RejoiningMember[] =>
   input.members.map(({ member, diverged }) => ({ member, diverged: diverged === true }));
 
 /** Level-triggered: the whole wish, by what its informer and the agents say now. */
-export function order(world: World, rules: Rules, operator: SimOperator, name: string): boolean {
+export function order(world: World, rules: Rules, operator: SimOperator, names: readonly string[]): boolean {
   if (!operator.up || operator.term === 0) return false;
-  const status = statusOf(world, operator, name);
-  if (status === undefined) return false;
+  const reachable = names.flatMap((name) => statusOf(world, operator, name) ?? []);
+  if (reachable.length === 0) return false;
   const input = membershipInput(world, rules, operator);
-  const orders = ordersFor(rules, operator, input, rules.nextChange(input), identityOf(status));
-  if (orders === undefined) return false;
-  operator.sequence += 1;
-  return send(world, rules, {
-    type: 'orders',
-    from: operator.name,
-    to: name,
-    orders: { ...orders, sequence: operator.sequence },
-  });
+  const change = rules.nextChange(input);
+  let hasSent = false;
+  for (const status of reachable) {
+    const orders = ordersFor(rules, operator, input, change, identityOf(status));
+    // What it works by already, from this term, isn't sent again.
+    if (orders === undefined || (status.orders !== undefined && areSame(status.orders, orders))) continue;
+    operator.sequence += 1;
+    hasSent =
+      send(world, rules, {
+        type: 'orders',
+        from: operator.name,
+        to: status.name,
+        orders: { ...orders, sequence: operator.sequence },
+      }) || hasSent;
+  }
+  return hasSent;
 }
+
+/** Epoch and generation stand for all that comes from the record; the rest is what may differ at one record. */
+const areSame = (a: Orders, b: Orders): boolean =>
+  a.epoch === b.epoch &&
+  a.generation === b.generation &&
+  a.leaderTerm === b.leaderTerm &&
+  a.role === b.role &&
+  a.mayRewind === b.mayRewind &&
+  a.member.incarnation === b.member.incarnation &&
+  JSON.stringify([a.lease, a.synchronous]) === JSON.stringify([b.lease, b.synchronous]);
 
 /** One step of the change that is due, if any. */
 export function changeMembership(world: World, rules: Rules, operator: SimOperator): boolean {

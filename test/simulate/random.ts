@@ -91,7 +91,7 @@ const operates = (what: string, weight: number): Choice => ({
 
 const ordinary: readonly Choice[] = [
   { weight: 4, draw: (random) => ({ do: 'tick', ms: random.of([100, 300, 700, 1_500]) }) },
-  { weight: 8, draw: (random) => ({ do: 'live', ms: random.of([300, 900, 2_100, 3_300]) }) },
+  { weight: 6, draw: (random) => ({ do: 'live', ms: random.of([300, 600, 900, 2_100]) }) },
   { weight: 5, draw: () => ({ do: 'beat' }) },
   { weight: 4, draw: () => ({ do: 'deliverAll' }) },
   { weight: 20, draw: message },
@@ -119,7 +119,8 @@ const ordinary: readonly Choice[] = [
   operates('observe', 5),
   operates('begin', 4),
   operates('step', 10),
-  operates('pursue', 8),
+  operates('pursue', 5),
+  operates('rush', 16),
   operates('giveUpPut', 1),
   operates('changeMembership', 4),
   operates('rise', 5),
@@ -185,14 +186,14 @@ export function run(seed: number, rules: Rules, options: RunOptions): Run {
   const everyday = weightsOf(ordinary, () => random.of([0.3, 1, 1, 3]));
   // Some kinds of fault not at all, some often; few of them at once in most runs, since what is always down shows nothing.
   const storm = weightsOf(faults, () => random.of([0, 0, 1, 1, 3]));
-  const faultRate = random.of([0.02, 0.05, 0.1, 0.2]);
+  const faultRate = random.of([0.01, 0.02, 0.04, 0.08]);
   const world = startWorld(shape, rules);
   const actions: Action[] = [];
   try {
     for (let step = 0; step < options.steps; step += 1) {
       for (let drawn = 0; drawn < draws; drawn += 1) {
         const action =
-          random.next() < faultRate ? draw(random, world, faults, storm) : draw(random, world, ordinary, everyday);
+          drawn === 0 && random.next() < faultRate ? draw(random, world, faults, storm) : draw(random, world, ordinary, everyday);
         if (action === undefined) continue;
         actions.push(action);
         if (apply(world, rules, action)) break;

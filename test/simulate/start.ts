@@ -111,7 +111,7 @@ function serve(world: World, rules: Rules, names: readonly string[]): void {
   const leader = world.operators['op1'];
   const primary = world.members['a'];
   if (leader === undefined || primary === undefined) return;
-  for (const name of names) order(world, rules, leader, name);
+  order(world, rules, leader, names);
   const now = world.nowMs * primary.clock.rate + primary.clock.offsetMs;
   primary.postgres = 'open';
   primary.confirmed = { epoch: 1, atMs: now };
