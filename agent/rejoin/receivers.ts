@@ -10,8 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const POLL_MS = 10;
 
 /**
- * Waits for those that are there now; one that starts meanwhile finds the tunnel closed. False when some are left: then only
- * a stop of Postgres ends them.
+ * Waits for those that have received anything; one that starts meanwhile, or waits for its tunnel, finds none. False when
+ * some are left: then only a stop of Postgres ends them.
  */
 export async function awaitReceiversGone(withinMs: number, procFolder = '/proc'): Promise<boolean> {
   const former = await walReceivers(procFolder);
