@@ -5,7 +5,7 @@
  * Invariants: held for the Lease's duration from before the request was *sent*; every write carries the resourceVersion that
  * was read; another's Lease of the same epoch is taken only after it was *seen* unchanged for its whole duration on our own
  * clock, one of an earlier epoch at once (the epoch was decided only after that authority had ended), one of a later epoch
- * never. Whoever decides hands it over by naming the new holder, which then finds it its own.
+ * never, not even by its holder. Whoever decides hands it over by naming the new holder, which then finds it its own.
  * Source: Kubernetes documentation, "Leases"; docs/design-traps.md, A14, B5.
  */
 import { readFile } from 'node:fs/promises';
@@ -47,8 +47,8 @@ export function decideLease(
 ): LeaseStep {
   const present = lease?.spec?.holderIdentity ?? '';
   const theirs = lease?.spec?.leaseTransitions ?? 0;
-  if (present === holder) return { kind: 'Write', isFirst: theirs !== epoch };
   if (theirs > epoch) return { kind: 'Lost', reason: `the Lease is of epoch ${theirs} already` };
+  if (present === holder) return { kind: 'Write', isFirst: theirs !== epoch };
   if (present === '' || theirs < epoch) return { kind: 'Write', isFirst: true };
   const durationMs = Math.max(kubernetesLeaseMs, (lease?.spec?.leaseDurationSeconds ?? 0) * 1_000);
   if (unchangedMs > durationMs) return { kind: 'Write', isFirst: true };

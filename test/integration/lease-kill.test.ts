@@ -39,7 +39,7 @@ interface Processes {
   readonly postgres: readonly number[];
 }
 
-describe('a primary whose lease runs out', { timeout: 600_000 }, () => {
+describe('a primary whose lease runs out', { timeout: 120_000 + ROUNDS * 120_000 }, () => {
   let keyspace: KeyspaceFixture;
   let shard: ShardFixture;
   let primary: MemberFixture;
@@ -153,6 +153,8 @@ describe('a primary whose lease runs out', { timeout: 600_000 }, () => {
         leftMs.push(untilMs - goneMs);
         if (endsAll) {
           await run(['docker', 'wait', primary.container.getId()]);
+          const said = (await primary.log(200)).split('\n').filter((line) => line.includes('SIGKILL to everything'));
+          if (ROUNDS > 1) t.diagnostic(`${leftMs.at(-1)} ms; ${said.at(-1) ?? 'process 1 did not have to'}`);
           await primary.startAgain();
         }
       }
