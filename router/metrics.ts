@@ -50,7 +50,7 @@ export class Metrics {
   }
 }
 
-/** Sums of several workers, and what else is known by name. */
+/** Sums of several workers, and what else is known by name, with labels or without. */
 export function renderMetrics(workers: readonly Metrics[], more: Readonly<Record<string, number>>): string {
   const lines: string[] = [];
   const add = (name: string, type: string, description: string, value: number): void => {
@@ -60,6 +60,13 @@ export function renderMetrics(workers: readonly Metrics[], more: Readonly<Record
   const sum = (name: Name): number => workers.reduce((total, worker) => total + worker.get(name), 0);
   for (const [name, description] of Object.entries(counters)) add(name, 'counter', description, sum(name as Name));
   for (const [name, description] of Object.entries(gauges)) add(name, 'gauge', description, sum(name as Name));
-  for (const [name, value] of Object.entries(more)) add(name, 'gauge', name.replaceAll('_', ' '), value);
+  const said = new Set<string>();
+  for (const [key, value] of Object.entries(more)) {
+    const [name = key] = key.split('{', 1);
+    if (!said.has(name)) lines.push(`# HELP meridian_router_${name} ${name.replaceAll('_', ' ')}.`);
+    if (!said.has(name)) lines.push(`# TYPE meridian_router_${name} gauge`);
+    said.add(name);
+    lines.push(`meridian_router_${key} ${value}`);
+  }
   return `${lines.join('\n')}\n`;
 }

@@ -153,6 +153,9 @@ export class RouterWorker {
       held_transactions: this.#hold.transactions,
       held_bytes: this.#hold.bytes,
       silent_agents: this.#authority.silent,
+      ...Object.fromEntries(
+        [...(this.#map?.shards.values() ?? [])].map(({ name, epoch }) => [`shard_epoch{shard="${name}"}`, epoch]),
+      ),
     };
   }
 

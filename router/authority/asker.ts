@@ -4,6 +4,7 @@
  * Leaves to others: what the answers mean (member-words.ts, authority.ts).
  */
 import { type Dispatcher, Pool } from 'undici';
+import { leaseMs } from '#core/authority/timing.ts';
 import {
   type AuthorityAnswer,
   type AuthorityQuestion,
@@ -31,8 +32,14 @@ export interface AskerOptions {
   readonly failed: (error: Error) => void;
 }
 
-/** Over and above what the answer may wait. */
-const timeoutMs = 1_000;
+/**
+ * Over and above what the answer may wait. A late one is still worth something, and one that was given up costs a connection: on a
+ * machine with too much to do that would only add to it.
+ */
+const timeoutMs = leaseMs;
+const connectMs = 1_000;
+/** For the last word. */
+const goodbyeMs = 300;
 /** After a failure. */
 const retryMs = 200;
 /** While a handover is under way: how often it is told what is still in flight. */
@@ -43,7 +50,9 @@ const maxAnswerBytes = 64 * 1024;
 
 export class Asker {
   readonly #options: AskerOptions;
-  readonly #aborter = new AbortController();
+  #isStopped = false;
+  /** Of the question that is under way. */
+  #aborter: AbortController | undefined;
   #dispatcher: Pool | undefined;
   #context: TlsContexts['client'] | undefined;
 
@@ -57,22 +66,23 @@ export class Asker {
   }
 
   stop(): void {
-    this.#aborter.abort();
+    this.#isStopped = true;
+    this.#aborter?.abort();
     void this.#dispatcher?.destroy().catch(() => undefined);
   }
 
   /** One last word, on the way out; whether it arrives is not waited for longer than this. */
   async goodbye(word: RouterWord): Promise<void> {
-    this.#aborter.abort();
-    await this.#ask({ router: word }, AbortSignal.timeout(300)).catch(() => undefined);
+    this.#isStopped = true;
+    this.#aborter?.abort();
+    await this.#ask({ router: word }, goodbyeMs).catch(() => undefined);
     await this.#dispatcher?.destroy().catch(() => undefined);
   }
 
   async #run(): Promise<void> {
     const { clock, word, waitMs, answered, failed } = this.#options;
-    const { signal } = this.#aborter;
     let version: number | undefined;
-    while (!signal.aborted) {
+    while (!this.#isStopped) {
       const wait = waitMs();
       const sentMs = clock.earliestMs();
       const startedMs = performance.now();
@@ -81,16 +91,16 @@ export class Asker {
         const mayWait = wait !== undefined && version !== undefined;
         const answer = await this.#ask(
           { router: word(), ...(mayWait ? { after: version, waitMs: wait } : {}) },
-          AbortSignal.any([signal, AbortSignal.timeout((wait ?? 0) + timeoutMs)]),
+          (wait ?? 0) + timeoutMs,
         );
-        if (signal.aborted) return;
+        if (this.#isStopped) return;
         const isNew = answer.version !== version;
         version = answer.version;
         answered(answer, sentMs);
         const spentMs = performance.now() - startedMs;
         pauseMs = wait === undefined ? handoverMs : isNew ? minPauseMs : Math.max(minPauseMs, wait - spentMs);
       } catch (error) {
-        if (signal.aborted) return;
+        if (this.#isStopped) return;
         version = undefined;
         pauseMs = retryMs;
         failed(error instanceof Error ? error : new Error(String(error)));
@@ -102,21 +112,27 @@ export class Asker {
     }
   }
 
-  async #ask(question: AuthorityQuestion, signal: AbortSignal): Promise<AuthorityAnswer> {
-    const { address } = this.#options.place;
-    const { statusCode, body } = await this.#connected().request({
-      method: 'POST',
-      path: '/v1/authority',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(question),
-      signal,
-    });
-    const text = await textWithin(body);
-    if (statusCode !== 200) throw new Error(`its agent at ${address} answered ${statusCode}`);
-    const answer = authorityAnswerSchema.parse(JSON.parse(text));
-    const { member } = this.#options.place;
-    if (answer.member.name !== member) throw new Error(`its agent says that it is ${answer.member.name}`);
-    return answer;
+  async #ask(question: AuthorityQuestion, withinMs: number): Promise<AuthorityAnswer> {
+    const { member, address } = this.#options.place;
+    const aborter = new AbortController();
+    this.#aborter = aborter;
+    const timer = setTimeout(() => aborter.abort(new Error(`its agent did not answer in ${withinMs} ms`)), withinMs);
+    try {
+      const { statusCode, body } = await this.#connected().request({
+        method: 'POST',
+        path: '/v1/authority',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(question),
+        signal: aborter.signal,
+      });
+      const text = await body.text();
+      if (statusCode !== 200) throw new Error(`its agent at ${address} answered ${statusCode}`);
+      const answer = authorityAnswerSchema.parse(JSON.parse(text));
+      if (answer.member.name !== member) throw new Error(`its agent says that it is ${answer.member.name}`);
+      return answer;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Addresses say nothing: the URI in the certificate does. Made anew when our own certificate changes. */
@@ -128,20 +144,10 @@ export class Asker {
     this.#context = context;
     this.#dispatcher = new Pool(`https://${address.includes(':') ? `[${address}]` : address}:${port}`, {
       connections: 2,
+      maxResponseSize: maxAnswerBytes,
       keepAliveTimeout: 30_000,
-      connect: { timeout: timeoutMs, secureContext: context, checkServerIdentity: memberIdentityCheck(member) },
+      connect: { timeout: connectMs, secureContext: context, checkServerIdentity: memberIdentityCheck(member) },
     });
     return this.#dispatcher;
   }
-}
-
-async function textWithin(body: Dispatcher.ResponseData['body']): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > maxAnswerBytes) throw new Error(`the answer is longer than ${maxAnswerBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }

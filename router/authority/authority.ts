@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { leaseRequestEveryMs } from '#core/authority/timing.ts';
-import type { AuthorityAnswer, RouterWord } from '#core/protocol/authority.ts';
+import type { AuthorityAnswer, AuthorityState, RouterWord } from '#core/protocol/authority.ts';
 import type { ClusterMap, MemberView } from '../map/map.ts';
 import type { Metrics } from '../metrics.ts';
 import type { TlsContexts } from '../tls.ts';
@@ -32,6 +32,9 @@ export interface AuthorityOptions {
 
 /** Followers are asked so often; answers come at once when there is something new. */
 const followerEveryMs = 1_000;
+
+/** In these nobody is let in, or soon nobody will be. A fenced follower still answers what may be old. */
+const closedStates: ReadonlySet<AuthorityState> = new Set(['down', 'starting', 'opening', 'stopping']);
 
 interface Watched {
   readonly shard: string;
@@ -87,7 +90,7 @@ export class Authority {
   /** It is on its way down, or up: also what needs no primary goes elsewhere. */
   isClosed(member: string): boolean {
     const state = this.#watched.get(member)?.words.state;
-    return state !== undefined && state !== 'open' && state !== 'following';
+    return state !== undefined && closedStates.has(state);
   }
 
   /** Members whose agents don't answer now. */

@@ -7,11 +7,12 @@
  * reading finds the same lease (epoch and number) still held, which then never lapsed in between. The second waits, bounded.
  * Invariant: once it has ended, or stood for a doubt, nothing is ever delivered that was read after its horizon without proof.
  */
+import { leaseMs } from '#core/authority/timing.ts';
 import type { AnswerLease } from '../pool/backend.ts';
 import type { HorizonClock } from './horizon-clock.ts';
 
 /** How long what came too late waits for the next word of the member's agent. */
-const proofMs = 1_500;
+const proofMs = leaseMs;
 
 interface Doubt {
   readonly readMs: number;

@@ -55,6 +55,9 @@ const statements: Readonly<Record<string, readonly [what: string, hint: string]>
   ReassignOwnedStmt: ['REASSIGN OWNED', asManifest],
 };
 
+/** Statements that bring code, or settings under which code runs. */
+const withCode: ReadonlySet<string> = new Set(['DoStmt', 'CreateFunctionStmt', 'AlterFunctionStmt']);
+
 const otherSessions =
   'A session may not end or cancel others. Close the connection, or use the cancel request of your driver.';
 
@@ -103,6 +106,9 @@ export function refusalOf(
       `writing to "${systemTarget}" is not allowed`,
       'Use SET for settings; all else is the server’s own.',
     );
+  // Code inside is not parsed: a first line only, against what is written plainly.
+  if (withCode.has(kind) && /synchronous_commit/i.test(JSON.stringify(statement)))
+    return guardSetting('synchronous_commit', undefined);
   return ofStatement(statement) ?? calls.map(ofCall).find((refusal) => refusal !== undefined);
 }
 

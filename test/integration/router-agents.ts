@@ -64,7 +64,7 @@ export class TestAgent {
       state: isPrimary ? 'open' : 'following',
       known: primary === undefined ? undefined : { epoch, member: { name: primary, incarnation } },
       primary: isPrimary
-        ? { epoch, timeline: epoch, serving: true, leaseRemainingMs: 2_000, leaseNumber: 1, released: false }
+        ? { epoch, timeline: epoch, serving: true, leaseRemainingMs: 2_800, leaseNumber: 1, released: false }
         : undefined,
     });
   }

@@ -23,7 +23,15 @@ before(async () => {
 after(() => keyspace?.stop());
 
 const docker = async (...args: string[]): Promise<string> => (await promisify(execFile)('docker', args)).stdout.trim();
-const pause = (): Promise<string> => docker('pause', keyspace.member(primary).container.getId());
+/** A machine with much to do may fail to freeze a container in time ("unable to freeze"). */
+async function pause(): Promise<void> {
+  const freeze = (): Promise<boolean> =>
+    docker('pause', keyspace.member(primary).container.getId()).then(
+      () => true,
+      () => false,
+    );
+  await waitFor(freeze, 5_000);
+}
 const unpause = (): Promise<string> => docker('unpause', keyspace.member(primary).container.getId());
 
 const insert = (): string => {
@@ -35,55 +43,77 @@ const exists = (which: number): Promise<boolean> =>
     const { rowCount } = await operator.query('select from accounts where id = $1', [which]);
     return (rowCount ?? 0) > 0;
   });
-/** Runs it so far that its answer lies in the member's hands: it works for a fifth of a second. */
-const slowly = (sql: string): string => `select pg_sleep(0.2); ${sql}`;
+/** The member has what was sent, and works at it: it waits for a lock. */
+const atWork = (): Promise<void> =>
+  waitFor(async () => (await keyspace.backends(primary, "wait_event_type = 'Lock'")) > 0);
+
+const quietly = (client: pg.Client): Promise<boolean> =>
+  client.query('select count(*) from accounts').then(
+    () => true,
+    () => false,
+  );
 
 /** The connection is made, and its member in use before the fault. */
 async function connected(): Promise<pg.Client> {
   const client = await router.connect('acme_app');
-  await waitFor(() =>
-    client.query('select count(*) from accounts').then(
-      () => true,
-      () => false,
-    ),
-  );
+  await waitFor(() => quietly(client));
   return client;
 }
 
+/** Nobody else can read the table until it is opened. */
+async function locked(table: string): Promise<{ open: () => void }> {
+  const opened = Promise.withResolvers<void>();
+  const taken = Promise.withResolvers<void>();
+  void keyspace.asOperator(primary, async (operator) => {
+    await operator.query('begin');
+    await operator.query(`lock table ${table} in access exclusive mode`);
+    taken.resolve();
+    await opened.promise;
+    await operator.query('rollback');
+  });
+  await taken.promise;
+  return { open: () => opened.resolve() };
+}
+
 describe('the answer of a primary that stood still', () => {
-  /** Says a lease that runs out soon, stops the member and its agent, lets the lease run out, and lets both go on. */
-  async function standStill(during: () => Promise<unknown>, thawed: () => void): Promise<void> {
-    agent.sayAsPrimary({ leaseRemainingMs: 700 });
+  /**
+   * Says a lease that runs out soon, stops the member while it works at `ask`, and its agent; lets the lease run out, and both go
+   * on. Gives what came of the question.
+   */
+  async function standStill(ask: () => Promise<unknown>, thawed: () => void): Promise<unknown> {
+    agent.sayAsPrimary({ leaseRemainingMs: 1_500 });
     // The router's horizon is no older than that answer now.
-    await sleep(2_100);
-    agent.freeze();
-    await during();
-    await pause();
-    await sleep(1_200);
-    thawed();
-    await unpause();
+    await sleep(2_900);
+    const lock = await locked('accounts');
+    const outcome = ask().then(
+      () => 'delivered',
+      (error: { code: string }) => error.code,
+    );
+    try {
+      await atWork();
+      agent.freeze();
+      await pause();
+      await sleep(2_000);
+      thawed();
+      await unpause();
+    } finally {
+      lock.open();
+    }
     await sleep(300);
     agent.thaw();
+    return outcome;
   }
   afterEach(() => {
     agent.thaw();
-    agent.sayAsPrimary({ leaseRemainingMs: 2_000, leaseNumber: 1 });
+    agent.sayAsPrimary({ leaseRemainingMs: 2_800, leaseNumber: 1 });
   });
 
   const ways: readonly (readonly [string, (client: pg.Client) => Promise<unknown>, string])[] = [
-    [
-      'a strong read: it is told that it only read',
-      (client) => client.query('select count(*) from accounts, generate_series(1, 4000000)'),
-      '08006',
-    ],
-    ['a write by itself: its outcome is unknown', (client) => client.query(slowly(insert())), '08007'],
+    ['a strong read: it only read', (client) => client.query('select count(*) from accounts'), '08006'],
+    ['a write by itself: its outcome is unknown', (client) => client.query(insert()), '08007'],
     [
       'an extended write',
-      (client) =>
-        client.query(
-          `with slow as (select pg_sleep(0.4)) insert into accounts (tenant_id, id) select 'acme', $1::bigint from slow`,
-          [(id += 1)],
-        ),
+      (client) => client.query("insert into accounts (tenant_id, id) values ('acme', $1)", [(id += 1)]),
       '08007',
     ],
   ];
@@ -91,25 +121,13 @@ describe('the answer of a primary that stood still', () => {
     test(`is not delivered under the next lease: ${what}`, async () => {
       const client = await connected();
       const misses = router.worker.metrics.get('horizon_misses_total');
-      let outcome: Promise<unknown> = Promise.resolve();
-      await standStill(
-        async () => {
-          outcome = run(client).then(
-            () => 'delivered',
-            (error: { code: string }) => error.code,
-          );
-          await sleep(50);
-        },
+      const outcome = await standStill(
+        () => run(client),
         () => agent.sayAsPrimary({ leaseNumber: 2 }),
       );
-      assert.equal(await outcome, sqlstate);
+      assert.equal(outcome, sqlstate);
       assert.equal(router.worker.metrics.get('horizon_misses_total'), misses + 1);
-      await waitFor(() =>
-        client.query('select 1 from accounts').then(
-          () => true,
-          () => false,
-        ),
-      );
+      await waitFor(() => quietly(client));
       await client.end();
     });
 
@@ -128,12 +146,12 @@ describe('the answer of a primary that stood still', () => {
         () => 'delivered',
         (error: { code: string }) => error.code,
       );
-    agent.sayAsPrimary({ leaseRemainingMs: 700 });
-    await sleep(2_100);
+    agent.sayAsPrimary({ leaseRemainingMs: 1_500 });
+    await sleep(2_900);
     agent.freeze();
     await pause();
     codes.push(code(committing.query('commit')), code(working.query('select 1')));
-    await sleep(1_200);
+    await sleep(2_000);
     agent.sayAsPrimary({ leaseNumber: 2 });
     await unpause();
     await sleep(300);
@@ -148,15 +166,11 @@ describe('the answer of a primary that stood still', () => {
   test('is delivered after all where the same lease is shown to have held all the while', async () => {
     const client = await connected();
     const waits = router.worker.metrics.get('horizon_waits_total');
-    let outcome: Promise<unknown> = Promise.resolve();
-    await standStill(
-      async () => {
-        outcome = client.query(slowly(insert()));
-        await sleep(50);
-      },
+    const outcome = await standStill(
+      () => client.query(insert()),
       () => undefined,
     );
-    await outcome;
+    assert.equal(outcome, 'delivered');
     assert.equal(router.worker.metrics.get('horizon_waits_total'), waits + 1);
     assert.ok(await exists(id));
     await client.end();
@@ -175,7 +189,7 @@ describe('without a horizon', () => {
     agent.sayAsPrimary({ leaseRemainingMs: null, leaseNumber: 3 });
     await waiting;
     assert.ok(await exists(id));
-    agent.sayAsPrimary({ leaseRemainingMs: 2_000 });
+    agent.sayAsPrimary({ leaseRemainingMs: 2_800 });
     await client.end();
   });
 
@@ -195,24 +209,9 @@ describe('without a horizon', () => {
       assert.equal((await client.query('select 1 from accounts limit 1')).rowCount, 1);
       assert.equal(await one(client, 'select 1'), 1);
     });
-    agent.sayAsPrimary({ leaseRemainingMs: 2_000, leaseNumber: 4 });
+    agent.sayAsPrimary({ leaseRemainingMs: 2_800, leaseNumber: 4 });
   });
 });
-
-/** Nobody else can read the table until it is opened. */
-async function locked(table: string): Promise<{ open: () => void }> {
-  const opened = Promise.withResolvers<void>();
-  const taken = Promise.withResolvers<void>();
-  void keyspace.asOperator(primary, async (operator) => {
-    await operator.query('begin');
-    await operator.query(`lock table ${table} in access exclusive mode`);
-    taken.resolve();
-    await opened.promise;
-    await operator.query('rollback');
-  });
-  await taken.promise;
-  return { open: () => opened.resolve() };
-}
 
 describe('an epoch that an agent tells before the API server', () => {
   test('cuts every connection to the primary of before, each with the truth, and is never given up for a lower one', async () => {

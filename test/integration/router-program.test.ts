@@ -79,6 +79,8 @@ describe('probes and metrics', () => {
     const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
     assert.match(text, /^meridian_router_tenants 3$/m);
     assert.match(text, /^# TYPE meridian_router_logins_total counter$/m);
+    assert.match(text, /^# TYPE meridian_router_shard_epoch gauge\nmeridian_router_shard_epoch\{shard="one"\} 1$/m);
+    assert.match(text, /^meridian_router_held_transactions 0$/m);
   });
 });
 
