@@ -23,7 +23,12 @@ export interface AuthorityWatchOptions {
   readonly ask: (member: AskedMember) => Promise<AuthorityReply>;
   readonly nowMs: () => number;
   readonly timeoutMs: number;
+  /** Fulfilled after so long, or as soon as `sooner` is. */
+  readonly pause: (ms: number, sooner: Promise<unknown>) => Promise<void>;
 }
+
+/** More than any way between regions and back takes. */
+const silentPatienceMs = 400;
 
 interface Kept {
   readonly address: string | undefined;
@@ -61,10 +66,19 @@ export class AuthorityWatch {
     );
   }
 
-  /** Asks once more, also where a question is under way already: that one may have been asked long before now. */
+  /**
+   * Asks once more, also where a question is under way already: that one may have been asked long before now. Those who were
+   * silent before, and are asked all the time, are waited for only shortly: a lost region shouldn't cost its time-outs again.
+   */
   async askAnew(members: readonly AskedMember[]): Promise<void> {
-    await this.ask(members, Number.POSITIVE_INFINITY);
-    await this.ask(members, 0);
+    const isSilent = (member: AskedMember): boolean => this.#kept.get(keyOf(member))?.answered === undefined;
+    const silent = members.filter(isSilent);
+    const others = members.filter((member) => !isSilent(member));
+    const asked = this.ask(others, Number.POSITIVE_INFINITY).then(() => this.ask(others, 0));
+    await Promise.all([
+      asked,
+      silent.length === 0 ? undefined : this.#options.pause(silentPatienceMs, this.ask(silent, 0)),
+    ]);
   }
 
   pings(record: AuthorityRecord, namespace: string): Pings {

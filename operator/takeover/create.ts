@@ -46,6 +46,7 @@ export function createTakeovers(wish: TakeoversWish): {
     ask: (member) => means.askAuthority(member),
     nowMs,
     timeoutMs: answerWithinMs,
+    pause: (ms, sooner) => means.pause(ms, sooner),
   });
   const means: ShardMeans = new ShardMeans({
     kube,

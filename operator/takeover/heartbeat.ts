@@ -51,7 +51,8 @@ export class Heartbeats {
 
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await Promise.all([this.#beat(), this.#look()].map((done) => done.catch(this.#options.onTrouble)));
+      const done = [this.#beat(), this.#look()];
+      await Promise.all(done.map((each) => each.catch((error: unknown) => this.#options.onTrouble?.(error))));
       this.#soon = new AbortController();
       const until = AbortSignal.any([signal, this.#soon.signal]);
       await sleep(beatEveryMs, undefined, { signal: until }).catch(() => undefined);

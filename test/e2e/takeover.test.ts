@@ -54,16 +54,16 @@ describe('authority', () => {
   };
   const until = async <T>(what: string, look: () => Promise<T | undefined>): Promise<T> => {
     const beganMs = performance.now();
-    let last: unknown;
+    let last = '';
     for (;;) {
       const found = await look().catch((error: unknown) => {
-        last = error;
+        last = error instanceof Error ? error.message : JSON.stringify(error);
         return undefined;
       });
       if (found !== undefined) return found;
       if (performance.now() - beganMs > patienceMs) {
         const story = await kubectl('get', 'events', '--field-selector', `involvedObject.name=${shard}`).catch(String);
-        throw new Error(`${what}: not within ${patienceMs} ms; ${String(last ?? '')}\n${story}`);
+        throw new Error(`${what}: not within ${patienceMs} ms; ${last}\n${story}`);
       }
       await sleep(100);
     }
@@ -106,10 +106,9 @@ describe('authority', () => {
       await sql(authority.member, `insert into public.kept values (default, ${authority.epoch})`);
 
     await kubectl('create', 'quota', 'no-more-pods', '--hard=pods=2');
-    const holder = await cluster.kubectl([
-      ...['get', 'lease', 'meridian-operator', '-n', systemNamespace],
-      ...['-o', 'jsonpath={.spec.holderIdentity}'],
-    ]);
+    const holderPath = 'jsonpath={.spec.holderIdentity}';
+    const lease = ['get', 'lease', 'meridian-operator', '-n', systemNamespace];
+    const holder = await cluster.kubectl([...lease, '-o', holderPath]);
     const beganMs = performance.now();
     const atOnce = ['--grace-period=0', '--force', '--wait=false'];
     await Promise.all([

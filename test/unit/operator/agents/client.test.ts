@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { identityOfSubjectAltName, type PeerIdentity } from '#core/identity.ts';
+import type { AuthorityAnswer, Fenced } from '#core/protocol/authority.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
 import { AgentClient, type AgentTarget, type OperatorCredentials } from '#operator/agents/client.ts';
@@ -147,4 +148,63 @@ test('a member that is not there costs no longer than the deadline', async () =>
   const found = await client.status({ ...target, address: '127.0.0.2' }, credentials);
   assert.equal(found.kind, 'silent');
   assert.ok(performance.now() - began < 2_500);
+});
+
+const said: AuthorityAnswer = {
+  member: status.member,
+  shardUid: 'u',
+  region: 'eu',
+  version: 3,
+  state: 'following',
+  promise: { epoch: 2, grantee: 'a-us-0/0123456789abcdef', generation: 1, ageMs: 10 },
+  agentAgeMs: 1_000,
+};
+
+test('authority: the answer, or why there is none', async () => {
+  answer = { code: 200, body: JSON.stringify(said) };
+  assert.deepEqual(await client.authority(target, credentials, {}), { kind: 'answer', answer: said });
+  assert.equal(asked?.body, '{}');
+  for (const [given, why] of [
+    [{ code: 503, body: '' }, /answered 503/],
+    [{ code: 200, body: '{"version":"x"}' }, /not understood/],
+    [{ code: 200, body: JSON.stringify({ ...said, member: { ...said.member, name: 'a-eu-9' } }) }, /says that it is/],
+  ] as const) {
+    answer = given;
+    const found = await client.authority(target, credentials, {});
+    assert.match(found.kind === 'silent' ? found.why : '', why);
+  }
+});
+
+test('authority: whoever is stuck is given up within the time of this client', async () => {
+  const { port } = server.address() as AddressInfo;
+  const hasty = new AgentClient({ port, timeoutMs: 200 });
+  answer = 'nothing';
+  const began = performance.now();
+  const found = await hasty.authority(target, credentials, {});
+  assert.match(found.kind === 'silent' ? found.why : '', /no answer within 200 ms/);
+  assert.ok(performance.now() - began < 1_500);
+  await hasty.close();
+});
+
+test('a fence: promised, refused with the promise, or unknown where no answer or nonsense comes', async () => {
+  const question = { shardUid: 'u', member: { ...status.member }, epoch: 3, by: 'op', handover: false };
+  const fenced: Fenced = {
+    member: status.member,
+    epoch: 3,
+    position: { timeline: 1, lsn: '0/5000000' },
+    problem: '',
+    leaseRemainingMs: 1_200,
+    stopped: true,
+    systemIdentifier: '7',
+  };
+  answer = { code: 200, body: JSON.stringify(fenced) };
+  assert.deepEqual(await client.fence(target, credentials, question, 500), { kind: 'fenced', fenced });
+  assert.deepEqual(JSON.parse(asked?.body ?? ''), question);
+  const refusal = { code: 'Promised', message: 'to another', promise: { epoch: 4, grantee: '', ageMs: 5 } } as const;
+  answer = { code: 409, body: JSON.stringify(refusal) };
+  assert.deepEqual(await client.fence(target, credentials, question, 500), { kind: 'refused', refusal });
+  for (const given of ['nothing', { code: 500, body: 'no' }, { code: 200, body: '{"epoch":3}' }] as const) {
+    answer = given;
+    assert.equal((await client.fence(target, credentials, question, 300)).kind, 'unknown');
+  }
 });

@@ -5,6 +5,8 @@
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import type { AuthorityRecord } from '#core/authority/record.ts';
+import type { KubeApi } from '#kube/client.ts';
+import { ApiError } from '#kube/errors.ts';
 import type { EventNote } from '#kube/events.ts';
 import type { KubeObject, Stored } from '#kube/objects.ts';
 import { fencedNames } from '#operator/controllers/shard/fencing.ts';
@@ -13,6 +15,7 @@ import type { OrdersWish } from '#operator/controllers/shard/orders.ts';
 import type { Cache } from '#operator/runtime/controller.ts';
 import type { AttemptMeans } from '#operator/takeover/attempt.ts';
 import { AuthorityWatch } from '#operator/takeover/authority-watch.ts';
+import { ShardLeaseWatch } from '#operator/takeover/lease-watch.ts';
 import type { PromotionMeans } from '#operator/takeover/promotion.ts';
 import { TakeoverService } from '#operator/takeover/service.ts';
 import type { World } from './world.ts';
@@ -48,6 +51,11 @@ export class Replica {
   readonly #end = new AbortController();
   #stillUntilMs = 0;
 
+  /** For tests that only need it to be there. */
+  static start(world: World, options: ReplicaOptions = {}): Replica {
+    return new Replica(world, options);
+  }
+
   constructor(world: World, options: ReplicaOptions = {}) {
     this.#world = world;
     this.#options = options;
@@ -61,17 +69,17 @@ export class Replica {
       },
       nowMs,
       timeoutMs: 800,
+      pause: this.#pause,
     });
     this.service = new TakeoverService({
       cache: this.#cache(),
       watch,
       means: {
         pause: this.#pause,
-        leaseWatch: () => {
-          throw new Error('no shard here is without acknowledgements');
-        },
-        ofAttempt: (shard, _lease, intent) => ({
-          ...this.#attemptMeans(watch),
+        leaseWatch: ({ metadata }) =>
+          new ShardLeaseWatch(this.#leaseApi(), { namespace: metadata.namespace ?? '', name: metadata.name }, nowMs),
+        ofAttempt: (shard, lease, intent) => ({
+          ...this.#attemptMeans(lease),
           candidates: (present) =>
             [...world.members.values()].map(({ name, region, promotable }) => ({
               name,
@@ -117,9 +125,8 @@ export class Replica {
     this.isDead = true;
   }
 
-  #attemptMeans(watch: AuthorityWatch): Omit<AttemptMeans, 'takeTurn' | 'tell' | 'candidates' | 'ping'> {
+  #attemptMeans(lease: ShardLeaseWatch | undefined): Omit<AttemptMeans, 'takeTurn' | 'tell' | 'candidates' | 'ping'> {
     const world = this.#world;
-    void watch;
     return {
       nowMs: () => world.time.nowMs,
       wallClock: () => new Date(world.time.nowMs),
@@ -128,8 +135,8 @@ export class Replica {
       write: (shard) => this.#call('write', () => world.write(shard)),
       fence: (member, epoch) => this.#call(`fence ${member.name}`, () => world.fence(member.name, member, epoch)),
       ship: (_record, from, to, epoch) => this.#call('ship', () => world.ship(from.name, to.name, epoch)),
-      watchLease: () => Promise.resolve(undefined),
-      handLease: () => Promise.resolve(),
+      watchLease: () => lease?.look() ?? Promise.resolve(undefined),
+      handLease: async (holder) => lease?.hand(holder),
       regions: () => ['eu', 'us', 'ap'],
       distrust: () => undefined,
       pause: this.#pause,
@@ -197,6 +204,24 @@ export class Replica {
     if (this.isDead) await new Promise(() => undefined);
     while (this.#world.time.nowMs < this.#stillUntilMs)
       await this.#world.time.sleep(this.#stillUntilMs - this.#world.time.nowMs);
+  }
+
+  /** Just what the watch of a Lease needs. */
+  #leaseApi(): KubeApi {
+    const stored = () => {
+      const { holder, version } = this.#world.lease;
+      return { metadata: { resourceVersion: String(version) }, spec: { holderIdentity: holder } };
+    };
+    const update = (lease: ReturnType<typeof stored>) =>
+      this.#call('hand the Lease', () => {
+        const { metadata, spec } = lease;
+        if (!this.#world.takeLease(spec.holderIdentity, Number(metadata.resourceVersion ?? 0)))
+          throw new ApiError(409, 'PUT', { message: 'the object has been modified' });
+        return stored();
+      });
+    return {
+      of: () => ({ find: () => this.#call('look at the Lease', stored), update, create: update }),
+    } as unknown as KubeApi;
   }
 
   #cache(): Cache {

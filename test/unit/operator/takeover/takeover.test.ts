@@ -15,7 +15,11 @@ const settle = async (world: World): Promise<void> => {
 const describeWorld = (world: World): string =>
   JSON.stringify({
     authority: world.record.authority,
-    members: [...world.members.values()].map(({ log, grants: _, ...member }) => ({ ...member, length: log.length })),
+    members: [...world.members.values()].map(({ log, grants, ...member }) => ({
+      ...member,
+      length: log.length,
+      grants: grants.size,
+    })),
   });
 
 /** Until all is well again; also that something was written since. */
@@ -102,7 +106,7 @@ describe('a lost primary', () => {
 
   it('comes back as a follower, and its successor too, when two are lost in a row', async () => {
     const world = new World();
-    new Replica(world);
+    Replica.start(world);
     await settle(world);
     world.kill('a-eu-0');
     await recovers(world, 8_000);
@@ -256,7 +260,7 @@ describe('a planned handover', () => {
 describe('a fence that somebody left', () => {
   it('is ended by a decision, with the same primary where that is well', async () => {
     const world = new World();
-    new Replica(world);
+    Replica.start(world);
     await settle(world);
     world.fence('a-us-0', identityOf(world.member('a-us-0')), 2);
     await world.time.run(3_000);
@@ -335,6 +339,74 @@ describe('the API server', () => {
     await world.time.run(20_000);
     assert.equal(world.record.authority.epoch, epoch);
     assert.ok(world.isWell);
+  });
+});
+
+describe('a shard whose commits nobody acknowledges', () => {
+  const alone = { durability: { acknowledgements: 0, scope: 'AnyMember', onLoss: 'Block' } } as const;
+
+  it('is failed over once its Lease has been seen unchanged for its whole time', async () => {
+    const world = new World(3, alone);
+    const replica = new Replica(world);
+    await settle(world);
+    const beganMs = world.time.nowMs;
+    world.kill('a-eu-0');
+    await recovers(world, 25_000);
+    const tookMs = world.time.nowMs - beganMs;
+    assert.ok(tookMs > 13_000 && tookMs < 20_000, `${tookMs} ms`);
+    assert.ok(replica.reasons.includes('LeaseHanded'), replica.reasons.join(', '));
+    assert.equal(world.shard.status?.lastFailover?.acknowledgements, 0);
+    assert.equal(world.shard.status?.lastFailover?.exact, false);
+    assert.match(world.shard.status?.lastFailover?.lostFrom ?? '', /^0\//);
+  });
+
+  it('is not failed over from a primary that its operators cannot reach, but that renews its Lease', async () => {
+    const world = new World(3, alone);
+    Replica.start(world);
+    await settle(world);
+    world.member('a-eu-0').hidden = true;
+    for (const name of ['a-us-0', 'a-ap-0']) world.member(name).source = undefined;
+    await world.time.run(40_000);
+    assert.equal(world.record.authority.epoch, 1);
+  });
+
+  it('goes on while all others grant though the API server is away from its primary, and never beside another', async () => {
+    const world = new World(3, alone);
+    Replica.start(world);
+    await settle(world);
+    Object.assign(world.member('a-eu-0'), { cut: true, hidden: true });
+    await world.time.run(40_000);
+    assert.equal(world.record.authority.epoch, 1);
+    assert.ok(world.primary.open, 'its followers hear it');
+    // Two of three lose it: the Lease is long over, one grant is to be waited out.
+    world.member('a-us-0').source = undefined;
+    world.member('a-ap-0').source = undefined;
+    assert.ok(await world.time.run(20_000, () => world.openings.some(({ epoch }) => epoch === 2)));
+    Object.assign(world.member('a-eu-0'), { cut: false, hidden: false });
+    await recovers(world, 5_000);
+    assert.notEqual(world.primary.name, 'a-eu-0');
+  });
+
+  it('is handed over as planned, Lease and all', async () => {
+    const world = new World(3, alone);
+    const replica = new Replica(world);
+    await settle(world);
+    const beganMs = world.time.nowMs;
+    replica.service.handOver(world.shard, { target: identityOf(world.member('a-us-0')), why: 'asked for' });
+    await recovers(world, 10_000);
+    assert.equal(world.primary.name, 'a-us-0');
+    assert.ok(world.time.nowMs - beganMs < 3_000, `${world.time.nowMs - beganMs} ms`);
+  });
+
+  it('ends well whatever becomes of the replica that fails it over, at any of its calls', async () => {
+    for (const kind of ['DiesAfter', 'StandsStill'] as const)
+      for (const atCall of [1, 2, 5, 12, 18, 20, 22, 24, 26]) {
+        const world = new World(3, alone);
+        pair(world, { atCall, kind });
+        await settle(world);
+        world.kill('a-eu-0');
+        await recovers(world, 60_000, `${kind} at ${atCall}`);
+      }
   });
 });
 

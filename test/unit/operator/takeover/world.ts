@@ -9,7 +9,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { neededForFence } from '#core/authority/fence.ts';
 import { decideFence } from '#core/authority/promise.ts';
 import { type AuthorityRecord, isPrimary, sameMember } from '#core/authority/record.ts';
-import { leaseMarginMs, leaseMs } from '#core/authority/timing.ts';
+import { kubernetesLeaseMs, leaseMarginMs, leaseMs } from '#core/authority/timing.ts';
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
 import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { AuthorityAnswer } from '#core/protocol/authority.ts';
@@ -27,6 +27,8 @@ export interface ModelMember extends MemberIdentity {
   up: boolean;
   /** Its agent lives, but no operator reaches it. */
   hidden: boolean;
+  /** It can't reach the API server. */
+  cut: boolean;
   promise: { epoch: number; grantee: string; atMs: number };
   /** Epoch of the orders that it has. */
   ordered: number;
@@ -41,6 +43,8 @@ export interface ModelMember extends MemberIdentity {
   grantUntilMs: number;
   heardMs: number;
   startedMs: number;
+  /** When it last renewed the Kubernetes Lease, as it remembers itself. */
+  leaseRenewedMs: number;
   /** Of its lease, by grantor: when the granted request was sent. */
   grants: Map<string, number>;
 }
@@ -56,6 +60,8 @@ export class World {
   readonly openings: { readonly member: string; readonly epoch: number; readonly atMs: number }[] = [];
   shard: Stored<Shard>;
   apiIsAway = false;
+  /** The shard's Kubernetes Lease, where k = 0. */
+  lease = { holder: '', version: 0, renewedMs: Number.NEGATIVE_INFINITY };
   /** The next writes are done, and their answers lost. */
   loseAnswers = 0;
   #entries = 0;
@@ -262,6 +268,14 @@ export class World {
     });
   }
 
+  /** Of the Lease, by whoever has seen this version of it. */
+  takeLease(holder: string, version: number): boolean {
+    this.#assertApi();
+    if (version !== this.lease.version) return false;
+    this.lease = { holder, version: version + 1, renewedMs: this.time.nowMs };
+    return true;
+  }
+
   /** Takeover orders by the present record, as a member takes or refuses them. */
   order(name: string): 'taken' | 'refused' | 'unknown' {
     const member = this.member(name);
@@ -315,6 +329,7 @@ export class World {
       follower.log = [...primary.log];
       follower.timeline = primary.timeline;
     }
+    this.#renew(primary);
     const isHeld = this.#leaseUntilMs(primary) > nowMs + 200;
     if (primary.open && !isHeld) Object.assign(primary, { open: false, role: 'none', released: true });
     if (primary.role !== 'primary' || !isHeld) return;
@@ -325,11 +340,21 @@ export class World {
     if (primary.open) this.#acknowledge(primary);
   }
 
+  #renew(primary: ModelMember): void {
+    const { holder, version, renewedMs } = this.lease;
+    const self = replicationName(identityOf(primary));
+    if (this.record.membership.acknowledgements > 0 || primary.cut || this.apiIsAway) return;
+    if (holder !== '' && (holder !== self || this.time.nowMs - renewedMs < 2_000)) return;
+    if (this.takeLease(self, version)) primary.leaseRenewedMs = this.time.nowMs;
+  }
+
   #open(primary: ModelMember): void {
     primary.open = true;
     const { epoch } = primary.promise;
     this.openings.push({ member: primary.name, epoch, atMs: this.time.nowMs });
-    for (const entry of this.acknowledged)
+    // With k = 0 what the primary alone had may be lost, and that is told.
+    const safe = this.record.membership.acknowledgements === 0 ? [] : this.acknowledged;
+    for (const entry of safe)
       assert.ok(primary.log.includes(entry), `${primary.name} opened epoch ${epoch} without ${entry}`);
     for (const other of this.members.values())
       assert.ok(other === primary || !other.open, `${other.name} is open beside ${primary.name}`);
@@ -354,12 +379,13 @@ export class World {
     const promised = record.membership.members.filter(
       (listed) => this.member(listed.name).promise.epoch >= record.authority.epoch,
     );
+    // With k = 0 this is one besides the Lease: whoever granted can't grant any more.
     assert.ok(
       promised.length >= neededForFence(before) || promised.some((member) => isPrimary(before, member)),
       `epoch ${record.authority.epoch} was decided with ${promised.length} promises`,
     );
     const chosen = this.member(record.authority.member);
-    for (const entry of this.acknowledged)
+    for (const entry of before.membership.acknowledgements === 0 ? [] : this.acknowledged)
       assert.ok(chosen.log.includes(entry), `${chosen.name} was chosen without ${entry}`);
     assert.deepEqual(record.membership.members, before.membership.members);
     assert.ok(this.#lastAcknowledgedAtMs <= this.time.nowMs);
@@ -367,6 +393,13 @@ export class World {
 
   #leaseUntilMs(primary: ModelMember): number {
     const { acknowledgements, members } = this.record.membership;
+    if (acknowledgements === 0) {
+      const byLease = primary.leaseRenewedMs;
+      const granted = members
+        .filter(({ name }) => name !== primary.name)
+        .map(({ name }) => primary.grants.get(name) ?? 0);
+      return Math.max(byLease + kubernetesLeaseMs, Math.min(...granted) + leaseMs) - leaseMarginMs;
+    }
     const required = Math.min(acknowledgements, members.length - 1);
     const latestFirst = [...primary.grants.values()].toSorted((a, b) => b - a);
     const sentAtMs = latestFirst[required - 1];
@@ -403,6 +436,7 @@ export class World {
       promotable: true,
       up: true,
       hidden: false,
+      cut: false,
       promise: { epoch: 0, grantee: '', atMs: 0 },
       ordered: 0,
       role: 'none',
@@ -415,6 +449,7 @@ export class World {
       grantUntilMs: 0,
       heardMs: this.time.nowMs,
       startedMs: this.time.nowMs - 60_000,
+      leaseRenewedMs: Number.NEGATIVE_INFINITY,
       grants: new Map(),
     });
   }
