@@ -9,6 +9,7 @@ import type { Finding } from '#kube/conditions.ts';
 import { fencedNames } from './fencing.ts';
 import { bad, good, not } from './findings.ts';
 import { identityOf, isOpenPrimary, type MemberView, primaryStatus, regionIn, statusOf } from './members.ts';
+import { deliveryOf, isAhead, type WishedOrders } from './orders.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { SwitchoverPlan } from './switchover.ts';
 import { candidates } from './switchover-target.ts';
@@ -25,6 +26,26 @@ export function trustFinding(
   return found === undefined
     ? good('RecordTrusted', 'Consistent', 'the record of authority agrees with what the members have promised')
     : bad('RecordTrusted', found.reason, found.message);
+}
+
+/** Whether the members work by what they are told. */
+export function ordersFinding({ record, views, leaderTerm }: Snapshot, wished: readonly WishedOrders[]): Finding {
+  const type = 'OrdersTaken';
+  const outranked = wished.filter((orders) => deliveryOf(orders, leaderTerm) === 'outranked');
+  if (outranked.length > 0)
+    return bad(
+      type,
+      'HigherTerm',
+      `${outranked.map(({ view }) => view.name).join(', ')} took orders of a higher leader term than ours (${leaderTerm}): another operator leads, or its Lease was made anew`,
+    );
+  const ahead = record === undefined ? [] : views.filter((view) => isAhead(view, record));
+  if (ahead.length > 0)
+    return not(
+      type,
+      'EpochPromised',
+      `${ahead.map(({ name }) => name).join(', ')} has promised an epoch above ${record?.authority.epoch}, and takes no orders before that is decided`,
+    );
+  return good(type, 'Taken', 'no member refuses orders');
 }
 
 /** What happens if the primary is lost now: said while it can still be helped. */

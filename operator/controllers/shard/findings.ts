@@ -9,7 +9,6 @@ import { annotations } from '#core/names.ts';
 import type { Finding } from '#kube/conditions.ts';
 import { fencedNames } from './fencing.ts';
 import { isOpenPrimary, type MemberView, primaryStatus, statusOf } from './members.ts';
-import { deliveryOf, isAhead, type WishedOrders } from './orders.ts';
 import type { Rollout } from './rollout.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -78,6 +77,12 @@ export function primaryFinding({ shard, record, views, takeover }: Snapshot): Fi
   const status = statusOf(view);
   if (isOpenPrimary(record, primaryStatus(record, views)))
     return good('PrimaryAvailable', 'Open', `${member} is open at epoch ${record.authority.epoch}`);
+  if (record.authority.state === 'Stopping')
+    return not(
+      'PrimaryAvailable',
+      'HandingOver',
+      `${member} hands over to ${record.authority.target?.name ?? 'another member'}; routers hold what is new`,
+    );
   if (fencedNames(shard).has(member))
     return not('PrimaryAvailable', 'Fenced', `${member} is kept down by the annotation meridian.db/fence`);
   if (takeover?.kind === 'Failover' && takeover.running)
@@ -99,12 +104,22 @@ export function primaryFinding({ shard, record, views, takeover }: Snapshot): Fi
   // At the first start this is the way things go; nobody has been let in yet.
   if (status.phase === 'Opening')
     return not('PrimaryAvailable', 'Opening', `${said}; it lets nobody in before enough followers have what it has`);
+  // The way that every change of authority goes; one that stays here is told by its phase and by how long it is so.
+  if (status.phase === 'Promoting') return not('PrimaryAvailable', 'Promoting', said);
   return bad('PrimaryAvailable', 'PrimaryStarting', said);
 }
 
-export function durableFinding(health: CommitHealth | undefined, views: readonly MemberView[]): Finding {
+/** Whether the primary serves, is behind its gate, or neither. */
+export type PrimaryState = 'Open' | 'Opening' | 'NotOpen';
+
+export function durableFinding(
+  health: CommitHealth | undefined,
+  views: readonly MemberView[],
+  primary: PrimaryState,
+): Finding {
   if (health === undefined) return not('Durable', 'NoAuthority', 'no member has authority yet');
   const { acknowledging, needed, canCommit } = health;
+  if (primary === 'NotOpen') return not('Durable', 'PrimaryNotOpen', 'no primary is open: nothing is committed');
   if (needed === 0)
     return good(
       'Durable',
@@ -116,11 +131,10 @@ export function durableFinding(health: CommitHealth | undefined, views: readonly
   const missing = views
     .filter(({ name, declared }) => declared && !acknowledging.includes(name))
     .flatMap((view) => followerProblem(view) ?? []);
-  return bad(
-    'Durable',
-    'WritesWait',
-    [`${acknowledging.length} of ${needed} needed followers acknowledge; commits wait`, ...missing].join('; '),
-  );
+  const so = `${acknowledging.length} of ${needed} needed followers acknowledge`;
+  return primary === 'Opening'
+    ? not('Durable', 'Opening', [`${so}; the primary opens when they do`, ...missing].join('; '))
+    : bad('Durable', 'WritesWait', [`${so}; commits wait`, ...missing].join('; '));
 }
 
 /** Undefined for the primary and for followers that are well. */
@@ -135,7 +149,9 @@ function followerProblem(view: MemberView): string | undefined {
   return `${view.name} is ${status.phase}${copied}${status.problem === '' ? '' : `: ${status.problem}`}`;
 }
 
-export function wouldBlockFinding(health: CommitHealth | undefined): Finding {
+export function wouldBlockFinding(health: CommitHealth | undefined, primary: PrimaryState): Finding {
+  if (health !== undefined && primary !== 'Open')
+    return not('WouldBlock', 'PrimaryNotOpen', 'no primary is open: nothing is committed');
   if (health === undefined || health.needed === 0)
     return not('WouldBlock', 'NotWaiting', 'commits wait for no follower');
   if (!health.canCommit) return { ...good('WouldBlock', 'Blocked', 'commits wait already'), warning: true };
@@ -152,11 +168,13 @@ export function membershipFinding(
   record: AuthorityRecord | undefined,
   change: MembershipChange | undefined,
   held: string | undefined,
+  primary: PrimaryState,
 ): Finding {
   const type = 'MembershipSettled';
   if (record === undefined) return not(type, 'NoAuthority', 'no member has authority yet');
   if (change !== undefined) return not(type, change.kind, `${describeChange(change)} is under way`);
-  if (held !== undefined) return bad(type, 'Held', held);
+  // While a gate is shut nobody is removed: that passes.
+  if (held !== undefined) return primary === 'Open' ? bad(type, 'Held', held) : not(type, 'PrimaryNotOpen', held);
   return good(
     type,
     'Settled',
@@ -218,26 +236,6 @@ export function preferredRegionFinding({ shard }: Snapshot, record: AuthorityRec
         `the primary ${member} is in ${region}; ${primaryRegion} is preferred, and it goes there only when asked: ` +
           `kubectl annotate shard ${shard.metadata.name} ${annotations.switchover}=${primaryRegion}`,
       );
-}
-
-/** Whether the members work by what they are told. */
-export function ordersFinding({ record, views, leaderTerm }: Snapshot, wished: readonly WishedOrders[]): Finding {
-  const type = 'OrdersTaken';
-  const outranked = wished.filter((orders) => deliveryOf(orders, leaderTerm) === 'outranked');
-  if (outranked.length > 0)
-    return bad(
-      type,
-      'HigherTerm',
-      `${outranked.map(({ view }) => view.name).join(', ')} took orders of a higher leader term than ours (${leaderTerm}): another operator leads, or its Lease was made anew`,
-    );
-  const ahead = record === undefined ? [] : views.filter((view) => isAhead(view, record));
-  if (ahead.length > 0)
-    return not(
-      type,
-      'EpochPromised',
-      `${ahead.map(({ name }) => name).join(', ')} has promised an epoch above ${record?.authority.epoch}, and takes no orders before that is decided`,
-    );
-  return good(type, 'Taken', 'no member refuses orders');
 }
 
 /** What Postgres says of the settings is known by the agents only; each refused one is left out, and said here. */

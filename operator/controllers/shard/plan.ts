@@ -19,6 +19,7 @@ import {
   failoverFinding,
   fencedFinding,
   lossFinding,
+  ordersFinding,
   switchoverFinding,
   trustFinding,
 } from './authority-findings.ts';
@@ -28,7 +29,7 @@ import {
   durableFinding,
   good,
   membershipFinding,
-  ordersFinding,
+  type PrimaryState,
   parametersFinding,
   preferredRegionFinding,
   primaryFinding,
@@ -40,7 +41,15 @@ import {
   wouldBlockFinding,
 } from './findings.ts';
 import { planFirstStart } from './first-start.ts';
-import { acknowledgingFacts, type MemberView, promisesIn, statusOf } from './members.ts';
+import {
+  acknowledgingFacts,
+  isOpeningPrimary,
+  isOpenPrimary,
+  type MemberView,
+  primaryStatus,
+  promisesIn,
+  statusOf,
+} from './members.ts';
 import { membershipInput, planMembership } from './membership.ts';
 import { deliveryOf, type WishedOrders } from './orders.ts';
 import type { Rollout } from './rollout.ts';
@@ -66,6 +75,8 @@ function leave(snapshot: Snapshot, now: Date): ShardPlan {
   const { ownedTenants, statefulSets, shard } = snapshot;
   if (ownedTenants.length > 0) {
     const served = serve(snapshot, now);
+    // Nothing was decided in this round.
+    if (served.status === undefined) return served;
     const held = bad(
       'DeletionAllowed',
       'OwnsTenants',
@@ -217,6 +228,12 @@ function wishedObjects({ shard, operatorNamespace }: Snapshot): Action[] {
   ];
 }
 
+function primaryState(record: AuthorityRecord, views: readonly MemberView[]): PrimaryState {
+  const status = primaryStatus(record, views);
+  if (isOpenPrimary(record, status)) return 'Open';
+  return isOpeningPrimary(record, status) ? 'Opening' : 'NotOpen';
+}
+
 interface Known {
   readonly wished: readonly WishedOrders[];
   readonly health: CommitHealth | undefined;
@@ -227,17 +244,18 @@ function findings(snapshot: Snapshot, decided: Decided, { wished, health, last }
   const { record, views } = snapshot;
   const { step, rollout, switchover } = decided;
   const active = record?.authority.state === 'Active' ? record : undefined;
+  const primary = record === undefined ? 'NotOpen' : primaryState(record, views);
   const all = [
     ...referenceFindings(snapshot),
     acknowledgementsFinding(snapshot),
     step.initialised,
     trustFinding(record, undefined),
     primaryFinding(snapshot),
-    durableFinding(health, views),
-    wouldBlockFinding(health),
+    durableFinding(health, views, primary),
+    wouldBlockFinding(health, primary),
     failoverFinding(snapshot, record),
     switchoverFinding(snapshot, record, switchover, now),
-    membershipFinding(active, step.change, step.held),
+    membershipFinding(active, step.change, step.held, primary),
     divergedFinding(views),
     lossFinding(last),
     fencedFinding(snapshot),
@@ -254,6 +272,7 @@ function findings(snapshot: Snapshot, decided: Decided, { wished, health, last }
 /** Phases that say more than a condition's status. */
 const phaseOfReason: Readonly<Record<string, string>> = {
   Opening: 'Opening',
+  Promoting: 'Promoting',
   FailingOver: 'FailingOver',
   Fenced: 'Fenced',
 };

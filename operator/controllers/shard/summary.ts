@@ -28,7 +28,7 @@ export function summaryOf(
   const shown = snapshot.shard.status?.summary?.lag;
   return {
     quorum: `${health?.acknowledging.length ?? 0}/${followers.length}`,
-    lag: shown === undefined || snapshot.lagMayChange ? lag : shown,
+    lag: isKnown(shown) && !snapshot.lagMayChange ? shown : lag,
     followers: snapshot.views
       .filter(({ name, declared }) => name !== record.authority.member && (declared || isNamed(record, name)))
       .map((view) => describe(view, record))
@@ -36,6 +36,9 @@ export function summaryOf(
       .slice(0, 1024),
   };
 }
+
+/** Only from one step to another is there anything to damp. */
+const isKnown = (lag: string | undefined): lag is string => lag !== undefined && /^[<>]/.test(lag);
 
 /** Of the slowest follower that counts and streams; one that doesn't stream is missing in the quorum already. */
 function lagOf(record: AuthorityRecord, views: readonly MemberView[]): string {

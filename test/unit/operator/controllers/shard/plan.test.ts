@@ -60,6 +60,11 @@ test('deletion is held while tenants are owned, names them, and the shard serves
   assert.deepEqual(kinds(held), ['SendOrders'], 'members still get their orders, and nothing new is made');
 });
 
+test('a shard that is being deleted keeps its record in a round that decides nothing', () => {
+  const held = deleting({ ...ready().operator.observe(), ownedTenants: ['acme'], isOutdated: true });
+  assert.equal(plan(held, now).status, undefined, 'a status is written whole');
+});
+
 test('a shard goes in order: members first, then volumes by its policy', () => {
   const snapshot = deleting(ready().operator.observe());
   const stopping = plan({ ...snapshot, statefulSets: ['a-eu'] }, now);
