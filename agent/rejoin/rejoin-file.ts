@@ -21,7 +21,7 @@ export type Parting = z.infer<typeof partingSchema>;
 
 const rejoinSchema = z.discriminatedUnion('stage', [
   /** Postgres is brought to a clean end in single-user mode; it may have written behind the position. */
-  z.object({ stage: z.literal('Recovering'), parting: partingSchema }),
+  z.object({ stage: z.literal('Recovering'), parting: partingSchema, attempts: z.int(), problem: z.string() }),
   /**
    * pg_rewind is at work, or was ended in it. Of the data as it was before: its last checkpoint, and the text of its
    * timeline's history (empty on the first timeline), which pg_rewind reads and may have overwritten.

@@ -57,11 +57,11 @@ export async function rewind(options: RewindOptions): Promise<RewindOutcome> {
         const parting = await part(options);
         if (parting === undefined)
           return { kind: 'NeedsCopy', reason: 'its data has not diverged, or has no position' };
-        await writeRejoin(paths.rejoin, { stage: 'Recovering', parting });
+        await writeRejoin(paths.rejoin, { stage: 'Recovering', parting, attempts: 0, problem: '' });
         break;
       }
       case 'Recovering':
-        await writeRejoin(paths.rejoin, await endCleanly(options, state.parting));
+        await writeRejoin(paths.rejoin, await recoverOnce(options, state));
         break;
       case 'Rewinding': {
         const next = await rewindOnce(options, state);
@@ -103,6 +103,22 @@ async function part(options: RewindOptions): Promise<Parting | undefined> {
   log.warn({ ...parting }, 'diverged from the primary');
   onDiverged(divergedOf(parting, false));
   return parting;
+}
+
+async function recoverOnce(
+  options: RewindOptions,
+  state: Extract<RejoinState, { stage: 'Recovering' }>,
+): Promise<RejoinState> {
+  const { paths, signal } = options;
+  const { parting, attempts } = state;
+  if (attempts >= MAX_ATTEMPTS) return needsCopy(parting, `it was not recovered: ${state.problem}`);
+  try {
+    return await endCleanly(options, parting);
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    if (!signal.aborted) await writeRejoin(paths.rejoin, { ...state, attempts: attempts + 1, problem });
+    throw error;
+  }
 }
 
 /** The WAL is put aside only now: a rewind that is begun anew reads the end that the recovery wrote, too. */

@@ -51,7 +51,9 @@ async function answer(wish: Call): Promise<unknown> {
       return assessRejoin(data, orders, paths.rejoin);
     case 'anchor': {
       const session = new LocalSession(wish.sockets ?? '', wish.port ?? 0);
-      return keepAnchor(session).finally(() => session.close());
+      await keepAnchor(session);
+      await session.close();
+      return null;
     }
     case 'receiversGone':
       return awaitReceiversGone(2_000);

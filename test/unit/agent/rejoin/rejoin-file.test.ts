@@ -13,7 +13,7 @@ it('what is noted of a rejoin reads back, and nothing once it is forgotten', asy
   const path = join(folder, 'rejoin.json');
   assert.equal(await readRejoin(path), undefined);
   const states: RejoinState[] = [
-    { stage: 'Recovering', parting },
+    { stage: 'Recovering', parting, attempts: 0, problem: '' },
     {
       stage: 'Rewinding',
       parting: { ...parting, keptIn: '/kept' },
