@@ -47,6 +47,8 @@ export type Action =
         | 'poll'
         | 'observe'
         | 'begin'
+        /** A takeover is begun though nothing is wrong. */
+        | 'suspect'
         | 'step'
         | 'giveUpPut'
         | 'lead'
@@ -191,6 +193,8 @@ function ofOperator(world: World, rules: Rules, of: SimOperator, what: string): 
       return operator.observe(world, of);
     case 'begin':
       return operator.begin(world, rules, of);
+    case 'suspect':
+      return operator.begin(world, rules, of, true);
     case 'step':
       return operator.step(world, rules, of);
     case 'giveUpPut':

@@ -3,7 +3,7 @@
  * What the leader does besides (orders, membership) is in `leader.ts`. An operator that isn't called is one that is paused.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { AuthorityRecord } from '#core/authority/record.ts';
+import { type AuthorityRecord, primaryOf } from '#core/authority/record.ts';
 import type { Ping } from '#core/authority/suspicion.ts';
 import type { TakeoverAction, TakeoverInput } from '#core/authority/takeover.ts';
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
@@ -14,6 +14,7 @@ import { type Attempt, local, type Message, memberOf, type SimOperator, type Sna
 
 /** How long an answer is waited for. */
 const answerMs = 1_000;
+const longMs = 60_000;
 const regions = ['r1', 'r2', 'r3', 'r4', 'r5'];
 
 /** The agents' words of authority, and the Kubernetes Lease. */
@@ -45,11 +46,12 @@ export function observe(world: World, operator: SimOperator): boolean {
   return true;
 }
 
-export function begin(world: World, rules: Rules, operator: SimOperator): boolean {
+export function begin(world: World, rules: Rules, operator: SimOperator, isFalseAlarm = false): boolean {
   if (!operator.up || operator.attempt !== undefined) return false;
   const now = local(world, operator);
   const { cache, wish } = operator;
   const isWanted =
+    isFalseAlarm ||
     wish !== undefined ||
     cache.record.authority.state === 'Stopping' ||
     rules.suspicionOf({
@@ -60,7 +62,7 @@ export function begin(world: World, rules: Rules, operator: SimOperator): boolea
     }).kind !== 'None';
   if (!isWanted || !areLinked(world, operator.name, 'api')) return false;
   const { record, version } = world.api;
-  const target = record.authority.state === 'Stopping' ? record.authority.target : wish;
+  const target = isFalseAlarm ? undefined : record.authority.state === 'Stopping' ? record.authority.target : wish;
   world.attempts += 1;
   operator.cache = { record, version };
   operator.attempt = {
@@ -72,6 +74,7 @@ export function begin(world: World, rules: Rules, operator: SimOperator): boolea
     readAtMs: now,
     pings: {},
     fences: {},
+    isFalseAlarm,
     waitsForPut: false,
   };
   return true;
@@ -89,7 +92,7 @@ export function nextAction(world: World, rules: Rules, operator: SimOperator): T
     record: attempt.record,
     recordReadAtMs: attempt.readAtMs,
     intent: attempt.intent,
-    pings: new Map(Object.entries(attempt.pings)),
+    pings: seemingly(attempt, now),
     fences: new Map(Object.entries(attempt.fences)),
     candidates: Object.values(world.members).map(({ name, region, promotable, declared }) => ({
       name,
@@ -102,6 +105,21 @@ export function nextAction(world: World, rules: Rules, operator: SimOperator): T
     nowMs: now,
     since: '',
   });
+}
+
+/** What a false alarm makes of the answers: the primary silent for long, and nobody in contact with it. */
+function seemingly(attempt: Attempt, nowMs: number): TakeoverInput['pings'] {
+  const pings = new Map<string, Ping>(Object.entries(attempt.pings));
+  if (!attempt.isFalseAlarm) return pings;
+  for (const [name, ping] of pings) {
+    if (name === replicationName(primaryOf(attempt.record)))
+      pings.set(name, { kind: 'Silent', sinceMs: nowMs - longMs });
+    else if (ping.kind === 'Answered' && ping.answer.follower !== undefined) {
+      const follower = { ...ping.answer.follower, servingHeardMs: longMs, walHeardMs: longMs };
+      pings.set(name, { ...ping, answer: { ...ping.answer, follower } });
+    }
+  }
+  return pings;
 }
 
 export function step(world: World, rules: Rules, operator: SimOperator): boolean {

@@ -16,6 +16,8 @@ export interface Plant {
   readonly rules: Rules;
   /** Members and k that it shows with. */
   readonly shapes: readonly (readonly [number, number])[];
+  /** What must happen often for it to show soon. */
+  readonly emphasis?: NonNullable<RunOptions['emphasis']>;
 }
 
 const withTakeover = (decideTakeover: (input: TakeoverInput) => TakeoverAction): Rules => ({
@@ -82,6 +84,7 @@ export const plants: readonly Plant[] = [
           ? { ...firstPromise(promise.incarnation), shardUid: promise.shardUid }
           : { ...promise, epoch: orders.epoch, grantee: granteeOf(orders), generation: orders.generation },
     },
+    emphasis: { crash: 4, suspect: 4, restart: 3, wipe: 0, isolate: 0.3 },
     shapes: [
       [3, 1],
       [4, 1],
@@ -107,6 +110,18 @@ export const plants: readonly Plant[] = [
     name: 'membership-order',
     breaks: 'the order of a membership change: the record first, Postgres after',
     rules: { ...realRules, recordGoesFirst: () => true, isSafeToRecord: () => true },
+    emphasis: {
+      leave: 20,
+      changeMembership: 4,
+      suspect: 3,
+      write: 5,
+      stream: 5,
+      acknowledge: 5,
+      beat: 0.2,
+      live: 0.3,
+      rush: 0.4,
+      wipe: 0,
+    },
     shapes: [
       [4, 1],
       [4, 2],
@@ -125,6 +140,7 @@ export const plants: readonly Plant[] = [
         }),
       }),
     ),
+    emphasis: { suspect: 4, step: 4, rush: 0.3, stream: 3, write: 3, acknowledge: 3, wipe: 0 },
     shapes: [
       [3, 1],
       [4, 1],
@@ -149,6 +165,7 @@ export const plants: readonly Plant[] = [
         },
       };
     }),
+    emphasis: { suspect: 4, wipe: 4, rush: 2 },
     shapes: [
       [3, 1],
       [4, 1],
@@ -199,6 +216,18 @@ export const plants: readonly Plant[] = [
       ...realRules,
       grantRemainingMs: (grantor) => realRules.grantRemainingMs({ ...grantor, longestLeaseMs: 0 }),
     },
+    emphasis: {
+      suspect: 5,
+      crash: 3,
+      restart: 4,
+      rush: 3,
+      cut: 5,
+      mendAll: 0.2,
+      ask: 4,
+      tick: 0.3,
+      live: 0.5,
+      wipe: 0,
+    },
     shapes: [
       [3, 1],
       [4, 1],
@@ -216,6 +245,7 @@ export const plants: readonly Plant[] = [
           .map((name) => ({ name, incarnation: `${name}1` })),
       }),
     },
+    emphasis: { suspect: 4, leave: 10, rush: 3, tick: 0.3 },
     shapes: [
       [4, 1],
       [5, 1],

@@ -63,6 +63,8 @@ export function shapeOf(random: Random, only?: readonly (readonly [number, numbe
 
 type Draw = (random: Random, world: World) => Action | undefined;
 interface Choice {
+  /** The action that is drawn. */
+  readonly what: Action['do'];
   readonly weight: number;
   readonly draw: Draw;
 }
@@ -80,27 +82,34 @@ const message: Draw = (random, world) => {
   return { do: 'deliver', type, from, to, ...(random.next() < 0.05 && { twice: true }) };
 };
 
-const does = (what: string, weight: number, who = member): Choice => ({
+const does = (what: Action['do'], weight: number, who = member): Choice => ({
+  what,
   weight,
   draw: (random, world) => ({ do: what, member: who(random, world) }) as Action,
 });
-const operates = (what: string, weight: number): Choice => ({
+const operates = (what: Action['do'], weight: number): Choice => ({
+  what,
   weight,
   draw: (random, world) => ({ do: what, operator: operator(random, world) }) as Action,
 });
 
 const ordinary: readonly Choice[] = [
-  { weight: 4, draw: (random) => ({ do: 'tick', ms: random.of([100, 300, 700, 1_500]) }) },
-  { weight: 6, draw: (random) => ({ do: 'live', ms: random.of([300, 600, 900, 2_100]) }) },
-  { weight: 5, draw: () => ({ do: 'beat' }) },
-  { weight: 4, draw: () => ({ do: 'deliverAll' }) },
-  { weight: 20, draw: message },
-  { weight: 4, draw: (random, world) => ({ do: 'ask', member: primary(random, world), of: member(random, world) }) },
+  { what: 'tick', weight: 4, draw: (random) => ({ do: 'tick', ms: random.of([100, 300, 700, 1_500]) }) },
+  { what: 'live', weight: 6, draw: (random) => ({ do: 'live', ms: random.of([300, 600, 900, 2_100]) }) },
+  { what: 'beat', weight: 5, draw: () => ({ do: 'beat' }) },
+  { what: 'deliverAll', weight: 4, draw: () => ({ do: 'deliverAll' }) },
+  { what: 'deliver', weight: 20, draw: message },
   {
+    what: 'ask',
+    weight: 4,
+    draw: (random, world) => ({ do: 'ask', member: primary(random, world), of: member(random, world) }),
+  },
+  {
+    what: 'order',
     weight: 12,
     draw: (random, world) => ({ do: 'order', operator: operator(random, world), member: member(random, world) }),
   },
-  { weight: 2, draw: () => ({ do: 'mendAll' }) },
+  { what: 'mendAll', weight: 2, draw: () => ({ do: 'mendAll' }) },
   does('work', 10),
   does('stream', 6),
   does('confirm', 2, primary),
@@ -129,6 +138,7 @@ const ordinary: readonly Choice[] = [
 
 const faults: readonly Choice[] = [
   {
+    what: 'lose',
     weight: 4,
     draw: (random, world) => {
       const drawn = message(random, world);
@@ -136,9 +146,11 @@ const faults: readonly Choice[] = [
     },
   },
   {
+    what: 'handOver',
     weight: 2,
     draw: (random, world) => ({ do: 'handOver', operator: operator(random, world), member: member(random, world) }),
   },
+  operates('suspect', 6),
   operates('stop', 1),
   does('crash', 2),
   does('crash', 1, primary),
@@ -149,12 +161,18 @@ const faults: readonly Choice[] = [
   does('wipe', 1, primary),
   does('leave', 0.7),
   does('release', 0.7, primary),
-  { weight: 3, draw: (random, world) => ({ do: 'cut', from: node(random, world), to: node(random, world) }) },
   {
+    what: 'cut',
+    weight: 3,
+    draw: (random, world) => ({ do: 'cut', from: node(random, world), to: node(random, world) }),
+  },
+  {
+    what: 'isolate',
     weight: 1.5,
     draw: (random, world) => ({ do: 'isolate', nodes: [primary(random, world)] }),
   },
   {
+    what: 'isolate',
     weight: 1.5,
     draw: (random, world) => ({
       do: 'isolate',
@@ -174,6 +192,8 @@ export interface RunOptions {
   readonly shapes?: readonly (readonly [number, number])[];
   /** Whether the faults stop at the end and progress is required. */
   readonly settles: boolean;
+  /** What is to happen more often, or less, than otherwise: a factor by action. */
+  readonly emphasis?: Readonly<Partial<Record<Action['do'], number>>>;
 }
 
 /** How often something is drawn anew that can't happen just then. */
@@ -183,17 +203,19 @@ const draws = 8;
 export function run(seed: number, rules: Rules, options: RunOptions): Run {
   const random = new Random(seed);
   const shape = shapeOf(random, options.shapes);
-  const everyday = weightsOf(ordinary, () => random.of([0.3, 1, 1, 3]));
+  const everyday = weightsOf(ordinary, options, () => random.of([0.1, 0.5, 1, 1, 3, 8]));
   // Some kinds of fault not at all, some often; few of them at once in most runs, since what is always down shows nothing.
-  const storm = weightsOf(faults, () => random.of([0, 0, 1, 1, 3]));
-  const faultRate = random.of([0.01, 0.02, 0.04, 0.08]);
+  const storm = weightsOf(faults, options, () => random.of([0, 0, 1, 3, 10]));
+  const faultRate = random.of([0.01, 0.03, 0.08, 0.15]);
   const world = startWorld(shape, rules);
   const actions: Action[] = [];
   try {
     for (let step = 0; step < options.steps; step += 1) {
       for (let drawn = 0; drawn < draws; drawn += 1) {
         const action =
-          drawn === 0 && random.next() < faultRate ? draw(random, world, faults, storm) : draw(random, world, ordinary, everyday);
+          drawn === 0 && random.next() < faultRate
+            ? draw(random, world, faults, storm)
+            : draw(random, world, ordinary, everyday);
         if (action === undefined) continue;
         actions.push(action);
         if (apply(world, rules, action)) break;
@@ -208,8 +230,8 @@ export function run(seed: number, rules: Rules, options: RunOptions): Run {
   }
 }
 
-const weightsOf = (choices: readonly Choice[], factor: () => number): readonly number[] =>
-  choices.map(({ weight }) => weight * factor());
+const weightsOf = (choices: readonly Choice[], { emphasis }: RunOptions, factor: () => number): readonly number[] =>
+  choices.map(({ what, weight }) => weight * (emphasis?.[what] ?? factor()));
 
 function draw(
   random: Random,

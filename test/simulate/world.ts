@@ -83,6 +83,8 @@ export interface Attempt {
   readAtMs: number;
   pings: Record<string, Ping & { readonly position?: { timeline: number; lsn: string } | null }>;
   fences: Record<string, FenceOutcome>;
+  /** Whatever it asks, the primary seems gone to it: safety never rests on a suspicion being right. */
+  readonly isFalseAlarm: boolean;
   /** A PUT whose outcome isn't known yet. */
   waitsForPut: boolean;
 }
