@@ -44,6 +44,14 @@ export class StartGate {
     return this.#seen;
   }
 
+  /**
+   * While the record can't be read: k grants for exactly this epoch and generation were just seen, so that no enough set of
+   * members can have ended it (docs/design-traps.md, ambiguity 16).
+   */
+  confirmByGrants(epoch: number): void {
+    if (this.isUnreadable) this.#confirmed = { epoch, at: this.#now() };
+  }
+
   forget(): void {
     this.#confirmed = undefined;
     this.#unreadableAt = undefined;

@@ -4,7 +4,7 @@ import type { MemberParts } from './parts.ts';
 import type { MemberView } from './plan.ts';
 
 export async function lookAt(parts: MemberParts): Promise<MemberView> {
-  const { standing, postgres, lease, commits, handOver, patience, rejoining, retry, options } = parts;
+  const { standing, postgres, lease, commits, handOver, patience, rejoining, gate, retry, options } = parts;
   const { inForce: orders, former } = standing;
   const data = await postgres.data.state();
   const { view: server } = postgres;
@@ -12,7 +12,7 @@ export async function lookAt(parts: MemberParts): Promise<MemberView> {
   const wantedConfiguration =
     configuredBy === undefined || data === 'absent' ? '' : await postgres.wantedConfiguration(configuredBy);
   const isDownAsPrimary = orders?.role === 'Primary' && server.state === 'stopped' && data === 'primary';
-  const confirmedEpoch = orders === undefined ? 0 : confirmedEpochOf(parts, orders);
+  const confirmedEpoch = gate.confirmedEpoch(server.state === 'running' && server.as === 'primary' && server.isOpen);
   const couldServe =
     isPrimaryOf(orders) && data !== 'absent' && confirmedEpoch === orders?.epoch && lease.isHeld && hasRivals(orders);
   patience.look({ couldServe, isServing: commits.isServing || !hasRivals(orders) });
@@ -36,14 +36,6 @@ export async function lookAt(parts: MemberParts): Promise<MemberView> {
     isWalRemoved: options.upstream.isWalRemoved,
     retryInMs: retry.remainingMs,
   };
-}
-
-/** By the record, or, while that can't be read, by k grants for exactly this epoch and generation. */
-function confirmedEpochOf({ gate, lease, postgres }: MemberParts, orders: Orders): number {
-  const { view } = postgres;
-  const byRecord = gate.confirmedEpoch(view.state === 'running' && view.as === 'primary' && view.isOpen);
-  if (byRecord === orders.epoch) return byRecord;
-  return gate.isUnreadable && lease.isHeldFor(orders) ? orders.epoch : 0;
 }
 
 /** Somebody else could take over: only then does giving up help anybody. */

@@ -167,6 +167,7 @@ export class Steps {
     const reason = await gate.confirm(orders, standing.identity);
     if (reason !== undefined && gate.isUnreadable && lease.isHeldFor(orders)) {
       options.log.info({ reason, epoch: orders.epoch }, 'the record is away: confirmed by the grants of followers');
+      gate.confirmByGrants(orders.epoch);
       this.problem = '';
       return 0;
     }
@@ -275,7 +276,7 @@ export class Steps {
       const { timeline } = await positionOnDisk(data, options.configuration.paths.rejoin, since);
       await prepareTimeline(data, { timeline, wanted: orders.timeline });
     }
-    const isConfirmed = gate.confirmedEpoch(false) === orders.epoch || lease.isHeldFor(orders);
+    const isConfirmed = gate.confirmedEpoch(false) === orders.epoch;
     if (isAnotherWork(standing.inForce, orders) || !isConfirmed || !lease.isHeld || this.#options.isStopping()) {
       throw new Error('the authority to promote has gone meanwhile');
     }

@@ -17,7 +17,7 @@ import { memberPaths, ports } from '#core/names.ts';
 import type { AuthorityAnswer, AuthorityQuestion, Fenced, FenceRefusal } from '#core/protocol/authority.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
-import { operatorRole } from '#core/roles.ts';
+import { agentRole, operatorRole } from '#core/roles.ts';
 import { type KeyspaceCa, makeCa } from '#operator/pki/authority.ts';
 import type { KeyPairPem } from '#operator/pki/key-pair.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
@@ -536,6 +536,14 @@ export class MemberFixture {
 
   async exec(...command: string[]): Promise<{ exitCode: number; output: string }> {
     return this.container.exec(command);
+  }
+
+  /** One value, asked as the agent's superuser over the local socket: past the access file. */
+  async local(statement: string): Promise<string> {
+    const place = ['-h', memberPaths.postgresSockets, '-U', agentRole, '-d', this.shard.database];
+    const { exitCode, output } = await this.exec('psql', ...place, '-tAc', statement);
+    if (exitCode !== 0) throw new Error(`${this.name}: ${output}`);
+    return output.trim();
   }
 
   /** SIGKILL to process 1, and with it to everything in the container. */
