@@ -74,6 +74,12 @@ export class Heartbeats {
     return order.indexOf(pod.name);
   }
 
+  /** Another replica leads, and was heard of lately. */
+  get isLedByAnother(): boolean {
+    const leading = this.#options.leader();
+    return this.#fresh().some(([name]) => name === leading);
+  }
+
   /** Other replicas that say now that they could fail this shard over. */
   othersReaching(shard: string): readonly string[] {
     return this.#fresh()

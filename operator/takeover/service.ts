@@ -34,6 +34,7 @@ export interface TakeoverOptions {
   readonly means: Pick<ShardMeans, 'pause' | 'leaseWatch' | 'ofAttempt' | 'ofPromotion'>;
   readonly heartbeats: {
     readonly rank: number;
+    readonly isLedByAnother: boolean;
     beatSoon(): void;
     othersReaching(shard: string): readonly string[];
   };
@@ -67,8 +68,11 @@ const lookEveryMs = 200;
 const askEveryMs = 450;
 /** Where a primary is silent: what its followers say decides, and every moment counts. */
 const askSoonerMs = 150;
-/** Somebody else is handing over: its turn to end it, before others go on with it. */
-const handoverOwnedMs = 3_000;
+/**
+ * A handover is the leader's, and a primary may take its time to stop: only then do others go on with it. Sooner where the
+ * leader isn't heard of any more, or is ourselves and knows nothing of it.
+ */
+const handoverOwnedMs = 12_000;
 const maxPromotions = 8;
 /** A leader that can't do what another says that it can do. */
 const unreachedBeforeResigningMs = 3_000;
@@ -209,7 +213,7 @@ export class TakeoverService implements Takeovers {
     }
     state.suspectedSinceMs ??= now;
     if (state.running !== undefined || now < state.notBeforeMs) return;
-    const ownedMs = isStopping ? handoverOwnedMs : 0;
+    const ownedMs = isStopping && this.#options.heartbeats.isLedByAnother ? handoverOwnedMs : 0;
     if (now - state.suspectedSinceMs < ownedMs + this.#options.heartbeats.rank * rankDelayMs) return;
     this.#start(state, state.suspicion.why);
   }

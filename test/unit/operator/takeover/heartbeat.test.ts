@@ -84,6 +84,7 @@ describe('heartbeats of operators', () => {
     await beat(a, b);
     await beat(a, b);
     assert.equal(b.heartbeats.rank, 1);
+    assert.deepEqual([a.heartbeats.isLedByAnother, b.heartbeats.isLedByAnother], [false, true]);
     await a.stop();
     running.splice(running.indexOf(a), 1);
     nowMs += 5_000;
@@ -92,6 +93,7 @@ describe('heartbeats of operators', () => {
     nowMs += 2_000;
     await beat(b);
     assert.equal(b.heartbeats.rank, 0, 'the leader is gone');
+    assert.equal(b.heartbeats.isLedByAnother, false);
   });
 
   it('say which shards in trouble a replica reaches', async () => {

@@ -29,6 +29,7 @@ export interface ReplicaFault {
 export interface ReplicaOptions {
   readonly name?: string;
   readonly rank?: () => number;
+  readonly isLedByAnother?: boolean;
   readonly fault?: ReplicaFault;
   readonly latencyMs?: () => number;
   readonly othersReaching?: () => readonly string[];
@@ -101,6 +102,7 @@ export class Replica {
         get rank() {
           return options.rank?.() ?? 0;
         },
+        isLedByAnother: options.isLedByAnother ?? false,
         beatSoon: () => undefined,
         othersReaching: () => options.othersReaching?.() ?? [],
       },

@@ -230,6 +230,20 @@ describe('a planned handover', () => {
       }
   });
 
+  it('is left to the leader that began it, for as long as a primary may take to stop', async () => {
+    const world = new World();
+    const leader = new Replica(world);
+    const other = new Replica(world, { rank: () => 1, isLedByAnother: true });
+    await settle(world);
+    world.primary.stopsAtMs = world.time.nowMs + 7_000;
+    leader.service.handOver(world.shard, { target: identityOf(world.member('a-us-0')), why: 'asked for' });
+    await world.time.run(6_900);
+    assert.equal(world.record.authority.state, 'Stopping');
+    await recovers(world, 5_000);
+    assert.equal(world.primary.name, 'a-us-0');
+    assert.equal(other.calls.length, 0);
+  });
+
   it('becomes a failover where the primary is lost on the way', async () => {
     for (const afterMs of [10, 20, 30, 40, 60, 100]) {
       const world = new World();

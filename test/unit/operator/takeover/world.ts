@@ -29,6 +29,8 @@ export interface ModelMember extends MemberIdentity {
   hidden: boolean;
   /** It can't reach the API server. */
   cut: boolean;
+  /** Its Postgres isn't stopped before. */
+  stopsAtMs: number;
   promise: { epoch: number; grantee: string; atMs: number };
   /** Epoch of the orders that it has. */
   ordered: number;
@@ -212,6 +214,8 @@ export class World {
       return { kind: 'refused', refusal };
     }
     if (decision.isNew) member.promise = { epoch, grantee: '', atMs: nowMs };
+    if (nowMs < member.stopsAtMs)
+      return { kind: 'refused', refusal: { code: 'Busy', message: 'its Postgres is being stopped' } };
     Object.assign(member, { role: 'none', open: false, source: undefined, shipsFrom: undefined });
     member.grants.clear();
     return {
@@ -437,6 +441,7 @@ export class World {
       up: true,
       hidden: false,
       cut: false,
+      stopsAtMs: 0,
       promise: { epoch: 0, grantee: '', atMs: 0 },
       ordered: 0,
       role: 'none',
