@@ -16,13 +16,14 @@ const (
 	lookAgain    = 2 * time.Millisecond
 	lookSlowly   = 50 * time.Millisecond
 	slowAfter    = 500 * time.Millisecond
+	leftSayFirst = time.Second
 	leftSayAgain = 5 * time.Second
 )
 
 // endEverything returns when there is nothing left.
 func endEverything() {
 	began := time.Now()
-	said := began
+	sayNext := began.Add(leftSayFirst)
 	for {
 		killAll()
 		reapAll()
@@ -32,8 +33,8 @@ func endEverything() {
 			reapAll()
 			return
 		}
-		if time.Since(said) > leftSayAgain {
-			said = time.Now()
+		if now := time.Now(); now.After(sayNext) {
+			sayNext = now.Add(leftSayAgain)
 			say("%d processes don't die: %s", len(left), describe(left))
 		}
 		if time.Since(began) < slowAfter {
