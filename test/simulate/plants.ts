@@ -8,6 +8,7 @@ import { granteeOf } from '#agent/orders/decide.ts';
 import { firstPromise, type PromiseRecord } from '#agent/promise/record.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
 import type { FenceOutcome, TakeoverAction, TakeoverInput } from '#core/authority/takeover.ts';
+import type { RunOptions } from './random.ts';
 import { type Rules, realRules } from './rules.ts';
 
 export interface Plant {
