@@ -9,6 +9,9 @@ export async function one(client: pg.Client, sql: string, values: unknown[] = []
   return (rows[0] as unknown[] | undefined)?.[0];
 }
 
+/** SQLSTATE of an error, or what it says. */
+export const codeOf = (error: unknown): string => (error as { code?: string }).code ?? String(error);
+
 /** For `assert.rejects`: the error has that SQLSTATE. */
 export const refused = (sqlstate: string) => (error: unknown) => {
   assert.equal((error as { code?: string }).code, sqlstate, String(error));
