@@ -1,4 +1,7 @@
 /** Faults of single processes and pods of the primary. */
+import { CommandError, lastLines } from '#cluster/process.ts';
+import { memberPaths } from '#core/names.ts';
+import { agentRole } from '#core/roles.ts';
 import { historyRole } from '../history/workload.ts';
 import { deletePod, type Fault, type Field, memberTarget, nothingToHeal, processes } from './fault.ts';
 
@@ -100,14 +103,43 @@ export const processFaults: readonly Fault[] = [
   },
   {
     name: 'disk-full',
-    about: "the primary's volume is filled to the last block, and freed afterwards",
+    about:
+      "the primary's volume is filled to the last block, and freed afterwards: new rows are refused, nothing else is harmed",
     expected: 'any',
-    lastsMs: 40_000,
+    lastsMs: 15_000,
+    needsBoundedVolumes: true,
+    inject: fillVolume,
+  },
+  {
+    name: 'disk-full-log',
+    about: 'the same, and then the log asks for a new segment: Postgres ends, and cannot start',
+    expected: 'new epoch',
+    lastsMs: 60_000,
+    silentAtMostMs: 40_000,
     needsBoundedVolumes: true,
     inject: async (field) => {
-      const { namespace } = field.installation;
-      await field.cluster.faults.fillVolume(namespace, field.primary.name);
-      return () => field.cluster.faults.freeVolume(namespace, field.primary.name);
+      const free = await fillVolume(field);
+      const psql = ['psql', '-h', memberPaths.postgresSockets, '-U', agentRole, '-d', 'postgres', '-XAtc', USE_UP_LOG];
+      const { installation, primary } = field;
+      const ended = await installation.kubectl(['exec', primary.name, '-c', 'postgres', '--', ...psql]).then(
+        () => 'the log had room for it all',
+        (error: unknown) => (error instanceof CommandError ? lastLines(error.output, 3) : String(error)),
+      );
+      field.note(ended);
+      return free;
     },
   },
 ];
+
+/** More segments of the log than there can be recycled ones lying ready. */
+const USE_UP_LOG = `do $$ begin
+  for n in 1..64 loop
+    perform pg_catalog.pg_logical_emit_message(false, 'fill', 'x');
+    perform pg_catalog.pg_switch_wal();
+  end loop;
+end $$`;
+
+async function fillVolume({ cluster, installation, primary }: Field): Promise<() => Promise<void>> {
+  await cluster.faults.fillVolume(installation.namespace, primary.name);
+  return () => cluster.faults.freeVolume(installation.namespace, primary.name);
+}

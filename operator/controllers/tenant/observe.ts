@@ -101,11 +101,16 @@ function rivalsOf(
     }));
 }
 
-/** The cache shows the placement of that tenant. */
-const isVisibleIn =
+/**
+ * The cache shows the placement of that tenant, or that it is gone: it was there when it was placed. Else a Tenant that is deleted
+ * and made again under the same key would wait for its predecessor for ever.
+ */
+export const isVisibleIn =
   (siblings: readonly Stored<Tenant>[]) =>
-  (uid: string): boolean =>
-    siblings.some(({ metadata, status }) => metadata.uid === uid && status?.authority !== undefined);
+  (uid: string): boolean => {
+    const found = siblings.find(({ metadata }) => metadata.uid === uid);
+    return found === undefined || found.status?.authority !== undefined;
+  };
 
 function candidatesFor(
   tenant: Stored<Tenant>,

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Tenant } from '#kube/meridian.ts';
+import type { Stored } from '#kube/objects.ts';
+import { isVisibleIn } from '#operator/controllers/tenant/observe.ts';
 import { OwnershipReader } from '#operator/controllers/tenant/ownership-reader.ts';
 import { Placements } from '#operator/controllers/tenant/placements.ts';
 
@@ -42,6 +45,22 @@ describe('placements that the cache does not show yet', () => {
     placements.withdraw('prod/shop', '2');
     assert.equal(placements.version('prod/shop'), 3);
     assert.equal(placements.pending('prod/shop', (uid) => uid === '1').size, 0);
+  });
+
+  test('a tenant that was deleted before anybody looked leaves its key to the one that is made again', () => {
+    const placements = new Placements();
+    placements.claim('prod/shop', { uid: '1', key: 'x' }, 'a', 0);
+    const again = { metadata: { uid: '2' }, spec: { key: 'x' } } as Stored<Tenant>;
+    placements.pending('prod/shop', isVisibleIn([again]));
+    assert.equal(placements.claim('prod/shop', { uid: '2', key: 'x' }, 'a', placements.version('prod/shop')), true);
+  });
+
+  test('a tenant whose placement the cache does not show yet keeps its key', () => {
+    const placements = new Placements();
+    placements.claim('prod/shop', { uid: '1', key: 'x' }, 'a', 0);
+    const placed = { metadata: { uid: '1' }, spec: { key: 'x' } } as Stored<Tenant>;
+    placements.pending('prod/shop', isVisibleIn([placed]));
+    assert.equal(placements.claim('prod/shop', { uid: '2', key: 'x' }, 'a', placements.version('prod/shop')), false);
   });
 });
 
