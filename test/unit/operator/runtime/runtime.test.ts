@@ -108,7 +108,13 @@ describe('controller runtime', () => {
   const start = (made: Controller<Gadget, Seen, Action>): void => {
     runtime.register(made);
     watching = runtime.watch(stop.signal);
-    const leadership: Leadership = { term: 7, identity: 'test-0_1', signal: stop.signal, isHeld: () => isHeld };
+    const leadership: Leadership = {
+      term: 7,
+      identity: 'test-0_1',
+      signal: stop.signal,
+      isHeld: () => isHeld,
+      resign: () => undefined,
+    };
     leading = runtime.lead(leadership);
   };
   const make = (name: string, copies: number): void =>

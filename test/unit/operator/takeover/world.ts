@@ -214,8 +214,10 @@ export class World {
       return { kind: 'refused', refusal };
     }
     if (decision.isNew) member.promise = { epoch, grantee: '', atMs: nowMs };
-    if (nowMs < member.stopsAtMs)
+    if (nowMs < member.stopsAtMs) {
+      member.open = false;
       return { kind: 'refused', refusal: { code: 'Busy', message: 'its Postgres is being stopped' } };
+    }
     Object.assign(member, { role: 'none', open: false, source: undefined, shipsFrom: undefined });
     member.grants.clear();
     return {

@@ -50,7 +50,13 @@ class Life {
       }),
     );
     const { signal } = this.#stop;
-    const leadership = { term: 1, identity: 'test', signal, isHeld: () => !signal.aborted };
+    const leadership = {
+      term: 1,
+      identity: 'test',
+      signal,
+      isHeld: () => !signal.aborted,
+      resign: () => undefined,
+    };
     this.#ended = Promise.all([runtime.watch(signal), runtime.lead(leadership)]);
   }
 
