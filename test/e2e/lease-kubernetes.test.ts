@@ -71,11 +71,12 @@ describe('the Kubernetes Lease of a primary', { concurrency: 4 }, () => {
     folder = await mkdtemp(join(tmpdir(), 'meridian-lease-'));
     await cluster.kubectl(['create', 'namespace', namespace]);
     await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(rights(namespace)));
-    const { server, credentials } = await kubeconfigConfiguration(cluster.kubeconfigPath);
-    await writeFile(join(folder, 'ca.crt'), (await credentials()).ca ?? '');
+    const configuration = await kubeconfigConfiguration(cluster.kubeconfigPath);
+    const { ca = '' } = await configuration.credentials();
+    await writeFile(join(folder, 'ca.crt'), ca);
     const token = await cluster.kubectl(['create', 'token', 'member', '--namespace', namespace, '--duration=1h']);
     await writeFile(join(folder, 'token'), token);
-    const { hostname, port } = new URL(server);
+    const { hostname, port } = new URL(configuration.server);
     base = { host: hostname, port, serviceAccount: folder, namespace };
   });
   after(async () => {

@@ -25,9 +25,10 @@ const program = (stubborn: boolean): string => `
   spawn(process.execPath, ['-e', ${JSON.stringify(postmaster(stubborn))}], { detached: true, stdio: ['ignore', 'inherit', 'inherit'] });
   process.on('SIGTERM', () => { console.log('terminated'); process.exit(0); });
   process.stdin.on('data', (said) => {
-    if (String(said) === 'close\\n') return closeSync(Number(process.env.MERIDIAN_HANDLE));
     if (String(said) === 'spin\\n') for (;;);
-    return writeSync(Number(process.env.MERIDIAN_HANDLE), said);
+    if (String(said) === 'close\\n') closeSync(Number(process.env.MERIDIAN_HANDLE));
+    else writeSync(Number(process.env.MERIDIAN_HANDLE), said);
+    console.log('done');
   });
   console.log('program ' + process.pid);`;
 
@@ -69,13 +70,18 @@ class Container {
     return Number(/program (\d+)/.exec(this.stdout)?.[1]);
   }
 
-  say(line: string): void {
+  /** Resolves when the program has done it, or is gone. */
+  async say(line: string): Promise<void> {
+    const done = (): number => this.stdout.split('done\n').length;
+    const before = done();
     this.init.stdin?.write(line);
+    await this.until(() => done() > before || !this.isAlive(this.program));
   }
 
-  arm(inMs: number, pid = this.postmaster): number {
+  /** Resolves to the deadline. */
+  async arm(inMs: number, pid = this.postmaster): Promise<number> {
     const deadlineMs = bootTimeMs() + inMs;
-    this.say(`arm ${deadlineMs} ${pid}\n`);
+    await this.say(`arm ${deadlineMs} ${pid}\n`);
     return deadlineMs;
   }
 
@@ -89,7 +95,7 @@ class Container {
   }
 
   async until(isSo: () => boolean, timeoutMs = 10_000): Promise<void> {
-    for (const giveUpAt = Date.now() + timeoutMs; !isSo(); await sleep(5)) {
+    for (const giveUpAt = Date.now() + timeoutMs; !isSo(); await sleep(2)) {
       if (Date.now() > giveUpAt) assert.fail(`never; said:\n${this.stdout}${this.stderr}`);
     }
   }
@@ -97,7 +103,7 @@ class Container {
   /** When the postmaster and the program were gone. */
   async goneAtMs(): Promise<number> {
     const pids = [this.postmaster, this.program];
-    for (; pids.some((pid) => this.isAlive(pid)); await sleep(2));
+    await this.until(() => !pids.some((pid) => this.isAlive(pid)), 20_000);
     return bootTimeMs();
   }
 
@@ -140,7 +146,7 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
 
   it('stops the postmaster 600 ms before the deadline, and kills everything 200 ms before it', async (t) => {
     const container = await start(t);
-    const deadlineMs = container.arm(1_500);
+    const deadlineMs = await container.arm(1_500);
     await container.until(() => container.quitAtMs > 0);
     const leftMs = deadlineMs - container.quitAtMs;
     assert.ok(leftMs <= quitBeforeMs + 10 && leftMs > quitBeforeMs - LATE_MS, `SIGQUIT ${leftMs} ms before`);
@@ -149,16 +155,16 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
 
   it('kills a postmaster that does not stop, in a session of its own', async (t) => {
     const container = await start(t, { stubborn: true });
-    await assertEnds(container, container.arm(1_200));
+    await assertEnds(container, await container.arm(1_200));
   });
 
   it('does nothing while the deadline is renewed, nor after it is disarmed', async (t) => {
     const container = await start(t);
     for (let n = 0; n < 15; n++) {
-      container.arm(2_500);
+      await container.arm(2_500);
       await sleep(200);
     }
-    container.say('disarm\n');
+    await container.say('disarm\n');
     await sleep(2_600);
     assert.ok(container.isAlive(container.postmaster) && container.isAlive(container.program));
     assert.equal(container.stderr, '');
@@ -168,13 +174,13 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
     // On a busy machine 400 ms may be too short for a word between processes: then it is tried again.
     for (let attempt = 0; attempt < 5; attempt++) {
       const container = await start(t);
-      container.arm(1_500);
+      await container.arm(1_500);
       await Promise.race([container.until(() => container.quitAtMs > 0), container.ended]);
-      container.say('disarm\n');
+      await container.say('disarm\n');
       await Promise.race([sleep(1_500), container.ended]);
       if (!container.stderr.includes('disarmed in time')) continue;
       assert.ok(container.isAlive(container.program));
-      await assertEnds(container, container.arm(900, 0));
+      await assertEnds(container, await container.arm(900, 0));
       return;
     }
     assert.fail('never disarmed in time');
@@ -182,17 +188,17 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
 
   it('hears no renewal any more once the postmaster was told to stop', async (t) => {
     const container = await start(t, { stubborn: true });
-    const deadlineMs = container.arm(1_000);
+    const deadlineMs = await container.arm(1_000);
     await container.until(() => container.quitAtMs > 0);
-    container.arm(60_000);
+    await container.arm(60_000);
     await assertEnds(container, deadlineMs);
   });
 
   it('takes a deadline that is earlier than the one before, and one that has passed already', async (t) => {
     const container = await start(t, { stubborn: true });
-    container.arm(60_000);
+    await container.arm(60_000);
     const since = bootTimeMs();
-    container.arm(-5_000);
+    await container.arm(-5_000);
     await container.goneAtMs();
     assert.ok(bootTimeMs() - since < LATE_MS);
     assert.deepEqual(await container.ended, [75, null]);
@@ -201,10 +207,10 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
 
   it('armed without a deadline ends nothing, also when the pipe is closed', async (t) => {
     const container = await start(t);
-    container.arm(700);
-    container.say(`arm 0 ${container.postmaster}\n`);
+    await container.arm(700);
+    await container.say(`arm 0 ${container.postmaster}\n`);
     await sleep(300);
-    container.say('close\n');
+    await container.say('close\n');
     await sleep(700);
     assert.ok(container.isAlive(container.postmaster) && container.isAlive(container.program));
     assert.match(container.stderr, /the program has closed its end/);
@@ -212,22 +218,22 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
 
   it('keeps its deadline when the pipe is closed', async (t) => {
     const container = await start(t);
-    const deadlineMs = container.arm(1_200);
+    const deadlineMs = await container.arm(1_200);
     await sleep(100);
-    container.say('close\n');
+    await container.say('close\n');
     await assertEnds(container, deadlineMs);
   });
 
   it('skips lines that mean nothing, and keeps its deadline', async (t) => {
     const container = await start(t);
-    const deadlineMs = container.arm(1_800);
+    const deadlineMs = await container.arm(1_800);
     const nothing = ['', 'arm', 'arm 1', 'arm x 2', 'arm 99999999 -4', 'arm -1 2', 'arm 1 2 3', 'disarm ', 'DISARM'];
     for (const line of [...nothing, 'x'.repeat(5_000), `arm ${'9'.repeat(40)} 1`]) {
-      container.say(`${line}\n`);
+      await container.say(`${line}\n`);
       await sleep(10);
     }
     // Half a line, and never its end.
-    container.say('disarm');
+    await container.say('disarm');
     await assertEnds(container, deadlineMs);
     assert.match(container.stderr, /means nothing/);
     assert.ok(container.stderr.split('\n').length < 12, 'not every line is spoken of');
@@ -235,7 +241,7 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
 
   it('ends a program that is stopped, and what it started', async (t) => {
     const container = await start(t);
-    const deadlineMs = container.arm(1_200);
+    const deadlineMs = await container.arm(1_200);
     await sleep(50);
     process.kill(container.program, 'SIGSTOP');
     await assertEnds(container, deadlineMs);
@@ -243,15 +249,16 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
 
   it('ends a program that is busy for ever, and what it started', async (t) => {
     const container = await start(t);
-    const deadlineMs = container.arm(1_200);
+    const deadlineMs = await container.arm(1_200);
     await sleep(50);
-    container.say('spin\n');
+    // It never says that it has.
+    container.init.stdin?.write('spin\n');
     await assertEnds(container, deadlineMs);
   });
 
   it('ends at once what is left when the program is killed while armed', async (t) => {
     const container = await start(t);
-    container.arm(30_000);
+    await container.arm(30_000);
     await sleep(50);
     const since = bootTimeMs();
     process.kill(container.program, 'SIGKILL');
@@ -263,12 +270,12 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
 
   it('looks at the clock before anything else when it was paused itself', async (t) => {
     const container = await start(t, { stubborn: true });
-    container.arm(1_000);
+    await container.arm(1_000);
     await sleep(50);
     container.init.kill('SIGSTOP');
     await sleep(1_200);
     // Both wait for it: a renewal in the pipe, and a signal to be handed on.
-    container.arm(60_000);
+    await container.arm(60_000);
     container.init.kill('SIGTERM');
     await sleep(100);
     const since = bootTimeMs();
