@@ -102,8 +102,8 @@ async function onInstallation(
   const cluster = await ensureCluster();
   await cluster.faults.healAll();
   const installation = new Installation(cluster, { keyspace: `bench${acknowledgements}`, acknowledgements });
-  await installation.deploy(() => {}, { keepOperator: options.keepOperator === true });
   try {
+    await installation.deploy(() => {}, { keepOperator: options.keepOperator === true });
     await work(installation);
   } finally {
     await cluster.faults.healAll();

@@ -131,9 +131,9 @@ async function onInstallation(
     await cluster.faults.makeBoundedVolumes(regions, BOUNDED_MEGABYTES);
   }
   const startedAt = performance.now();
-  await installation.deploy(progress('deploying'), { keepOperator: options.keepOperator === true });
-  process.stdout.write(`a shard of three members stands (${inSeconds(startedAt)} s)\n`);
   try {
+    await installation.deploy(progress('deploying'), { keepOperator: options.keepOperator === true });
+    process.stdout.write(`a shard of three members stands (${inSeconds(startedAt)} s)\n`);
     await work(installation);
   } finally {
     await cluster.faults.healAll();
