@@ -71,7 +71,8 @@ function goneByAllAccounts(input: SuspicionInput, primary: MemberIdentity): Susp
     // One that hears it serving keeps it alive while the API server is away; and its Lease is the other sign of life (B5).
     const leaseIsOver =
       kubernetesLease !== undefined &&
-      (kubernetesLease.holder !== replicationName(primary) || nowMs - kubernetesLease.unchangedSinceMs >= kubernetesLeaseMs);
+      (kubernetesLease.holder !== replicationName(primary) ||
+        nowMs - kubernetesLease.unchangedSinceMs >= kubernetesLeaseMs);
     if (inContact.length > 0 || without === 0 || !leaseIsOver) return undefined;
   } else if (without < neededForFence(record)) return undefined;
   return {

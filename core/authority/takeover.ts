@@ -86,6 +86,8 @@ export type TakeoverAction =
 
 /** How old a ping may be that an attempt begins on. */
 const pingFreshMs = 2_000;
+/** How long an attempt goes on without an enough fence. */
+export const attemptPatienceMs = 10_000;
 /** How long a target may take to get the last of the log after the primary has stopped, before the primary takes over again. */
 export const handoverPatienceMs = 4_000;
 /** How long a primary may take to stop for a handover before it is treated as lost. */
@@ -250,7 +252,12 @@ function recover(attempt: Attempt): TakeoverAction {
   const unanswered = reachableMembers(attempt).filter(
     (member) => !attempt.counted.some((entry) => sameMember(entry.member, member)),
   );
-  if (!isEnough(record, attempt.counted)) return { kind: 'Fence', members: unanswered, epoch, handover: false };
+  const missing = whyNotEnough(record, attempt.counted);
+  if (missing !== undefined) {
+    // Begun anew, who was silent then may answer now; what was promised meanwhile is joined.
+    if (nowMs - attempt.startedAtMs >= attemptPatienceMs) return nothing(missing, 1_000);
+    return { kind: 'Fence', members: unanswered, epoch, handover: false };
+  }
   const untilMs = epochEndsMs(record, attempt.counted, attempt.kubernetesLease, kubernetesLeaseMs);
   if (nowMs < untilMs) return { kind: 'WaitOut', untilMs, epoch, fence: unanswered };
   const choice = chooseForRecovery(attempt);

@@ -350,12 +350,12 @@ function mayWipe(world: World, member: SimMember): boolean {
   const { members, acknowledgements } = world.api.record.membership;
   const lost = members.filter((listed) => {
     const now = memberOf(world, listed.name);
-    return (
-      listed.name !== member.name && (now.incarnation !== listed.incarnation || now.log === undefined || now.rewinding)
-    );
+    return now.incarnation !== listed.incarnation || now.log === undefined || now.rewinding;
   });
-  const names = new Set(lost.map(({ name }) => name));
-  return names.size < acknowledgements;
+  const isOneOfThem = members.some(
+    (listed) => listed.name === member.name && listed.incarnation === member.incarnation,
+  );
+  return lost.length + (isOneOfThem ? 1 : 0) <= acknowledgements;
 }
 
 /** Scaled away; and wanted again. */
