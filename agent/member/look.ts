@@ -1,6 +1,7 @@
 /** One look at everything that the next step depends on. It decides nothing (`plan.ts`). */
 import type { Orders } from '#core/protocol/orders.ts';
 import type { MemberParts } from './parts.ts';
+import type { PatienceView } from './patience.ts';
 import type { MemberView } from './plan.ts';
 
 export async function lookAt(parts: MemberParts): Promise<MemberView> {
@@ -13,9 +14,6 @@ export async function lookAt(parts: MemberParts): Promise<MemberView> {
     configuredBy === undefined || data === 'absent' ? '' : await postgres.wantedConfiguration(configuredBy);
   const isDownAsPrimary = orders?.role === 'Primary' && server.state === 'stopped' && data === 'primary';
   const confirmedEpoch = gate.confirmedEpoch(server.state === 'running' && server.as === 'primary' && server.isOpen);
-  const couldServe =
-    isPrimaryOf(orders) && data !== 'absent' && confirmedEpoch === orders?.epoch && lease.isHeld && hasRivals(orders);
-  patience.look({ couldServe, isServing: commits.isServing || !hasRivals(orders) });
   return {
     orders,
     former,
@@ -26,15 +24,28 @@ export async function lookAt(parts: MemberParts): Promise<MemberView> {
     wantedConfiguration,
     confirmedEpoch,
     isLeaseHeld: lease.isHeld,
+    mayStartWithoutLease: patience.isTiredOfWaiting,
     isArmed: lease.isArmed,
     opening: commits.opening,
     openingEpoch: commits.epoch,
-    isReleased: isPrimaryOf(orders) && patience.isReleased,
+    isReleased: isPrimaryOf(orders) && patience.release !== 'none',
     isHandingOver: handOver.isRunning,
     isRejoinBegun: await rejoining.isBegun(),
     rejoin: orders === undefined ? undefined : rejoining.view(orders),
     isWalRemoved: options.upstream.isWalRemoved,
     retryInMs: retry.remainingMs,
+  };
+}
+
+/** What its own patience goes by, at any moment: from memory alone. */
+export function patienceViewOf({ standing, gate, lease, commits, postgres }: MemberParts): PatienceView {
+  const { inForce: orders } = standing;
+  const { view } = postgres;
+  return {
+    isAsked: isPrimaryOf(orders) && hasRivals(orders),
+    isServing: commits.isServing && view.state === 'running' && view.isOpen,
+    isConfirmed: orders !== undefined && gate.confirmedEpoch(view.state === 'running') === orders.epoch,
+    isLeaseHeld: lease.isHeld,
   };
 }
 

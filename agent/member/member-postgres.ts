@@ -19,7 +19,7 @@ import { assertDoorIsClosed } from '#agent/postgres/probe.ts';
 import { runProgram } from '#agent/postgres/programs.ts';
 import { killLeftovers, PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
 import { LocalSession } from '#agent/postgres/session.ts';
-import { applySlotAction, isUnwanted, planSlots, readSlots } from '#agent/postgres/slots.ts';
+import { applySlotAction, dropAnchor, isUnwanted, keepAnchor, planSlots, readSlots } from '#agent/postgres/slots.ts';
 import { validateParameters } from '#agent/postgres/validate.ts';
 import { versionProblem } from '#agent/postgres/version.ts';
 import { settleTimelines } from '#agent/rejoin/timelines.ts';
@@ -244,6 +244,9 @@ export class MemberPostgres {
   async maintainSlots(orders: Orders): Promise<boolean> {
     const { seen } = await this.observe();
     const replayed = seen?.inRecovery === true ? parseLsn(seen.replayed) : undefined;
+    if (this.#view.state === 'running') {
+      await (this.#view.as === 'primary' ? keepAnchor(this.#session) : dropAnchor(this.#session));
+    }
     const slots = await readSlots(this.#session);
     for (const action of planSlots(orders.slots, slots, replayed)) {
       await applySlotAction(this.#session, action);

@@ -24,7 +24,7 @@ import { Commits } from './commits.ts';
 import { type FenceOutcome, Fencing, type PositionSeen } from './fencing.ts';
 import { HandOver } from './handover.ts';
 import { LeaseDuty, leaseWishOf } from './lease-duty.ts';
-import { lookAt } from './look.ts';
+import { lookAt, patienceViewOf } from './look.ts';
 import { MakingData } from './making-data.ts';
 import { MemberPostgres } from './member-postgres.ts';
 import type { MemberOptions, MemberParts } from './parts.ts';
@@ -239,7 +239,10 @@ export class Member {
     const { postgres, commits } = this.#parts;
     const removed = await postgres.data.removeHalfMade();
     if (removed.length > 0) this.#options.log.info({ removed }, 'half-made data removed');
-    const saying = setInterval(() => this.#options.lease.setServing(commits.isServing), SERVING_SAID_MS);
+    const saying = setInterval(() => {
+      this.#options.lease.setServing(commits.isServing);
+      this.#losePatience();
+    }, SERVING_SAID_MS);
     try {
       while (!this.#isStopping) {
         const pauseMs = await this.#turn();
@@ -276,6 +279,18 @@ export class Member {
     }
   }
 
+  /** Beside the loop, whose step may be what doesn't come to an end. */
+  #losePatience(): void {
+    const { patience } = this.#parts;
+    const before = patience.release;
+    patience.look(patienceViewOf(this.#parts));
+    if (patience.release === before) return;
+    this.#options.log.warn({ before, release: patience.release }, 'released');
+    if (patience.release !== 'none') this.#endPrimary();
+    this.#authority.wake();
+    this.#wake();
+  }
+
   #enter(step: Step): void {
     const isDelayed = step.kind === 'rest' && step.retryInMs !== undefined && step.problem === undefined;
     const phase = isDelayed && this.#parts.retry.failures >= FAILURES_THAT_SHOW ? 'Failed' : step.phase;
@@ -289,7 +304,8 @@ export class Member {
     // First it is shown that nothing of Postgres is left; then what it stood by may go.
     if (lease.isArmed && postgres.view.state === 'stopped') return;
     const orders = standing.inForce ?? (handOver.isRunning ? standing.former : undefined);
-    await lease.keep(leaseWishOf(orders, patience.isReleased));
+    // One that only lacks its lease goes on asking for it.
+    await lease.keep(leaseWishOf(orders, patience.release === 'Postgres'));
   }
 
   async #take(orders: Orders): Promise<OrdersRefusal | undefined> {
@@ -397,7 +413,7 @@ export class Member {
       former: standing.former,
       server: postgres.view,
       isHandingOver: handOver.isRunning,
-      isReleased: patience.isReleased && postgres.view.state === 'stopped' && !lease.isArmed,
+      isReleased: patience.release !== 'none' && postgres.view.state === 'stopped' && !lease.isArmed,
       isServing: commits.isServing,
       seen: gate.seen,
       lease: this.#options.lease,
@@ -408,6 +424,11 @@ export class Member {
   /** Process 1 ends Postgres 50 ms from now, whatever we do; this is the end that is seen in the log. */
   #onLeaseLost(reason: string): void {
     this.#options.log.error({ reason }, 'lease lost: Postgres is stopped');
+    this.#endPrimary();
+  }
+
+  /** At once, and shown: nothing of it is left when the handle is let go. */
+  #endPrimary(): void {
     const { commits, postgres, lease } = this.#parts;
     const { arming } = lease;
     commits.end();

@@ -33,7 +33,7 @@ function nextWhileDown(view: MemberView, orders: Orders): Step {
     return delayed(view.retryInMs, 'Promoting') ?? { kind: 'start', phase: 'Promoting', as: 'standby' };
   }
   // Recovery writes WAL of its own: a member that may have lost its authority must not even start.
-  const gate = notYet(view, orders, 'Confirming');
+  const gate = notYetBehindGate(view, orders, 'Confirming');
   if (gate !== undefined) return gate;
   const pause = delayed(view.retryInMs, 'Starting');
   if (pause !== undefined) return pause;
@@ -54,7 +54,8 @@ function nextToPromote(view: MemberView, orders: Orders, isReady: boolean): Step
   }
   if (!isReady) return { kind: 'awaitReady', phase: 'Promoting' };
   return (
-    notYet(view, orders, 'Promoting') ?? delayed(view.retryInMs, 'Promoting') ?? { kind: 'promote', phase: 'Promoting' }
+    notYetBehindGate(view, orders, 'Promoting') ??
+    delayed(view.retryInMs, 'Promoting') ?? { kind: 'promote', phase: 'Promoting' }
   );
 }
 
@@ -88,6 +89,14 @@ function nextWhileUp(
 
 function isConfirmed(view: MemberView, orders: Orders): boolean {
   return view.confirmedEpoch === orders.epoch;
+}
+
+/**
+ * Ordinarily a lease is there before Postgres runs. Where none comes it is only kept shut without: those who are to grant may
+ * have to be copied from it first, and behind its gate it acknowledges nothing that nobody has.
+ */
+function notYetBehindGate(view: MemberView, orders: Orders, phase: Step['phase']): Step | undefined {
+  return notYet({ ...view, isLeaseHeld: view.isLeaseHeld || view.mayStartWithoutLease }, orders, phase);
 }
 
 /** What is still missing of the authority: its confirmation, or the lease. */

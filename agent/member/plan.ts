@@ -3,8 +3,8 @@
  * the loop looks again, so it doesn't matter where the agent was interrupted. Nothing is remembered between two looks
  * but what `MemberView` holds.
  * Invariants: `initialise`, `start` as primary, `promote` and `open` follow only a confirmation of this very epoch (the start
- * gate) and a lease that is held; `open` on a primary only its opening commit (the opening gate); the dead man's handle is
- * let go only when Postgres is down.
+ * gate); `open` on a primary only a lease that is held and its opening commit (the opening gate); the dead man's handle is let
+ * go only when Postgres is down.
  */
 import type { DataState } from '#agent/postgres/data-directory.ts';
 import type { Orders } from '#core/protocol/orders.ts';
@@ -47,6 +47,8 @@ export interface MemberView {
   readonly confirmedEpoch: number;
   /** The lease is held under the settings of the orders, or none is needed. */
   readonly isLeaseHeld: boolean;
+  /** It was waited for, long enough: Postgres may run without it, behind its gate. */
+  readonly mayStartWithoutLease: boolean;
   /** Process 1 holds the dead man's handle. */
   readonly isArmed: boolean;
   readonly opening: OpeningState;

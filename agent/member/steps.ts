@@ -229,9 +229,7 @@ export class Steps {
     if (as === 'standby') this.aim();
     commits.end();
     const isStillWanted = (): boolean =>
-      !isAnotherWork(standing.inForce ?? standing.former, orders) &&
-      !this.#options.isStopping() &&
-      (as === 'standby' || lease.isHeld);
+      !isAnotherWork(standing.inForce ?? standing.former, orders) && !this.#options.isStopping();
     if (as === 'primary') await lease.arm();
     if (!(await postgres.start(orders, as, isStillWanted))) return READY_POLL_MS;
     if (as === 'primary' && postgres.pid !== undefined) lease.setPostmaster(postgres.pid);
@@ -267,7 +265,7 @@ export class Steps {
   }
 
   async #lastBeforePromotion(orders: Orders): Promise<void> {
-    const { postgres, lease, standing, gate, options } = this.#parts;
+    const { postgres, lease, standing, gate, patience, options } = this.#parts;
     if (!(await this.receiversGone())) throw new Error('a WAL receiver does not end');
     const { data } = postgres;
     const replayed = await this.#replayed();
@@ -277,7 +275,8 @@ export class Steps {
       await prepareTimeline(data, { timeline, wanted: orders.timeline });
     }
     const isConfirmed = gate.confirmedEpoch(false) === orders.epoch;
-    if (isAnotherWork(standing.inForce, orders) || !isConfirmed || !lease.isHeld || this.#options.isStopping()) {
+    const mayRun = lease.isHeld || patience.isTiredOfWaiting;
+    if (isAnotherWork(standing.inForce, orders) || !isConfirmed || !mayRun || this.#options.isStopping()) {
       throw new Error('the authority to promote has gone meanwhile');
     }
   }

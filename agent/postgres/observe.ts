@@ -6,6 +6,7 @@
  */
 import { lsnDistanceBytes, parseLsn, zeroLsn } from '#core/lsn.ts';
 import type { LocalSession } from './session.ts';
+import { anchorSlot } from './slots.ts';
 
 export interface StandbySeen {
   readonly applicationName: string;
@@ -85,7 +86,7 @@ const slotsSql = `
          coalesce(pg_catalog.pg_wal_lsn_diff(
            case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end,
            restart_lsn), 0)::text as "retainedBytes"
-    from pg_catalog.pg_replication_slots where not temporary order by slot_name`;
+    from pg_catalog.pg_replication_slots where not temporary and slot_name <> '${anchorSlot}' order by slot_name`;
 
 export async function observePostgres(session: LocalSession): Promise<PostgresSeen> {
   const [position] = await session.query<PositionRow>(positionSql);

@@ -24,7 +24,8 @@ export interface PostgresServerOptions {
   readonly onExit: (exit: ServerExit) => void;
 }
 
-const IMMEDIATE_STOP_MS = 5_000;
+/** Long enough for children to end by themselves; one that is stopped or hangs is killed (docs/design-traps.md, ambiguity 11). */
+const IMMEDIATE_STOP_MS = 500;
 const KILLED_GONE_MS = 5_000;
 
 export class PostgresServer {

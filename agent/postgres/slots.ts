@@ -81,7 +81,7 @@ export async function applySlotAction(session: LocalSession, action: SlotAction)
 }
 
 /** Nobody streams from it: it holds a primary's WAL for those that may have to be rewound. */
-const anchorSlot = 'meridian_anchor';
+export const anchorSlot = 'meridian_anchor';
 
 /**
  * On a primary: keeps its log from the last checkpoint on that every other member has passed. A rewind reads from the last

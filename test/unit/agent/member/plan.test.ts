@@ -24,6 +24,7 @@ const view = (wish: Partial<MemberView>): MemberView => ({
   wantedConfiguration: 'c1',
   confirmedEpoch: 0,
   isLeaseHeld: true,
+  mayStartWithoutLease: false,
   isArmed: false,
   opening: 'passed',
   openingEpoch: 1,
@@ -338,6 +339,7 @@ const anyView: fc.Arbitrary<MemberView> = fc.record({
   wantedConfiguration: fc.constant('c1'),
   confirmedEpoch: fc.constantFrom(0, 1, 2),
   isLeaseHeld: fc.boolean(),
+  mayStartWithoutLease: fc.boolean(),
   isArmed: fc.boolean(),
   opening: fc.constantFrom('none' as const, 'waiting' as const, 'passed' as const),
   openingEpoch: fc.constantFrom(0, 1, 2),
@@ -365,7 +367,8 @@ it('whatever is there, nothing becomes writable without authority and lease, nor
       if (step.kind === 'initialise')
         assert.ok(isConfirmed && given.data === 'absent' && given.orders?.role === 'Initialise');
       const begins = step.kind === 'promote' || (step.kind === 'start' && step.as === 'primary');
-      if (begins) assert.ok(isConfirmed && given.isLeaseHeld && !given.isReleased && !given.isRejoinBegun);
+      const mayRun = given.isLeaseHeld || given.mayStartWithoutLease;
+      if (begins) assert.ok(isConfirmed && mayRun && !given.isReleased && !given.isRejoinBegun);
       if (step.kind === 'promote') assert.ok(given.data === 'standby' && given.orders?.role === 'Primary');
       const opensPrimary =
         step.kind === 'reconfigure' &&
