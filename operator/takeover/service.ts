@@ -203,7 +203,8 @@ export class TakeoverService implements Takeovers {
       reachable.map((member) => ({ member })),
     );
     state.canReach = state.suspicion.kind !== 'None' && isReached;
-    this.#considerResigning(state, isSilent && !isReached, now);
+    const missing = silentMembers(record, pings);
+    this.#considerUnreached(state, isSilent && !isReached ? missing : undefined, now);
 
     const isStopping = record.authority.state === 'Stopping';
     const isWanted = isStopping || (state.suspicion.kind !== 'None' && !this.#isLeftAlone(state, record, pings));
@@ -227,14 +228,18 @@ export class TakeoverService implements Takeovers {
         ? 'spec.failover.mode is Manual: ask for a switchover'
         : undefined;
     if (why === undefined) return false;
-    const missing = record.membership.members.filter((member) => answerOf(pings, member) === undefined);
-    this.#report(state, 'Failover', {
-      running: false,
-      message: `${suspicion.why}; ${why}`,
-      missing: missing.map(({ name }) => name),
-      outcome: 'Stopped',
-    });
+    this.#tellWaiting(state, `${suspicion.why}; ${why}`, silentMembers(record, pings));
     return true;
+  }
+
+  /** Something would have to be done about the authority, and isn't: why, and who is missing. One replica tells it. */
+  #tellWaiting(state: OfShard, message: string, missing: readonly string[]): void {
+    const isKnown = state.report?.outcome === 'Stopped' && state.report.message === message;
+    this.#report(state, 'Failover', { running: false, message, missing, outcome: 'Stopped' });
+    if (isKnown || this.#options.heartbeats.rank > 0) return;
+    this.#options.log.warn({ shard: keyOf(state.shard), missing }, message);
+    const event = { type: 'Warning', reason: 'TakeoverWaits', action: 'Failover', message } as const;
+    this.#options.recorder.record(state.shard, event);
   }
 
   /** Of a shard with k = 0, from the moment its primary is silent: so that nothing is asked while all is well. */
@@ -247,16 +252,22 @@ export class TakeoverService implements Takeovers {
     void state.lease.look();
   }
 
-  #considerResigning(state: OfShard, isUnreached: boolean, now: number): void {
+  /** The primary is silent, and too few others answer: somebody else may reach them; else it is told who is missing. */
+  #considerUnreached(state: OfShard, missing: readonly string[] | undefined, now: number): void {
     const { heartbeats, resign, log } = this.#options;
-    if (!isUnreached) {
+    if (missing === undefined) {
       state.unreachedSinceMs = undefined;
       return;
     }
     state.unreachedSinceMs ??= now;
     if (now - state.unreachedSinceMs < unreachedBeforeResigningMs) return;
     const others = heartbeats.othersReaching(keyOf(state.shard));
-    if (others.length === 0 || !resign()) return;
+    if (others.length === 0) {
+      const why = `too few members answer to take over from a primary that doesn't; missing: ${missing.join(', ')}`;
+      this.#tellWaiting(state, why, missing);
+      return;
+    }
+    if (!resign()) return;
     const shard = keyOf(state.shard);
     log.warn(
       { shard, others },
@@ -383,6 +394,9 @@ export class TakeoverService implements Takeovers {
 
 const describe = ({ authority }: AuthorityRecord): string =>
   `${authority.member} in ${authority.region} is primary from epoch ${authority.epoch} on`;
+
+const silentMembers = (record: AuthorityRecord, pings: Pings): readonly string[] =>
+  record.membership.members.filter((member) => answerOf(pings, member) === undefined).map(({ name }) => name);
 
 /** By the record, as versions of objects can't be compared. */
 function isOlder(a: Shard, b: Shard): boolean {

@@ -125,6 +125,8 @@ describe('a lost primary', () => {
     await settle(world);
     for (const name of ['a-eu-0', 'a-us-0', 'a-ap-0']) world.kill(name);
     await world.time.run(20_000);
+    assert.deepEqual(replica.reasons, ['TakeoverWaits'], 'told once');
+    assert.deepEqual(replica.service.reportOf('shard-uid')?.missing, ['a-eu-0', 'a-us-0', 'a-ap-0']);
     assert.equal(world.record.authority.epoch, 1);
     assert.ok(!replica.calls.some((call) => call.startsWith('fence')), 'nobody is fenced who would be left so');
     world.revive('a-us-0');
