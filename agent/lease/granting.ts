@@ -57,6 +57,13 @@ export class Granting {
     if (target !== undefined) this.#dial(target);
   }
 
+  /** Who we are has changed: what was said under the old name ends here. */
+  identityChanged(): void {
+    const target = this.#target;
+    this.aim(undefined);
+    this.aim(target);
+  }
+
   #dial(target: FollowWish): void {
     const { source, shardUid, epoch, generation } = target;
     const { place, credentials, identity } = this.#options;

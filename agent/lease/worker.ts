@@ -84,6 +84,7 @@ async function work(wish: Wish): Promise<void> {
     case 'identity':
       identity = wish.identity;
       asking.wishesChanged();
+      granting.identityChanged();
       return;
     case 'serve': {
       granting.aim(undefined);

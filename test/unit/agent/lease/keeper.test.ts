@@ -318,6 +318,20 @@ describe('leases between members', { concurrency: 3 }, () => {
       await until(() => again.grantRemainingMs() === 0, 'until its age is past it');
     });
 
+    it("are another incarnation's no more once it has become a new member (A2)", async (t) => {
+      const keepers = await keepersOf(t);
+      const primary = await keepers.start(a);
+      const follower = await keepers.start(b);
+      const renewed = { ...b, incarnation: c.incarnation };
+      await primary.serve(serving([b], { peers: [b, renewed] }));
+      await follower.follow(following(a, primary.port));
+      await until(() => isHeld(primary), 'held');
+      follower.renewIdentity(renewed);
+      await until(() => primary.remainingMs() === 0, 'the new one does not count as the old one');
+      await primary.serve(serving([renewed], { generation: 2 }));
+      await until(() => isHeld(primary), 'held by the new one');
+    });
+
     it('are not given where they could not be remembered', async (t) => {
       const keepers = await keepersOf(t);
       const primary = await keepers.start(a);
