@@ -12,6 +12,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncFolder, writeDurably } from '#agent/durable-file.ts';
 import type { DataDirectory } from '#agent/postgres/data-directory.ts';
+import type { Orders } from '#core/protocol/orders.ts';
 import { lineOnDisk, PositionUnknown, readHistories, timelineOf } from './position.ts';
 import { isStub, stubText } from './timeline-history.ts';
 import { historyName, walFolder } from './wal-folder.ts';
@@ -51,6 +52,32 @@ export async function prepareTimeline(
     throw new StandbyMustRestart(`it has the history of timeline ${ahead}, and its data is of ${timeline}`);
   }
   await fill(folder, wanted, new Set(histories.keys()));
+}
+
+/**
+ * A running standby may have chosen a timeline that it has the history of and no data: one whose primary died at once. If that
+ * one is none of its new primary's ancestors the standby finds no way to it, until it is started again.
+ */
+export async function isMisled(
+  data: DataDirectory,
+  timeline: number,
+  orders: Pick<Orders, 'history' | 'timeline'>,
+): Promise<boolean> {
+  const folder = walFolder(data.path);
+  for (const found of (await readHistories(folder)).keys()) {
+    if (found <= timeline || isAncestor(orders, found)) continue;
+    if (!isStub(await readFile(join(folder, historyName(found)), 'utf8'))) return true;
+  }
+  return false;
+}
+
+/** Or the timeline of the orders itself. */
+function isAncestor({ history, timeline }: Pick<Orders, 'history' | 'timeline'>, wanted: number): boolean {
+  let at = timeline;
+  for (let index = history.length - 1; index >= 0 && at !== wanted; index -= 1) {
+    if (history[index]?.timeline === at) at = history[index]?.parent ?? history[index - 1]?.timeline ?? at;
+  }
+  return at === wanted;
 }
 
 /** Stubs for every number below `end` that has no file; the first timeline never has one. */

@@ -10,11 +10,11 @@ import { assessRejoin } from '#agent/rejoin/assess.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
 import { awaitReceiversGone } from '#agent/rejoin/receivers.ts';
 import { rewind } from '#agent/rejoin/rewind.ts';
-import { prepareTimeline, settleTimelines } from '#agent/rejoin/timelines.ts';
+import { isMisled, prepareTimeline, settleTimelines } from '#agent/rejoin/timelines.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 
 interface Call {
-  readonly call: 'position' | 'settle' | 'prepare' | 'assess' | 'rewind' | 'receiversGone' | 'anchor';
+  readonly call: 'position' | 'settle' | 'prepare' | 'assess' | 'rewind' | 'receiversGone' | 'anchor' | 'misled';
   readonly pgdata: string;
   readonly replayed?: string;
   readonly timeline?: number;
@@ -49,6 +49,8 @@ async function answer(wish: Call): Promise<unknown> {
       return prepareTimeline(data, { timeline: wish.timeline ?? 0, wanted: wish.wanted ?? 0 });
     case 'assess':
       return assessRejoin(data, orders, paths.rejoin);
+    case 'misled':
+      return isMisled(data, wish.timeline ?? 0, orders);
     case 'anchor': {
       const session = new LocalSession(wish.sockets ?? '', wish.port ?? 0);
       await keepAnchor(session);

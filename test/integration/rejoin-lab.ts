@@ -1,9 +1,10 @@
 /**
  * Several plain Postgres 17 clusters in one container of our own image, without the agent, on a file system in memory, and
- * the agent's functions for rejoining run beside them (`rejoin-inside.ts`, by the checkout that is mounted). For what needs
- * logs in states that a whole shard comes to by accident only.
+ * the agent's functions for rejoining run beside them (`rejoin-inside.ts`, bundled). For what needs logs in states that a
+ * whole shard comes to by accident only.
  */
 import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 import { GenericContainer, type StartedTestContainer } from 'testcontainers';
 import type { Orders } from '#core/protocol/orders.ts';
 import { agentRole, bootstrapRolesSql } from '#core/roles.ts';
@@ -12,7 +13,8 @@ import { buildImages } from '../../images/build.ts';
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
 
 const folder = '/lab';
-const checkout = fileURLToPath(new URL('../..', import.meta.url));
+const inside = fileURLToPath(new URL('rejoin-inside.ts', import.meta.url));
+const banner = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
 
 const settings = {
   listen_addresses: '',
@@ -47,8 +49,18 @@ export class RejoinLab {
       .withUser('10001:10001')
       .withSharedMemorySize(256 * 1024 * 1024)
       .withTmpFs({ [folder]: 'rw,uid=10001,gid=10001,mode=0700' })
-      .withBindMounts([{ source: checkout, target: '/checkout', mode: 'ro' }])
       .start();
+    const { outputFiles } = await build({
+      entryPoints: [inside],
+      bundle: true,
+      write: false,
+      platform: 'node',
+      format: 'esm',
+      external: ['pg-native'],
+      banner: { js: banner },
+    });
+    const content = outputFiles[0]?.text ?? '';
+    await container.copyContentToContainer([{ content, target: '/tmp/inside.mjs' }]);
     return new RejoinLab(container);
   }
 
@@ -95,7 +107,7 @@ export class RejoinLab {
   }
 
   command(wish: object): string {
-    return `cd /checkout && exec node test/integration/rejoin-inside.ts '${JSON.stringify(wish)}'`;
+    return `exec node /tmp/inside.mjs '${JSON.stringify(wish)}'`;
   }
 }
 
@@ -163,7 +175,7 @@ export class LabCluster {
   }
 
   async until(condition: string): Promise<void> {
-    const giveUpAt = Date.now() + 20_000;
+    const giveUpAt = Date.now() + 60_000;
     while ((await this.sql(`select ${condition}`)) !== 't') {
       if (Date.now() > giveUpAt)
         throw new Error(`never: ${condition}\n${await this.lab.sh(`tail -20 ${this.path}.log`)}`);

@@ -168,10 +168,16 @@ describe('a member whose log has diverged', () => {
   it('comes back, or asks for a copy, wherever in pg_rewind it is killed', async () => {
     await partWays(2);
     await former.stop('immediate');
-    const stages = [await killIn('"Rewinding".*"attempts":1', 0.04), await killIn('"Rewinding".*"attempts":2', 0.08)];
+    for (const [attempt, afterSeconds] of [
+      [1, 0.04],
+      [2, 0.08],
+    ]) {
+      // On a quick machine it may have come to its end before.
+      if ((await killIn(`"Rewinding".*"attempts":${attempt}`, afterSeconds ?? 0)) === 'none') return comeBack();
+    }
     const outcome = await rewind();
     if (outcome.kind === 'Rewound') return comeBack();
-    assert.match(outcome.reason ?? '', /all but finished/, `killed in ${stages.join(', ')}`);
+    assert.match(outcome.reason ?? '', /all but finished/);
     assert.equal(((await assess()) as { kind: string }).kind, 'NeedsCopy');
     await replaceFormer();
     return undefined;

@@ -81,6 +81,28 @@ describe('timelines that the record gives out', () => {
     await c.sql('insert into t values (3)');
   });
 
+  it('are not found by a running follower that took a history without data for its own, until it starts again', async () => {
+    const e = await lab.standby('e', c);
+    const { timeline, lsn } = await e.position();
+    // As if it had come from a primary that died before it sent anything else: the standby finds it at its next look.
+    await lab.sh(
+      `cp ${c.path}/pg_wal/0000000[2-8].history ${e.path}/pg_wal/ && printf '8\\t${lsn}\\tdied alone\\n' >${e.path}/pg_wal/00000009.history`,
+    );
+    await e.follow(undefined);
+    await e.reload();
+    await lab.sh(`until grep -q 'new target timeline is 9' ${e.path}.log; do sleep 0.05; done`);
+    const history = [
+      { epoch: 8, timeline: 8, member: 'c', forkLsn: '0/0' },
+      { epoch: 9, timeline: 9, member: 'x', forkLsn: lsn, parent: 8 },
+      { epoch: 10, timeline: 10, member: 'f', forkLsn: lsn, parent: 8 },
+    ];
+    assert.equal(await e.call('misled', { timeline, history, wanted: 9 }), false);
+    assert.equal(await e.call('misled', { timeline, history, wanted: 10 }), true);
+    await e.stop();
+    await e.call('settle');
+    assert.equal(await e.call('misled', { timeline, history, wanted: 10 }), false);
+  });
+
   it('bring one that comes from far back all the way, also when the new primary never had its files', async () => {
     // A copy of the newest: of all history files it has the last one only.
     const d = await lab.standby('d', c);
