@@ -12,11 +12,15 @@ const roundMs = 300;
 /** Longer than all patience of the protocol in a row: an abandoned fence, a Kubernetes Lease, a handover undone. */
 const patienceMs = 120_000;
 
-export function settle(world: World, rules: Rules): number {
+/**
+ * @param only The operators that run; the others stay as they are.
+ * @returns how long it took, in simulated time.
+ */
+export function settle(world: World, rules: Rules, only?: readonly string[]): number {
   const act = (action: Action): boolean => apply(world, rules, action);
   act({ do: 'mendAll' });
   const members = Object.keys(world.members);
-  const operators = Object.keys(world.operators);
+  const operators = only ?? Object.keys(world.operators);
   for (const member of members) {
     act({ do: 'thaw', member });
     act({ do: 'restart', member });
