@@ -170,3 +170,46 @@ it('whatever comes, neither epoch nor number ever goes back, and an epoch keeps 
     }),
   );
 });
+
+describe('orders of a takeover', () => {
+  const takeover = { takeover: true, leaderTerm: 0, sequence: 0 };
+  const fenced = promiseWith({ shardUid: 'uid', epoch: 4, leaderTerm: 5, sequence: 9 });
+  const former = ordersWith({ epoch: 3, leaderTerm: 5, sequence: 9, source });
+
+  it('are ordered by their epoch alone, and leave the numbers of the leader as they are', () => {
+    const orders = ordersWith({ role: 'Primary', epoch: 4, ...takeover });
+    const decision = decideOrders(orders, context({ promise: fenced, taken: former }));
+    assert.equal(decision.kind, 'take');
+    assert.deepEqual(decision.kind === 'take' && decision.promise, {
+      ...fenced,
+      grantee: `a-0/${self.incarnation}`,
+      generation: 1,
+    });
+  });
+
+  it('come once for each epoch: others are refused, the same again are not', () => {
+    const taken = ordersWith({ role: 'Primary', epoch: 4, ...takeover });
+    const promise = promiseWith({ shardUid: 'uid', epoch: 4, grantee: `a-0/${self.incarnation}` });
+    const again = decideOrders(taken, context({ promise, taken }));
+    assert.deepEqual([again.kind, again.kind === 'take' && again.isNew], ['take', false]);
+    const others = decideOrders({ ...taken, generation: 7 }, context({ promise, taken }));
+    assert.equal(others.kind === 'refuse' && others.refusal.code, 'StaleEpoch');
+    const leaders = ordersWith({ role: 'Primary', epoch: 4, generation: 7, leaderTerm: 0, sequence: 0 });
+    assert.equal(decideOrders(leaders, context({ promise, taken })).kind, 'take', 'the leader goes on from there');
+  });
+
+  it('that ship promise the epoch to nobody, and real ones of the same epoch follow on them', () => {
+    const ship = ordersWith({ epoch: 4, source, ship: true, ...takeover });
+    const shipped = decideOrders(ship, context({ promise: fenced, taken: former }));
+    assert.equal(shipped.kind === 'take' && shipped.promise.grantee, '');
+    const real = ordersWith({ role: 'Primary', epoch: 4, ...takeover });
+    assert.equal(decideOrders(real, context({ promise: fenced, taken: ship })).kind, 'take');
+  });
+
+  it('come too late for an epoch that is another’s', () => {
+    const promise = { ...fenced, grantee: `c-0/${third.incarnation}` };
+    const orders = ordersWith({ role: 'Primary', epoch: 4, ...takeover });
+    const decision = decideOrders(orders, context({ promise, taken: former }));
+    assert.equal(decision.kind === 'refuse' && decision.refusal.code, 'StaleEpoch');
+  });
+});

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HandOver } from '#agent/member/handover.ts';
+
+const handOver = (wish: { areDrained: () => boolean; stopMs?: number }) => {
+  const events: string[] = [];
+  const begunAt = performance.now();
+  const made = new HandOver({
+    routers: { areDrained: wish.areDrained },
+    endCommits: () => events.push('commits end'),
+    closeTunnels: () => events.push('tunnels close'),
+    stopPostgres: async () => {
+      events.push('stop');
+      await sleep(wish.stopMs ?? 0);
+      events.push('down');
+    },
+    log: { info: () => {} },
+  });
+  return { made, events, elapsedMs: () => performance.now() - begunAt };
+};
+const done = async (made: HandOver): Promise<void> => {
+  while (made.isRunning) await sleep(5);
+};
+
+it('a handover waits for the routers, and stops once however often it is asked for', async () => {
+  let drained = false;
+  const { made, events } = handOver({ areDrained: () => drained });
+  made.begin(1);
+  made.begin(1);
+  await sleep(50);
+  assert.deepEqual([made.isRunning, events], [true, []]);
+  drained = true;
+  await done(made);
+  assert.deepEqual(events, ['commits end', 'stop', 'down']);
+});
+
+it('a router that does not finish holds it up for 1.5 s, and a follower that does not take the log for 2 s more', async () => {
+  const { made, events, elapsedMs } = handOver({ areDrained: () => false, stopMs: 2_300 });
+  made.begin(1);
+  await done(made);
+  assert.deepEqual(events, ['commits end', 'stop', 'tunnels close', 'down']);
+  assert.ok(elapsedMs() >= 3_700 && elapsedMs() < 6_000);
+});
