@@ -159,7 +159,8 @@ function assemble(snapshot: Snapshot, decided: Decided, now: Date): ShardPlan {
     step.change === undefined &&
     rollout.state !== 'Rolling' &&
     switchover?.isUnderWay !== true &&
-    switchover?.intent === undefined;
+    // One that is refused waits for something else to change.
+    (switchover?.intent === undefined || switchover.refusal !== undefined);
   const isCalm =
     settled &&
     wished.every(({ view }) => statusOf(view)?.orders?.applied === true) &&
