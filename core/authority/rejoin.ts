@@ -31,6 +31,8 @@ export function rejoinOf(record: AuthorityRecord, wire: WirePosition): Rejoin {
 export interface RejoiningMember {
   readonly member: MemberIdentity;
   readonly diverged: boolean;
+  /** Its name answers with another incarnation: this one never comes back. Absent: no. */
+  readonly gone?: boolean | undefined;
 }
 
 /**
@@ -39,7 +41,7 @@ export interface RejoiningMember {
  * established, or the gate wouldn't be open); half-rewound and still listed it would be missing from the next fence (A2).
  * Listed, and the gate still shut: only where the gate could never open otherwise, since fewer than k others are left that
  * could follow without a rewind (N = k + 1, for example two members with k = 1). Until it is back, the primary's copy is the
- * only whole one then: the member that is rewound counts as the one that failed. Its old WAL is kept aside first.
+ * only whole one then, so it begins only once that primary runs and gives it: the member that is rewound counts as the one that failed. Its old WAL is kept aside first.
  */
 export function mayRewind(
   record: AuthorityRecord,
@@ -51,7 +53,7 @@ export function mayRewind(
   if (!isListed(record, member)) return true;
   if (primaryIsOpen) return false;
   const others = record.membership.members.filter((other) => !isPrimary(record, other) && !sameMember(other, member));
-  const isDiverged = (other: MemberIdentity): boolean =>
-    members.some((entry) => sameMember(entry.member, other) && entry.diverged);
-  return others.filter((other) => !isDiverged(other)).length < record.membership.acknowledgements;
+  const cannotFollow = (other: MemberIdentity): boolean =>
+    members.some((entry) => sameMember(entry.member, other) && (entry.diverged || entry.gone === true));
+  return others.filter((other) => !cannotFollow(other)).length < record.membership.acknowledgements;
 }

@@ -17,7 +17,10 @@ export type Ping =
   /** No answer since then. */
   | { readonly kind: 'Silent'; readonly sinceMs: number };
 
-/** By `replicationName` of the members of the record. */
+/**
+ * By `replicationName`: the members of the record, and whoever else of the shard answers. Those count for nothing, but one that
+ * was fenced before it was removed follows nobody until its epoch is decided.
+ */
 export type Pings = ReadonlyMap<string, Ping>;
 
 export type Suspicion =
@@ -93,12 +96,11 @@ function hasContact({ follower, agentAgeMs }: AuthorityAnswer, record: Authority
 /** A promise above the record to nobody, older than its owner may take to decide. */
 function leftFence({ record, pings, nowMs }: SuspicionInput): Suspicion | undefined {
   let left: { readonly member: string; readonly epoch: number } | undefined;
-  for (const member of record.membership.members) {
-    const ping = answerOf(pings, member);
-    if (ping === undefined) continue;
+  for (const ping of pings.values()) {
+    if (ping.kind !== 'Answered' || nowMs - ping.atMs > wordFreshMs) continue;
     const { epoch, grantee, ageMs } = ping.answer.promise;
     const isLeft = epoch > record.authority.epoch && grantee === '' && ageMs + (nowMs - ping.atMs) >= promiseOwnedMs;
-    if (isLeft && epoch > (left?.epoch ?? 0)) left = { member: member.name, epoch };
+    if (isLeft && epoch > (left?.epoch ?? 0)) left = { member: ping.answer.member.name, epoch };
   }
   return (
     left && {

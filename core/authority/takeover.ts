@@ -128,17 +128,17 @@ function unpinged({ record, pings, fences, nowMs }: TakeoverInput): readonly Mem
 
 /** e': above the record, at a promise that waits for its decision where there is one. Or why there can't be one now. */
 function epochOfAttempt(input: TakeoverInput): number | TakeoverAction {
-  const { record, fences, nowMs } = input;
-  const next = record.authority.epoch + 1;
+  const { fences, nowMs } = input;
+  const next = input.record.authority.epoch + 1;
   let epoch = next;
   let topped = next;
-  for (const member of record.membership.members) {
-    for (const promise of promisesOf(input, member)) {
+  for (const { name, promises } of promisesOf(input)) {
+    for (const promise of promises) {
       if (promise.epoch < next) continue;
       if (promise.grantee !== '') {
         // Somebody was decided there: by a record that we haven't read, or by one that was set back since (trap A21).
         if (promise.atMs >= input.recordReadAtMs)
-          return { kind: 'Reread', why: `${member.name} serves epoch ${promise.epoch} already` };
+          return { kind: 'Reread', why: `${name} serves epoch ${promise.epoch} already` };
         topped = Math.max(topped, promise.epoch + 1);
         continue;
       }
@@ -149,7 +149,7 @@ function epochOfAttempt(input: TakeoverInput): number | TakeoverAction {
       const ageMs = promise.ageMs + (nowMs - promise.atMs);
       if (!isOurs && ageMs < promiseOwnedMs && promise.epoch >= epoch)
         return nothing(
-          `${member.name} was fenced at epoch ${promise.epoch} a moment ago by somebody else, who may be deciding it`,
+          `${name} was fenced at epoch ${promise.epoch} a moment ago by somebody else, who may be deciding it`,
           promiseOwnedMs - ageMs,
         );
     }
@@ -164,14 +164,17 @@ interface SeenPromise {
   readonly atMs: number;
 }
 
-function promisesOf({ pings, fences }: TakeoverInput, member: MemberIdentity): readonly SeenPromise[] {
-  const seen: SeenPromise[] = [];
-  const ping = answerOf(pings, member);
-  if (ping !== undefined) seen.push({ ...ping.answer.promise, atMs: ping.atMs });
-  const outcome = fences.get(replicationName(member));
-  if (outcome?.kind === 'Refused' && outcome.refusal.promise !== undefined)
-    seen.push({ ...outcome.refusal.promise, atMs: outcome.atMs });
-  return seen;
+/** Of everybody who answers, listed or not. */
+function promisesOf({ pings, fences }: TakeoverInput): readonly { name: string; promises: readonly SeenPromise[] }[] {
+  return [...new Set([...pings.keys(), ...fences.keys()])].map((name) => {
+    const promises: SeenPromise[] = [];
+    const ping = pings.get(name);
+    if (ping?.kind === 'Answered') promises.push({ ...ping.answer.promise, atMs: ping.atMs });
+    const outcome = fences.get(name);
+    if (outcome?.kind === 'Refused' && outcome.refusal.promise !== undefined)
+      promises.push({ ...outcome.refusal.promise, atMs: outcome.atMs });
+    return { name, promises };
+  });
 }
 
 /** Before the first fence: whether it is wanted still, and whether it can succeed. */

@@ -151,7 +151,7 @@ function ofMember(world: World, rules: Rules, member: SimMember, what: string): 
     case 'clone':
       return agent.clone(world, rules, member);
     case 'beginRewind':
-      return agent.beginRewind(rules, member);
+      return agent.beginRewind(world, rules, member);
     case 'endRewind':
       return agent.endRewind(world, rules, member);
     case 'release':

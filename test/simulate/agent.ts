@@ -474,9 +474,11 @@ export function clone(world: World, rules: Rules, member: SimMember): boolean {
   return true;
 }
 
-export function beginRewind(rules: Rules, member: SimMember): boolean {
+export function beginRewind(world: World, rules: Rules, member: SimMember): boolean {
   const orders = standing(rules, member);
   if (orders?.role !== 'Follower' || !orders.mayRewind || !works(member) || member.rewinding) return false;
+  const source = sourceOf(world, rules, member);
+  if (source === undefined || source.postgres === 'stopping') return false;
   if (rejoin(rules, member, orders)?.kind !== 'Diverged') return false;
   member.rewinding = true;
   member.postgres = 'down';

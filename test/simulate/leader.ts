@@ -131,7 +131,7 @@ function ordersFor(
 }
 
 const rejoining = (input: MembershipInput): readonly RejoiningMember[] =>
-  input.members.map(({ member, diverged }) => ({ member, diverged: diverged === true }));
+  input.members.map(({ member, diverged, replaced }) => ({ member, diverged: diverged === true, gone: replaced }));
 
 /** Level-triggered: the whole wish, by what its informer and the agents say now. */
 export function order(world: World, rules: Rules, operator: SimOperator, names: readonly string[]): boolean {

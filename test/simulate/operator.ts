@@ -28,6 +28,9 @@ export function poll(world: World, rules: Rules, operator: SimOperator): boolean
       operator.watch[name] = { kind: 'Silent', sinceMs: now };
     send(world, rules, { type: 'ping', from: operator.name, to: member.name, attempt: 0 });
   }
+  const listed = operator.cache.record.membership.members.map(({ name }) => name);
+  for (const name of Object.keys(world.members))
+    if (!listed.includes(name)) send(world, rules, { type: 'ping', from: operator.name, to: name, attempt: 0 });
   watchLease(world, operator);
   return true;
 }
@@ -72,13 +75,19 @@ export function begin(world: World, rules: Rules, operator: SimOperator, isFalse
     record,
     version,
     readAtMs: now,
-    pings: {},
+    pings: { ...unlisted(operator, record) },
     fences: {},
     isFalseAlarm,
     waitsForPut: false,
   };
   return true;
 }
+
+/** What the watch has of those that don't count. */
+const unlisted = ({ watch }: SimOperator, { membership }: AuthorityRecord): Record<string, Ping> =>
+  Object.fromEntries(
+    Object.entries(watch).filter(([name]) => !membership.members.some((member) => replicationName(member) === name)),
+  );
 
 const watched = ({ lease }: SimOperator): TakeoverInput['kubernetesLease'] =>
   lease && { holder: lease.holder, unchangedSinceMs: lease.sinceMs };
