@@ -2,9 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Entry } from '../history/entry.ts';
 import type { Field } from './fault.ts';
-import type { Installation } from './installation.ts';
+import type { Installation, Pod } from './installation.ts';
 
 const POLL_MS = 100;
+const LEADER_PATIENCE_MS = 30_000;
 
 /** `recent` are the latest entries of the histories that are being recorded. */
 export async function fieldOf(
@@ -13,17 +14,15 @@ export async function fieldOf(
   round: number,
   note: (text: string) => void,
 ): Promise<Field> {
-  const [authority, members, routers, operators, leader] = await Promise.all([
+  const [authority, members, routers, operators] = await Promise.all([
     installation.authority(),
     installation.members(),
     installation.routers(),
     installation.operators(),
-    installation.leadingOperator(),
   ]);
   const primary = members.find(({ name }) => name === authority?.member);
-  const leadingOperator = operators.find(({ name }) => name === leader);
   if (primary === undefined) throw new Error('the primary has no pod');
-  if (leadingOperator === undefined) throw new Error('no operator leads');
+  const leadingOperator = await leaderOf(installation, operators);
   note(`primary ${primary.name}, leading operator in ${leadingOperator.region}`);
   return {
     installation,
@@ -37,6 +36,18 @@ export async function fieldOf(
     newSideSpoke: (withinMs) => newSideSpoke(recent, newestTimeline(recent()), performance.now() + withinMs),
     note,
   };
+}
+
+/** A leader that has just gone is still named by its Lease for a while. */
+async function leaderOf(installation: Installation, operators: readonly Pod[]): Promise<Pod> {
+  const giveUpAt = performance.now() + LEADER_PATIENCE_MS;
+  for (;;) {
+    const name = await installation.leadingOperator();
+    const leader = operators.find((pod) => pod.name === name);
+    if (leader !== undefined) return leader;
+    if (performance.now() > giveUpAt) throw new Error(`no operator leads: the Lease names ${name ?? 'nobody'}`);
+    await sleep(POLL_MS * 10);
+  }
 }
 
 /** True once there is an acknowledgement of a later timeline than this. */
