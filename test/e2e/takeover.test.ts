@@ -40,7 +40,6 @@ interface ShardStatus {
   readonly membership: { readonly members: readonly { readonly name: string }[] };
   readonly history: readonly object[];
   readonly lastFailover?: { readonly from: string; readonly to: string; readonly epoch: number };
-  readonly conditions: readonly { readonly type: string; readonly status: string }[];
 }
 
 describe('authority', () => {
@@ -134,10 +133,12 @@ describe('authority', () => {
 
   test('comes back with its history: the old primary follows again', async () => {
     await kubectl('delete', 'resourcequota', 'no-more-pods');
-    await until('three members that follow', async () => {
-      const { membership, conditions } = await status();
-      const isReady = conditions.some(({ type, status: value }) => type === 'Ready' && value === 'True');
-      return membership.members.length === 3 && isReady ? true : undefined;
+    const old = `${shard}-eu-0`;
+    const streams = `select count(*) from pg_stat_replication where application_name like '${old}/%' and state = 'streaming'`;
+    await until('the old primary streaming, and counted', async () => {
+      const { authority, membership } = await status();
+      const isListed = membership.members.some(({ name }) => name === old);
+      return isListed && (await sql(authority.member, streams)) === '1' ? true : undefined;
     });
   });
 
