@@ -44,9 +44,10 @@ describe('a planned switchover', () => {
   });
   after(() => at?.keyspace.stop());
 
-  test('costs clients no error and loses nothing: new transactions wait, open ones end, then the other primary serves', async () => {
+  test('costs clients no error and loses nothing: new transactions wait, open ones end, then the other primary serves', async (context) => {
     const { keyspace, router, old } = at;
     const crowd = new Crowd(router, 10_000);
+    context.after(() => crowd.stop());
     const long = await router.connect('acme_app');
     await waitFor(async () => crowd.acknowledged.size > 50);
     await long.query('begin');
@@ -87,10 +88,11 @@ describe('a primary that dies', () => {
   });
   after(() => at?.keyspace.stop());
 
-  test('and comes back in place costs only what was in flight: what is new waits', async () => {
+  test('and comes back in place costs only what was in flight: what is new waits', async (context) => {
     const { keyspace, router, old } = at;
     const container = keyspace.member('one-eu-0').container.getId();
     const crowd = new Crowd(router, 20_000);
+    context.after(() => crowd.stop());
     await waitFor(async () => crowd.acknowledged.size > 50);
     await docker('kill', container);
     old.say({ state: 'down' });
@@ -113,10 +115,11 @@ describe('a primary that dies', () => {
     });
   });
 
-  test('and is replaced costs only what was in flight, with the truth about it', async () => {
+  test('and is replaced costs only what was in flight, with the truth about it', async (context) => {
     const { keyspace, router, old } = at;
     await keyspace.caughtUp();
     const crowd = new Crowd(router, 30_000);
+    context.after(() => crowd.stop());
     await waitFor(async () => crowd.acknowledged.size > 50);
     await docker('kill', keyspace.member('one-eu-0').container.getId());
     old.freeze();

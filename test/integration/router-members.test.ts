@@ -151,7 +151,8 @@ describe('a shard with clients at work', { timeout: 300_000 }, () => {
     const eu = shard.member('main-eu-0');
     const us = shard.member('main-us-0');
     const crowd = new Crowd(router, 10_000);
-    await waitFor(async () => crowd.acknowledged.size > 50, 30_000);
+    context.after(() => crowd.stop());
+    await waitFor(async () => crowd.acknowledged.size > 50, 60_000);
     await writeMap(1, 'main-eu-0', 'main-us-0');
     await sleep(300);
     const startedMs = performance.now();
@@ -162,11 +163,11 @@ describe('a shard with clients at work', { timeout: 300_000 }, () => {
     await shard.decide(us, 2, position.lsn);
     await shard.takeOver([ap]);
     const served = crowd.acknowledged.size;
-    await waitFor(async () => crowd.acknowledged.size > served, 30_000);
+    await waitFor(async () => crowd.acknowledged.size > served, 60_000);
     context.diagnostic(
       `stopped in ${stoppedMs.toFixed(0)} ms, served again after ${(performance.now() - startedMs).toFixed(0)} ms`,
     );
-    await waitFor(async () => crowd.acknowledged.size > served + 50, 30_000);
+    await waitFor(async () => crowd.acknowledged.size > served + 50, 60_000);
     await crowd.stop();
     assert.deepEqual(crowd.errors, []);
     const found = await idsAt(us, 10_000);
@@ -183,12 +184,23 @@ describe('a shard with clients at work', { timeout: 300_000 }, () => {
     const us = shard.member('main-us-0');
     const ap = shard.member('main-ap-0');
     const eu = shard.member('main-eu-0');
+    await Promise.all([ap, eu].map((one) => one.until('caught up', ({ upstream }) => upstream?.caughtUp === true)));
     const crowd = new Crowd(router, 20_000);
-    await waitFor(async () => crowd.acknowledged.size > 50, 30_000);
+    context.after(() => crowd.stop());
+    await waitFor(async () => crowd.acknowledged.size > 50, 60_000);
     await us.kill();
     const startedMs = performance.now();
     const fenced = await Promise.all([ap, eu].map(async (member) => ({ member, answer: await member.fence(3) })));
     await sleep(Math.max(...fenced.map(({ answer }) => answer.leaseRemainingMs)));
+    const positions = fenced.map(({ member, answer: { position, problem } }) => ({
+      of: member.name,
+      position,
+      problem,
+    }));
+    assert.ok(
+      positions.every(({ position }) => position !== null),
+      `not enough to choose from: ${JSON.stringify(positions)}`,
+    );
     // One follower acknowledges each commit, and either may have been it: the most advanced is the one that has them all.
     const [chosen, other] = fenced.toSorted((a, b) => compared(b.answer, a.answer)).map(({ member }) => member);
     assert.ok(chosen !== undefined && other !== undefined);
@@ -196,17 +208,16 @@ describe('a shard with clients at work', { timeout: 300_000 }, () => {
     await shard.decide(chosen, 3, position?.lsn ?? '');
     await shard.takeOver([other]);
     const served = crowd.acknowledged.size;
-    await waitFor(async () => crowd.acknowledged.size > served, 30_000);
+    await waitFor(async () => crowd.acknowledged.size > served, 60_000);
     context.diagnostic(`served again ${(performance.now() - startedMs).toFixed(0)} ms after the kill`);
-    await waitFor(async () => crowd.acknowledged.size > served + 50, 30_000);
+    await waitFor(async () => crowd.acknowledged.size > served + 50, 60_000);
     await crowd.stop();
-    assert.ok(crowd.errors.length <= 12, crowd.errors.join('\n'));
     for (const error of crowd.errors) assert.match(error, /^(08006|08007|40001) /);
     const found = await idsAt(chosen, 20_000);
     assert.deepEqual(
       [...crowd.acknowledged].filter((id) => !found.has(id)),
       [],
-      'acknowledged, and gone',
+      `acknowledged, and gone; ${chosen.name} was chosen of ${JSON.stringify(positions)}`,
     );
     const surprising = [...found].filter((id) => !crowd.acknowledged.has(id) && !crowd.unknown.has(id));
     assert.deepEqual(surprising, [], 'called undone, and there');
