@@ -34,6 +34,10 @@ function nextOnTheWayBack(view: MemberView, orders: Orders): Step | undefined {
       return { kind: 'assess', phase: isUp ? 'Following' : 'Starting' };
     case 'Follow':
       return undefined;
+    case 'Misled':
+      return isUp
+        ? { kind: 'stop', phase: 'Starting', why: 'it waits for a timeline that is nobody’s', mode: 'fast' }
+        : undefined;
     case 'Unknown':
       // A copy that was never started says nothing yet: it is asked again when it runs.
       return isUp

@@ -10,11 +10,15 @@ import { divergenceOf } from '#agent/rejoin/divergence.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
 import { forgetRejoin, readRejoin } from '#agent/rejoin/rejoin-file.ts';
 import { rewind } from '#agent/rejoin/rewind.ts';
+import { isMisled } from '#agent/rejoin/timelines.ts';
 import { formatLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
 
-export type RejoinView = RejoinNeed;
+export type RejoinView =
+  | RejoinNeed
+  /** A running standby is on its way to a timeline that nobody is on: another start finds the right one. */
+  | { readonly kind: 'Misled' };
 
 export interface RejoiningOptions {
   readonly data: DataDirectory;
@@ -28,7 +32,7 @@ export class Rejoining {
   readonly #options: RejoiningOptions;
   /** The last one that was completed. */
   #rejoined: AgentStatus['rejoined'];
-  #found: { readonly key: string; readonly need: RejoinNeed; readonly at: number } | undefined;
+  #found: { readonly key: string; readonly need: RejoinView; readonly at: number } | undefined;
 
   constructor(options: RejoiningOptions) {
     this.#options = options;
@@ -100,15 +104,17 @@ export class Rejoining {
     this.#found = undefined;
   }
 
-  #remember(orders: Orders, need: RejoinNeed): void {
+  #remember(orders: Orders, need: RejoinView): void {
     this.#found = { key: keyOf(orders), need, at: performance.now() };
   }
 
-  async #assessRunning(orders: Orders, replayed: string): Promise<RejoinNeed> {
+  async #assessRunning(orders: Orders, replayed: string): Promise<RejoinView> {
     const { data, configuration } = this.#options;
     const position = await positionOnDisk(data, configuration.paths.rejoin, { replayed });
     const divergence = divergenceOf(position, orders);
-    if (divergence === undefined) return { kind: 'Follow' };
+    if (divergence === undefined) {
+      return { kind: (await isMisled(data, position.timeline, orders)) ? 'Misled' : 'Follow' };
+    }
     const { timeline, lsn } = position;
     const diverged = { timeline, forkLsn: formatLsn(divergence.forkLsn), lsn, waiting: !orders.mayRewind };
     return { kind: 'Diverged', diverged };

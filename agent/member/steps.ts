@@ -233,7 +233,8 @@ export class Steps {
     if (as === 'primary') await lease.arm();
     if (!(await postgres.start(orders, as, isStillWanted))) return READY_POLL_MS;
     if (as === 'primary' && postgres.pid !== undefined) lease.setPostmaster(postgres.pid);
-    if (rejoining.view(orders)?.kind === 'Unknown') rejoining.forget();
+    // Found out from what is down, or from the start before: it is asked again of what runs now.
+    if (rejoining.view(orders)?.kind === 'Unknown' || rejoining.view(orders)?.kind === 'Misled') rejoining.forget();
     options.log.info({ as, epoch: orders.epoch }, 'Postgres started');
     return READY_POLL_MS;
   }

@@ -19,11 +19,11 @@ const stand = () => {
   const connect = (_database: string, onCancelledWait: () => void): CommitSession => ({
     backendPid: 7,
     close: () => Promise.resolve(),
-    query: <Row>(text: string, values: readonly unknown[] = []): Promise<Row[]> => {
+    query: <Row>(text: string, values?: readonly unknown[]): Promise<Row[]> => {
       if (text.includes('to_regclass')) return Promise.resolve([{ exists: true }] as Row[]);
       return new Promise((resolve, reject) => {
         const finish = (error?: Error): void => (error === undefined ? resolve([]) : reject(error));
-        asked.push({ text, values, finish, cancel: onCancelledWait });
+        asked.push({ text, values: values ?? [], finish, cancel: onCancelledWait });
       });
     },
   });

@@ -195,6 +195,11 @@ const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
     { kind: 'stop', phase: 'Rewinding' },
   ],
   [
+    'a follower on its way to a timeline that nobody is on is started again',
+    { orders: follower, data: 'standby', server: running({ as: 'standby' }), rejoin: { kind: 'Misled' } },
+    { kind: 'stop', mode: 'fast' },
+  ],
+  [
     'and waits until it may be rewound',
     { orders: follower, data: 'primary', rejoin: { kind: 'Diverged', diverged } },
     { kind: 'rest', phase: 'Rewinding' },
@@ -353,6 +358,7 @@ const anyView: fc.Arbitrary<MemberView> = fc.record({
     { kind: 'Diverged', diverged },
     { kind: 'Interrupted', diverged },
     { kind: 'NeedsCopy', reason: '' },
+    { kind: 'Misled' },
   ),
   isWalRemoved: fc.boolean(),
   retryInMs: fc.constantFrom(0, 100),
