@@ -14,6 +14,7 @@ import type { AuthorityReply } from '../agents/client.ts';
 export interface AskedMember {
   readonly namespace: string;
   readonly keyspace: string;
+  readonly shard: string;
   readonly name: string;
   /** Undefined while its pod has none. */
   readonly address: string | undefined;
@@ -30,7 +31,15 @@ export interface AuthorityWatchOptions {
 /** More than any way between regions and back takes. */
 const silentPatienceMs = 400;
 
+/** Whose members. */
+export interface WatchedShard {
+  readonly namespace?: string | undefined;
+  readonly name: string;
+  readonly uid: string;
+}
+
 interface Kept {
+  readonly shard: string;
   readonly address: string | undefined;
   /** Since when it has been watched, or was last heard. */
   lastWordMs: number;
@@ -81,12 +90,17 @@ export class AuthorityWatch {
     ]);
   }
 
-  pings(record: AuthorityRecord, namespace: string): Pings {
-    const entries = record.membership.members.map((member): [string, Ping] => {
-      const kept = this.#kept.get(`${namespace}/${member.name}`);
-      return [replicationName(member), pingOf(kept, this.#options.nowMs())];
-    });
-    return new Map(entries);
+  /** Of all members of the record, and of others of the shard that answer: what those have promised matters, too. */
+  pings(record: AuthorityRecord, { namespace = '', name, uid }: WatchedShard): Pings {
+    const pings = new Map<string, Ping>();
+    for (const [key, kept] of this.#kept) {
+      const { answered } = kept;
+      if (kept.shard !== name || !key.startsWith(`${namespace}/`) || answered?.answer.shardUid !== uid) continue;
+      pings.set(replicationName(answered.answer.member), { kind: 'Answered', ...answered });
+    }
+    for (const member of record.membership.members)
+      pings.set(replicationName(member), pingOf(this.#kept.get(`${namespace}/${member.name}`), this.#options.nowMs()));
+    return pings;
   }
 
   /** How many members don't answer now. */
@@ -138,6 +152,7 @@ export class AuthorityWatch {
     if (present?.address === member.address && present !== undefined) return present;
     // Another pod under the name: what the former one said is nothing that this one says, but its silence goes on.
     const kept: Kept = {
+      shard: member.shard,
       address: member.address,
       lastWordMs: present?.lastWordMs ?? nowMs,
       answered: undefined,

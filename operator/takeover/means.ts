@@ -87,7 +87,6 @@ export class ShardMeans {
   ): Omit<AttemptMeans, 'takeTurn' | 'tell'> {
     const { cache, kube, nowMs, signal, watch } = this.#options;
     const client = kube.of(shards);
-    const { namespace = '' } = shard.metadata;
     return {
       nowMs,
       signal,
@@ -96,7 +95,7 @@ export class ShardMeans {
       write: (changed) => within(apiTimeoutMs, client.updateStatus(changed), `PUT ${keyOf(shard)}/status`),
       ping: async (record) => {
         await watch.askAnew(askedMembers(shard, record, memberAddresses(cache)));
-        return watch.pings(record, namespace);
+        return watch.pings(record, shard.metadata);
       },
       fence: (member, epoch, handover) => {
         this.#prepare(shard);
@@ -132,7 +131,7 @@ export class ShardMeans {
       chosen: async () => {
         const asked = askedMembers(shard, record, memberAddresses(cache)).filter(({ name }) => name === chosen.name);
         await watch.ask(asked, sightMs);
-        return watch.pings(record, namespace).get(replicationName(chosen));
+        return watch.pings(record, shard.metadata).get(replicationName(chosen));
       },
       pause: this.pause,
     };

@@ -189,9 +189,8 @@ export class TakeoverService implements Takeovers {
     const { watch, nowMs } = this.#options;
     const record = recordOf(state.shard);
     if (record === undefined || isBeingRemoved(state.shard)) return forget(state);
-    const { namespace = '' } = state.shard.metadata;
     const now = nowMs();
-    const pings = watch.pings(record, namespace);
+    const pings = watch.pings(record, state.shard.metadata);
     const primary = pings.get(replicationName(primaryOf(record)));
     state.isSilent = primary?.kind === 'Silent';
     const isSilent = primary?.kind === 'Silent' && now - primary.sinceMs >= unreachableMs;
@@ -342,7 +341,7 @@ export class TakeoverService implements Takeovers {
     const { target, state } = record.authority;
     if (state === 'Stopping' && target !== undefined) return { intent: { kind: 'Handover', target }, kind: 'Handover' };
     if (wish === undefined) return { intent: { kind: 'Recover' }, kind: 'Failover' };
-    const pings = this.#options.watch.pings(record, shard.metadata.namespace ?? '');
+    const pings = this.#options.watch.pings(record, shard.metadata);
     return answerOf(pings, primaryOf(record)) === undefined
       ? { intent: { kind: 'Recover', wanted: wish.target }, kind: 'Failover' }
       : { intent: { kind: 'Handover', target: wish.target }, kind: 'Handover' };

@@ -34,13 +34,22 @@ export function memberAddresses(cache: Cache): Addresses {
   return found;
 }
 
-/** The members of the record, each once, though it may be listed as who it was and as who it is. */
+/**
+ * The members of the record, each once, though it may be listed as who it was and as who it is; and whoever else has a pod of
+ * this shard.
+ */
 export function askedMembers(shard: Stored<Shard>, record: AuthorityRecord, addresses: Addresses): AskedMember[] {
   const { namespace = '', name } = shard.metadata;
-  const names = new Set(record.membership.members.map((member) => member.name));
   const ofShard = addresses.get(`${namespace}/${name}`);
+  const names = new Set([...record.membership.members.map((member) => member.name), ...(ofShard?.keys() ?? [])]);
   const { keyspace } = shard.spec;
-  return [...names].map((member) => ({ namespace, keyspace, name: member, address: ofShard?.get(member) }));
+  return [...names].map((member) => ({
+    namespace,
+    keyspace,
+    shard: name,
+    name: member,
+    address: ofShard?.get(member),
+  }));
 }
 
 export function viewsOf(cache: Cache, shard: Stored<Shard>, answers: ReadonlyMap<string, StatusAnswer>): MemberView[] {

@@ -9,9 +9,16 @@ import { type AskedMember, AuthorityWatch } from '#operator/takeover/authority-w
 import { VirtualTime } from './virtual-time.ts';
 
 const identity = { name: 'a-eu-0', incarnation: '0000000000000001' };
-const member: AskedMember = { namespace: 'test', keyspace: 'shop', name: identity.name, address: '10.0.0.1' };
+const member: AskedMember = {
+  namespace: 'test',
+  keyspace: 'shop',
+  shard: 'a',
+  name: identity.name,
+  address: '10.0.0.1',
+};
 const record = { membership: { members: [identity] } } as unknown as AuthorityRecord;
-const answer = { member: identity, version: 1 } as AuthorityAnswer;
+const shard = { namespace: 'test', name: 'a', uid: 'shard-uid' };
+const answer = { member: identity, shardUid: shard.uid, version: 1 } as AuthorityAnswer;
 
 class Bench {
   readonly time = new VirtualTime();
@@ -36,7 +43,7 @@ class Bench {
   }
 
   get ping(): Ping | undefined {
-    return [...this.watch.pings(record, 'test').values()][0];
+    return [...this.watch.pings(record, shard).values()][0];
   }
 }
 
@@ -111,6 +118,18 @@ test('asking anew waits for an answer to a question of now, but not long for who
   });
   await bench.time.run(450);
   assert.equal(isDone, true);
+});
+
+test('who is no member of the record is shown where it answers as one of this shard', async () => {
+  const bench = new Bench();
+  const other = { name: 'a-us-0', incarnation: '0000000000000009' };
+  const names = (): string[] => [...bench.watch.pings(record, shard).keys()].toSorted();
+  bench.reply = { kind: 'answer', answer: { ...answer, member: other } };
+  await bench.ask({ ...member, name: other.name });
+  assert.deepEqual(names(), ['a-eu-0/0000000000000001', 'a-us-0/0000000000000009']);
+  bench.reply = { kind: 'answer', answer: { ...answer, member: other, shardUid: 'a former shard' } };
+  await bench.ask({ ...member, name: other.name });
+  assert.deepEqual(names(), ['a-eu-0/0000000000000001']);
 });
 
 test('members of shards that are gone are forgotten', async () => {

@@ -92,8 +92,8 @@ export class Replica {
             })),
           ping: async (record) => {
             await this.#call('ping', () => undefined);
-            await watch.askAnew(asked(world, record));
-            return watch.pings(record, shard.metadata.namespace ?? '');
+            await watch.askAnew(asked(world));
+            return watch.pings(record, shard.metadata);
           },
         }),
         ofPromotion: (_shard, record) => this.#promotionMeans(record, watch),
@@ -168,8 +168,8 @@ export class Replica {
           return taken === 'taken' ? { kind: 'taken' as const } : { kind: 'unknown' as const, why: taken };
         }),
       chosen: async () => {
-        await watch.ask(asked(world, record), 100);
-        return [...watch.pings(record, 'test')].find(([name]) => name.startsWith(`${member}/`))?.[1];
+        await watch.ask(asked(world), 100);
+        return [...watch.pings(record, world.shard.metadata)].find(([name]) => name.startsWith(`${member}/`))?.[1];
       },
       pause: this.#pause,
     };
@@ -248,5 +248,11 @@ export class Replica {
   }
 }
 
-const asked = (_world: World, record: AuthorityRecord) =>
-  record.membership.members.map(({ name }) => ({ namespace: 'test', keyspace: 'shop', name, address: '10.0.0.1' }));
+const asked = (world: World) =>
+  [...world.members.keys()].map((name) => ({
+    namespace: 'test',
+    keyspace: 'shop',
+    shard: 'a',
+    name,
+    address: '10.0.0.1',
+  }));

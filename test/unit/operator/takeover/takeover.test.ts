@@ -288,6 +288,25 @@ describe('a fence that somebody left', () => {
   });
 });
 
+describe('a member that was fenced, and then removed', () => {
+  it('is brought back by a decision at its epoch', async () => {
+    const world = new World();
+    Replica.start(world);
+    await settle(world);
+    const { status } = world.shard;
+    assert.ok(status?.membership !== undefined);
+    const members = status.membership.members.filter(({ name }) => name !== 'a-ap-0');
+    world.write({
+      ...world.shard,
+      status: { ...status, membership: { ...status.membership, members, generation: 2 } },
+    });
+    world.fence('a-ap-0', identityOf(world.member('a-ap-0')), 3);
+    await recovers(world, 20_000);
+    assert.equal(world.member('a-ap-0').promise.epoch, world.record.authority.epoch);
+    assert.ok(world.record.authority.epoch >= 3);
+  });
+});
+
 describe('the API server', () => {
   it('may lose the answer to the decision: it is read again, and gone on with', async () => {
     const world = new World();
