@@ -57,6 +57,7 @@ export async function rewind(options: RewindOptions): Promise<RewindOutcome> {
         const parting = await part(options);
         if (parting === undefined)
           return { kind: 'NeedsCopy', reason: 'its data has not diverged, or has no position' };
+        await reachSource(options);
         await writeRejoin(paths.rejoin, { stage: 'Recovering', parting, attempts: 0, problem: '' });
         break;
       }
@@ -85,6 +86,18 @@ export async function rewind(options: RewindOptions): Promise<RewindOutcome> {
     }
   }
 }
+
+/**
+ * Nothing is touched before the primary has let the tunnel in, which it does only while it runs as that at this very epoch:
+ * one that was chosen and never comes up may not cost a whole copy. @throws while it doesn't.
+ */
+async function reachSource({ paths, port, data, signal }: RewindOptions): Promise<void> {
+  const source = sourceOf(paths.upstreamSockets, port);
+  await runProgram('psql', ['--no-psqlrc', '--command=select', source], { env: data.env, signal });
+}
+
+const sourceOf = (upstreamSockets: string, port: number): string =>
+  `host=${upstreamSockets} port=${port} user=${replicationRole} dbname=${rewindDatabase} connect_timeout=10`;
 
 /** Nothing has been touched yet: what there is past the fork, and how many transactions of it. */
 async function part(options: RewindOptions): Promise<Parting | undefined> {
@@ -174,7 +187,7 @@ async function rewindOnce(
   // Counted before it begins: a death in it is an attempt.
   await writeRejoin(paths.rejoin, { ...state, attempts: attempts + 1 });
   if (attempts > 0) await putBack(data, state);
-  const source = `host=${paths.upstreamSockets} port=${port} user=${replicationRole} dbname=${rewindDatabase} connect_timeout=10`;
+  const source = sourceOf(paths.upstreamSockets, port);
   try {
     const { stderr } = await runProgram(
       'pg_rewind',
