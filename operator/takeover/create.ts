@@ -30,6 +30,8 @@ export interface TakeoversWish {
 
 const answerWithinMs = 800;
 const standAsideMs = 30_000;
+/** What is under way when the operator is told to end has so long; the pod's grace is 30 s. */
+const endWithinMs = 20_000;
 
 export function createTakeovers(wish: TakeoversWish): {
   readonly service: TakeoverService;
@@ -42,6 +44,8 @@ export function createTakeovers(wish: TakeoversWish): {
     cache.add(type, undefined, () => undefined);
   const client = new AgentClient({ timeoutMs: answerWithinMs });
   const nowMs = bootTimeMs;
+  // A handover that stops in the middle would keep its shard waiting until somebody else ends it.
+  const end = new AbortController();
   const watch: AuthorityWatch = new AuthorityWatch({
     ask: (member) => means.askAuthority(member),
     nowMs,
@@ -56,7 +60,7 @@ export function createTakeovers(wish: TakeoversWish): {
     watch,
     replica: settings.podName,
     nowMs,
-    signal,
+    signal: end.signal,
   });
   const heartbeats = new Heartbeats({
     api: kube,
@@ -84,6 +88,9 @@ export function createTakeovers(wish: TakeoversWish): {
     service,
     run: async () => {
       if (!signal.aborted) await Promise.race([cache.synced(), once(signal, 'abort')]);
+      const late = (): void => void setTimeout(() => end.abort(), endWithinMs).unref();
+      if (signal.aborted) late();
+      else signal.addEventListener('abort', late, { once: true });
       await Promise.all([service.run(), heartbeats.run(signal)]);
       await client.close();
     },

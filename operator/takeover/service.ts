@@ -4,6 +4,7 @@
  * on the record alone (docs/design.md, section 4; docs/design-traps.md, A16).
  * Decides nothing: `core/authority` does. Invariant: shards don't wait for one another, but for their turn to be promoted.
  */
+import { once } from 'node:events';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { isEnough } from '#core/authority/fence.ts';
@@ -95,16 +96,17 @@ export class TakeoverService implements Takeovers {
     });
   }
 
-  /** Until the signal aborts and what is under way has ended. */
+  /** Until the signal aborts and what is under way has ended: it is ended in order, and nothing is begun any more. */
   async run(): Promise<void> {
     const { signal, log } = this.#options;
+    const ended = signal.aborted ? Promise.resolve() : once(signal, 'abort');
     while (!signal.aborted) {
       try {
         this.#look();
       } catch (error) {
         log.error({ err: error }, 'looking at the authority of shards failed');
       }
-      await this.#options.means.pause(lookEveryMs);
+      await this.#options.means.pause(lookEveryMs, ended);
     }
     await Promise.all([...this.#shards.values()].flatMap(({ running }) => running ?? []));
     await Promise.all(this.#promotions);
@@ -275,6 +277,7 @@ export class TakeoverService implements Takeovers {
   }
 
   #start(state: OfShard, why: string): void {
+    if (this.#options.signal.aborted) return;
     state.running = this.#run(state, why)
       .catch((error: unknown) => {
         this.#options.log.error({ err: error, shard: keyOf(state.shard) }, 'a takeover failed');

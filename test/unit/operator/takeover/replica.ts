@@ -123,8 +123,9 @@ export class Replica {
     return this.events.map(({ reason }) => reason);
   }
 
-  kill(): void {
-    this.isDead = true;
+  /** As a pod is told to. */
+  end(): void {
+    this.#end.abort();
   }
 
   #attemptMeans(lease: ShardLeaseWatch | undefined): Omit<AttemptMeans, 'takeTurn' | 'tell' | 'candidates' | 'ping'> {
@@ -132,7 +133,7 @@ export class Replica {
     return {
       nowMs: () => world.time.nowMs,
       wallClock: () => new Date(world.time.nowMs),
-      signal: this.#end.signal,
+      signal: new AbortController().signal,
       read: () => this.#call('read', () => world.read()),
       write: (shard) => this.#call('write', () => world.write(shard)),
       fence: (member, epoch) => this.#call(`fence ${member.name}`, () => world.fence(member.name, member, epoch)),
@@ -150,7 +151,7 @@ export class Replica {
     const { member } = record.authority;
     return {
       nowMs: () => world.time.nowMs,
-      signal: this.#end.signal,
+      signal: new AbortController().signal,
       wished: () =>
         this.#call('status', () =>
           [...world.members.keys()]

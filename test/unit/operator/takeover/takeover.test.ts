@@ -232,6 +232,25 @@ describe('a planned handover', () => {
       }
   });
 
+  it('is brought to its end by a replica that is told to end meanwhile', async () => {
+    for (const afterMs of [10, 30, 60, 200]) {
+      const world = new World();
+      const replica = new Replica(world);
+      await settle(world);
+      replica.service.handOver(world.shard, { target: identityOf(world.member('a-us-0')), why: 'asked for' });
+      await world.time.run(afterMs);
+      replica.end();
+      await recovers(world, 3_000, `after ${afterMs} ms`);
+      assert.equal(world.primary.name, 'a-us-0');
+      await world.time.run(2_000);
+      const calls = replica.calls.length;
+      world.kill('a-us-0');
+      await world.time.run(10_000);
+      assert.equal(replica.calls.length, calls, 'it begins nothing any more');
+      assert.equal(world.record.authority.epoch, 2);
+    }
+  });
+
   it('is left to the leader that began it, for as long as a primary may take to stop', async () => {
     const world = new World();
     const leader = new Replica(world);
