@@ -24,6 +24,8 @@ describe('a shard after a failover', { timeout: 300_000 }, () => {
         { name: 'main-us-0', region: 'us' },
         { name: 'main-ap-0', region: 'ap' },
       ],
+      // Its transactions have ids and commits, too.
+      parameters: { autovacuum: 'off' },
     });
     await shard.bringUp();
     [eu, us, ap] = [shard.member('main-eu-0'), shard.member('main-us-0'), shard.member('main-ap-0')];
