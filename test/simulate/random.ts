@@ -217,9 +217,9 @@ export function run(seed: number, rules: Rules, options: RunOptions): Run {
             ? draw(random, world, faults, storm)
             : draw(random, world, ordinary, everyday);
         if (action === undefined) continue;
+        // Also what doesn't happen is kept: an operator that looks, and sees nothing to do, has looked.
         actions.push(action);
         if (apply(world, rules, action)) break;
-        actions.pop();
       }
     }
     if (options.settles) settle(world, rules);
