@@ -53,7 +53,7 @@ const alwaysFixed: Readonly<Record<string, string>> = {
   wal_sender_timeout: '5s',
   wal_receiver_timeout: '5s',
   wal_receiver_status_interval: '1s',
-  wal_retrieve_retry_interval: '500ms',
+  wal_retrieve_retry_interval: '100ms',
   // A move of the fork at promotion would follow from a restore command (docs/design-traps.md, B13).
   restore_command: '',
   archive_mode: 'off',

@@ -177,7 +177,10 @@ describe('an interrupted member', { timeout: 300_000 }, () => {
     for (let round = 0; round < 3; round += 1) {
       await client.query("select pg_logical_emit_message(false, 'fill', repeat('x', 20000000)), pg_switch_wal()");
       await client.query('checkpoint');
+      // The primary keeps its log from its last checkpoint on for rewinds, and moves that along once a second.
+      await sleep(1_500);
     }
+    await client.query('checkpoint');
     await client.end();
     const before = await follower.identity();
     await shard.order(primary, { role: 'Primary', epoch: 2 });
