@@ -1,0 +1,246 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { positionOf } from '#core/authority/position.ts';
+import type { AuthorityRecord } from '#core/authority/record.ts';
+import { type Ping, suspicionOf } from '#core/authority/suspicion.ts';
+import {
+  attemptPatienceMs,
+  decideTakeover,
+  type FenceOutcome,
+  handoverPatienceMs,
+  type TakeoverAction,
+  type TakeoverInput,
+} from '#core/authority/takeover.ts';
+import { kubernetesLeaseMs, promiseOwnedMs } from '#core/authority/timing.ts';
+import { authorityAnswer, fenced, followerOf, member, nameOf, recordOf } from './records.ts';
+
+const now = 1_000_000;
+const silent: Ping = { kind: 'Silent', sinceMs: now - 5_000 };
+const answered = (name: string, more: Parameters<typeof authorityAnswer>[1] = {}): Ping => ({
+  kind: 'Answered',
+  answer: authorityAnswer(name, more),
+  atMs: now - 100,
+});
+const lonely = (name: string): Ping => answered(name, { follower: followerOf('a', 1, 3_000) });
+
+const gone: Readonly<Record<string, Ping>> = { a: silent, b: lonely('b'), c: lonely('c') };
+const keyed = <T>(of: Readonly<Record<string, T>>): ReadonlyMap<string, T> =>
+  new Map(Object.entries(of).map(([name, value]) => [nameOf(name), value]));
+
+const fence = (...[name, epoch, position, more]: Parameters<typeof fenced>): FenceOutcome => ({
+  kind: 'Fenced',
+  ...fenced(name, epoch, position, { atMs: now, ...more }),
+});
+const at = (lsn: string, timeline = 1): { timeline: number; lsn: string } => ({ timeline, lsn });
+
+function next(more: {
+  record?: AuthorityRecord;
+  pings?: Readonly<Record<string, Ping>>;
+  fences?: Readonly<Record<string, FenceOutcome>>;
+  rest?: Partial<TakeoverInput>;
+}): TakeoverAction {
+  const record = more.record ?? recordOf(['a', 'b', 'c'], 1);
+  return decideTakeover({
+    record,
+    recordReadAtMs: now - 50,
+    intent: { kind: 'Recover' },
+    pings: keyed(more.pings ?? gone),
+    fences: keyed(more.fences ?? {}),
+    candidates: record.membership.members.map(({ name }) => ({ name, region: `region-${name}`, promotable: true })),
+    regions: ['region-a', 'region-b', 'region-c'],
+    startedAtMs: now - 500,
+    nowMs: now,
+    since: '2026-01-01T00:00:00Z',
+    ...more.rest,
+  });
+}
+
+function decided(action: TakeoverAction): AuthorityRecord {
+  if (action.kind !== 'Decide') assert.fail(`${action.kind} instead of Decide: ${'why' in action ? action.why : ''}`);
+  return action.record;
+}
+
+test('a failover, from the first ping to the decision', () => {
+  const first = next({ pings: {} });
+  assert.deepEqual(first, { kind: 'Ping', members: ['a', 'b', 'c'].map(member) });
+  const second = next({});
+  assert.deepEqual(second, { kind: 'Fence', members: [member('b'), member('c')], epoch: 2, handover: false });
+  const one = { b: fence('b', 2, at('0/100'), { leaseRemainingMs: 2_000 }) };
+  assert.deepEqual(next({ fences: one }), { kind: 'Fence', members: [member('c')], epoch: 2, handover: false });
+  const both = { ...one, c: fence('c', 2, at('0/180'), { leaseRemainingMs: 1_000 }) };
+  assert.deepEqual(next({ fences: both }), { kind: 'WaitOut', untilMs: now + 2_000, epoch: 2, fence: [] });
+  const { authority, membership, history } = decided(next({ fences: both, rest: { nowMs: now + 2_000 } }));
+  assert.deepEqual(
+    [authority.epoch, authority.timeline, authority.member, authority.incarnation, authority.state],
+    [2, 2, 'c', member('c').incarnation, 'Active'],
+  );
+  assert.deepEqual(
+    membership,
+    { ...recordOf(['a', 'b', 'c'], 1).membership, generation: 4 },
+    'the old primary stays (B1)',
+  );
+  assert.deepEqual(history.at(-1), { epoch: 2, timeline: 2, member: 'c', forkLsn: '0/180', parent: 1 });
+});
+
+test('a primary that stopped by itself needs no waiting, and its position alone is enough', () => {
+  const released = { state: 'down' as const, primary: primaryAnswer({ released: true }) };
+  const pings = { a: answered('a', released), b: lonely('b'), c: silent };
+  const fences = { a: fence('a', 2, at('0/200')), b: fence('b', 2, at('0/100'), { leaseRemainingMs: 2_900 }) };
+  assert.deepEqual(next({ pings, fences }), {
+    kind: 'Ship',
+    from: member('a'),
+    to: member('b'),
+    lsn: positionOf(recordOf(['a', 'b', 'c'], 1), at('0/200'))?.lsn,
+    epoch: 2,
+  });
+  const shipped = { ...fences, b: fence('b', 2, at('0/200')) };
+  assert.equal(decided(next({ pings, fences: shipped })).authority.member, 'b');
+});
+
+const primaryAnswer = (more: { released?: boolean } = {}) => ({
+  epoch: 1,
+  timeline: 1,
+  serving: true,
+  leaseRemainingMs: 2_000,
+  leaseNumber: 1,
+  released: false,
+  ...more,
+});
+
+test('nothing is begun without need, or without a chance', () => {
+  const well = { ...gone, a: answered('a', { primary: primaryAnswer() }) };
+  const cases: readonly (readonly [string, TakeoverAction, RegExp])[] = [
+    ['it answers', next({ pings: well }), /a answers/],
+    [
+      'a follower hears it',
+      next({ pings: { ...gone, c: answered('c', { follower: followerOf('a', 1, 300) }) } }),
+      /not shown/,
+    ],
+    ['too few answer', next({ pings: { ...gone, c: silent } }), /not shown/],
+    ['its silence is short', next({ pings: { ...gone, a: { kind: 'Silent', sinceMs: now - 400 } } }), /400 ms only/],
+  ];
+  for (const [what, action, why] of cases) {
+    assert.equal(action.kind, 'Nothing', what);
+    if (action.kind === 'Nothing') assert.match(action.why, why, what);
+  }
+});
+
+test('a promise to nobody is joined when it was left, kept off while it is young, and never topped', () => {
+  const promised = (ageMs: number): Ping =>
+    answered('b', { promise: { epoch: 4, grantee: '', generation: 0, ageMs }, follower: followerOf('a', 1, 3_000) });
+  const young = next({ pings: { ...gone, b: promised(1_000) } });
+  assert.equal(young.kind, 'Nothing');
+  assert.deepEqual(next({ pings: { ...gone, b: promised(promiseOwnedMs) } }), {
+    kind: 'Fence',
+    members: [member('b'), member('c')],
+    epoch: 4,
+    handover: false,
+  });
+});
+
+test('a promise to somebody above the record means that the record is old; read again, that it was set back', () => {
+  const taken = answered('b', { promise: { epoch: 2, grantee: nameOf('c'), generation: 4, ageMs: 0 } });
+  const pings = { ...gone, b: taken };
+  assert.equal(next({ pings, rest: { recordReadAtMs: now - 500 } }).kind, 'Reread');
+  const after = next({ pings });
+  assert.ok(after.kind === 'Fence' && after.epoch === 3, after.kind);
+});
+
+test('an attempt without an enough fence ends, so that the next one asks anew', () => {
+  const fences = { b: fence('b', 2, at('0/100')), c: fence('c', 2, null) };
+  assert.equal(next({ fences }).kind, 'Fence');
+  assert.equal(next({ fences, rest: { nowMs: now + attemptPatienceMs } }).kind, 'Nothing');
+});
+
+test('the one with the newest history wins over the one with more bytes', () => {
+  const record = recordOf(['a', 'b', 'c', 'd', 'e'], 2, [
+    { epoch: 1, timeline: 1, member: 'd', forkLsn: '0/0' },
+    { epoch: 2, timeline: 2, member: 'a', forkLsn: '0/100', parent: 1 },
+  ]);
+  const pings = { a: silent, b: lonely('b'), c: lonely('c'), d: silent, e: lonely('e') };
+  const fences = {
+    b: fence('b', 3, at('0/115', 2)),
+    c: fence('c', 3, at('0/110', 2)),
+    e: fence('e', 3, at('0/120', 1)),
+  };
+  const chosen = decided(next({ record, pings, fences }));
+  assert.deepEqual([chosen.authority.member, chosen.authority.timeline], ['b', 3]);
+  assert.deepEqual(chosen.history.at(-1)?.parent, 2);
+});
+
+test('of equals the nearest, unless it is avoided or not promotable; one that may not lead gives what it has', () => {
+  const fences = { b: fence('b', 2, at('0/100')), c: fence('c', 2, at('0/100')) };
+  const candidates = (more: Record<string, object>) =>
+    ['a', 'b', 'c'].map((name) => ({ name, region: `region-${name}`, promotable: true, ...more[name] }));
+  const chosen = (more: Record<string, object>) =>
+    decided(next({ fences, rest: { candidates: candidates(more) } })).authority.member;
+  assert.equal(chosen({}), 'b');
+  assert.equal(chosen({ b: { isAvoided: true } }), 'c');
+  assert.equal(chosen({ b: { promotable: false } }), 'c');
+  const ahead = { ...fences, b: fence('b', 2, at('0/180')) };
+  const action = next({ fences: ahead, rest: { candidates: candidates({ b: { promotable: false } }) } });
+  assert.ok(action.kind === 'Ship' && action.from.name === 'b' && action.to.name === 'c', action.kind);
+});
+
+test('a switchover: announced, the primary stopped first, then its target; undone as a decision', () => {
+  const pings = { a: answered('a', { primary: primaryAnswer() }), b: lonely('b'), c: lonely('c') };
+  const rest = { intent: { kind: 'Handover', target: member('b') } } as const;
+  const announce = next({ pings, rest });
+  assert.ok(announce.kind === 'Announce' && announce.record.authority.state === 'Stopping', announce.kind);
+  assert.deepEqual(announce.record.authority.target, member('b'));
+  const { record } = announce;
+  assert.deepEqual(next({ record, pings, rest }), { kind: 'Fence', members: [member('a')], epoch: 2, handover: true });
+  const stopped = { a: fence('a', 2, at('0/200')) };
+  assert.deepEqual(next({ record, pings, rest, fences: stopped }), {
+    kind: 'Fence',
+    members: [member('b')],
+    epoch: 2,
+    handover: false,
+  });
+  const whole = decided(next({ record, pings, rest, fences: { ...stopped, b: fence('b', 2, at('0/200')) } }));
+  assert.deepEqual([whole.authority.member, whole.authority.target], ['b', undefined]);
+  const behind = { ...stopped, b: fence('b', 2, at('0/180')) };
+  const undone = decided(next({ record, pings, rest, fences: behind }));
+  assert.deepEqual([undone.authority.member, undone.authority.epoch, undone.authority.timeline], ['a', 2, 2]);
+  const late = next({ record, pings, rest: { ...rest, nowMs: now + handoverPatienceMs }, fences: stopped });
+  assert.equal(decided(late).authority.member, 'a', 'its target never answered');
+});
+
+test('a switchover that cannot be is refused, and taken back where it was announced', () => {
+  const pings = { a: answered('a', { primary: primaryAnswer() }), b: silent, c: lonely('c') };
+  const rest = { intent: { kind: 'Handover', target: member('b') } } as const;
+  const refused = next({ pings, rest });
+  assert.ok(refused.kind === 'Nothing' && refused.why.includes("doesn't answer"), refused.kind);
+  const record = recordOf(['a', 'b', 'c'], 1);
+  const stopping = { ...record, authority: { ...record.authority, state: 'Stopping' as const, target: member('b') } };
+  const back = next({ record: stopping, pings, rest });
+  assert.ok(back.kind === 'Announce' && back.record.authority.state === 'Active', back.kind);
+});
+
+test('without acknowledgements the Kubernetes Lease is waited out, then handed over, then it is decided', () => {
+  const record = recordOf(['a', 'b'], 0);
+  const pings = { a: silent, b: lonely('b') };
+  const fences = { b: fence('b', 2, at('0/100'), { leaseRemainingMs: 500 }) };
+  const lease = (holder: string, since: number) => ({
+    kubernetesLease: { holder: nameOf(holder), unchangedSinceMs: since },
+  });
+  const held = next({ record, pings, fences, rest: lease('a', now - 1_000) });
+  assert.ok(held.kind === 'WaitOut' && held.untilMs === now - 1_000 + kubernetesLeaseMs, held.kind);
+  const rest = { ...lease('a', now - kubernetesLeaseMs), nowMs: now + 500 };
+  assert.deepEqual(next({ record, pings, fences, rest }), { kind: 'HandLease', holder: member('b') });
+  assert.equal(decided(next({ record, pings, fences, rest: { ...rest, ...lease('b', now) } })).authority.member, 'b');
+});
+
+test('suspicion: a fence that was left is settled, by whomever it was promised, listed or not', () => {
+  const left = answered('d', { promise: { epoch: 5, grantee: '', generation: 0, ageMs: promiseOwnedMs } });
+  const input = {
+    record: recordOf(['a', 'b', 'c'], 1),
+    pings: keyed({ a: answered('a', { primary: primaryAnswer() }), b: lonely('b'), c: lonely('c'), d: left }),
+    nowMs: now,
+  };
+  assert.deepEqual(suspicionOf(input).kind, 'Settle');
+  assert.equal(
+    suspicionOf({ ...input, pings: keyed({ a: answered('a', { primary: primaryAnswer() }) }) }).kind,
+    'None',
+  );
+});
