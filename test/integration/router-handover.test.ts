@@ -114,6 +114,15 @@ describe('a primary that dies', () => {
       assert.deepEqual(surprising, [], 'what was called undone is');
     });
   });
+});
+
+/** With members of its own: one that was started again may have another address, where its follower doesn't look for it. */
+describe('a primary that dies for good', () => {
+  let at: Scene;
+  before(async () => {
+    at = await scene();
+  });
+  after(() => at?.keyspace.stop());
 
   test('and is replaced costs only what was in flight, with the truth about it', async (context) => {
     const { keyspace, router, old } = at;

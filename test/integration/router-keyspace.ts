@@ -237,7 +237,8 @@ export class RouterKeyspace {
     await this.asOperator(
       'one-ap-0',
       async (client) => {
-        for (;;) {
+        const deadline = performance.now() + 60_000;
+        while (performance.now() < deadline) {
           const { rows } = await client.query<{ done: boolean }>(
             'select pg_last_wal_replay_lsn() >= $1::pg_lsn as done',
             [lsn],
@@ -245,6 +246,7 @@ export class RouterKeyspace {
           if (rows[0]?.done === true) return;
           await sleep(20);
         }
+        throw new Error('the follower does not catch up');
       },
       'postgres',
     );
