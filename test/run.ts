@@ -70,6 +70,11 @@ const stages: readonly Stage[] = [
     run: () => nodeTests(['test/unit/**/*.test.ts', 'test/tidy/**/*.test.ts'], 2),
   },
   {
+    name: 'simulate',
+    shows: 'the decisions of authority, explored: every step, crash and stale view; planted bugs are found',
+    run: () => nodeTests(['test/simulate/**/*.test.ts'], 2),
+  },
+  {
     name: 'judges',
     shows: 'the judges of histories reject what they must; recorder and workloads on a Postgres that is killed',
     run: () => nodeTests(['test/history/**/*.test.ts'], 2),
