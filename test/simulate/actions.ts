@@ -3,8 +3,10 @@
  * some out. An action that can't happen in a world does nothing and says so.
  */
 import * as agent from './agent.ts';
+import * as following from './following.ts';
 import { checkNewest, checkServing } from './invariants.ts';
 import * as leader from './leader.ts';
+import * as faults from './member-faults.ts';
 import { deliver } from './network.ts';
 import * as operator from './operator.ts';
 import type { Rules } from './rules.ts';
@@ -149,19 +151,19 @@ function ofMember(world: World, rules: Rules, member: SimMember, what: string): 
     case 'renew':
       return agent.renew(world, rules, member);
     case 'clone':
-      return agent.clone(world, rules, member);
+      return following.clone(world, rules, member);
     case 'beginRewind':
-      return agent.beginRewind(world, rules, member);
+      return following.beginRewind(world, rules, member);
     case 'endRewind':
-      return agent.endRewind(world, rules, member);
+      return following.endRewind(world, rules, member);
     case 'release':
       return agent.release(rules, member);
     case 'crash':
-      return agent.crash(member);
+      return faults.crash(member);
     case 'restart':
-      return agent.restart(world, rules, member);
+      return faults.restart(world, rules, member);
     case 'crashPostgres':
-      return agent.crashPostgres(member);
+      return faults.crashPostgres(member);
     case 'pause':
       if (!agent.works(member)) return false;
       member.paused = true;
@@ -171,11 +173,11 @@ function ofMember(world: World, rules: Rules, member: SimMember, what: string): 
       member.paused = false;
       return true;
     case 'wipe':
-      return mayWipe(world, member) && agent.wipe(world, rules, member);
+      return mayWipe(world, member) && faults.wipe(world, rules, member);
     case 'leave':
       return leave(world, member);
     case 'stream':
-      return agent.stream(world, rules, member, 1);
+      return following.stream(world, rules, member, 1);
     case 'work':
       return work(world, rules, member);
     default:
@@ -229,7 +231,7 @@ function beat(world: World, rules: Rules): void {
     agent.renew(world, rules, member);
     for (const other of members) agent.ask(world, rules, member, other);
   }
-  for (const member of members) agent.stream(world, rules, member, 1_000);
+  for (const member of members) following.stream(world, rules, member, 1_000);
 }
 
 const roundMs = 300;

@@ -4,18 +4,16 @@
  * Where a sentence of the protocol allows an agent to be late, the simulator may leave the function uncalled for ever.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { firstPromise } from '#agent/promise/record.ts';
-import type { AuthorityRecord } from '#core/authority/record.ts';
-import type { Rejoin } from '#core/authority/rejoin.ts';
 import { kubernetesLeaseMs, leaseMarginMs, leaseMs } from '#core/authority/timing.ts';
 import { replicationName } from '#core/identity.ts';
 import type { AuthorityAnswer, FenceQuestion } from '#core/protocol/authority.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import { keep, Violation } from './invariants.ts';
-import { append, at, commonEnd, contains, type LogEntry, lsnOf, positionIn } from './log.ts';
+import { append, at, contains, type LogEntry, lsnOf, positionIn } from './log.ts';
+import { crash } from './member-faults.ts';
 import { areLinked, send } from './network.ts';
 import type { Rules } from './rules.ts';
-import { type FenceReply, identityOf, local, memberOf, type SimMember, type World } from './world.ts';
+import { type FenceReply, identityOf, local, type SimMember, type World } from './world.ts';
 
 export const shardUid = 'shard';
 const place = { namespace: 'sim', shard: 'shard' };
@@ -23,7 +21,7 @@ const place = { namespace: 'sim', shard: 'shard' };
 const confirmationMs = 5_000;
 
 export const works = (member: SimMember): boolean => member.up && !member.paused;
-const isPrimaryProcess = ({ postgres }: SimMember): boolean => postgres === 'shut' || postgres === 'open';
+export const isPrimaryProcess = ({ postgres }: SimMember): boolean => postgres === 'shut' || postgres === 'open';
 
 /** The orders that its promise still lets it work by. */
 export function standing(rules: Rules, member: SimMember): Orders | undefined {
@@ -190,7 +188,7 @@ function changeSettings(member: SimMember, before: Orders, after: Orders): void 
   member.held = {};
 }
 
-function stopLeading(member: SimMember): void {
+export function stopLeading(member: SimMember): void {
   member.held = {};
   member.former = undefined;
   member.reported = {};
@@ -404,154 +402,6 @@ export function release(rules: Rules, member: SimMember): boolean {
   member.held = {};
   member.former = undefined;
   return true;
-}
-
-// ---- Following -----------------------------------------------------------------------------------------------------
-
-/** The record as its orders tell it. */
-function recordOf(orders: Orders): AuthorityRecord {
-  const source = orders.source ?? orders.member;
-  return {
-    authority: {
-      epoch: orders.epoch,
-      timeline: orders.timeline,
-      member: source.name,
-      incarnation: source.incarnation,
-      region: '',
-      since: '',
-      state: 'Active',
-    },
-    membership: { generation: orders.generation, members: [], acknowledgements: orders.synchronous.acknowledgements },
-    history: orders.history,
-  };
-}
-
-function rejoin(rules: Rules, member: SimMember, orders: Orders): Rejoin | undefined {
-  return member.log === undefined ? undefined : rules.rejoinOf(recordOf(orders), positionIn(member.log));
-}
-
-/** The primary's process that its tunnel leads to. */
-function sourceOf(world: World, rules: Rules, member: SimMember): SimMember | undefined {
-  const orders = standing(rules, member);
-  if (orders?.role !== 'Follower' || orders.source === undefined || !works(member)) return undefined;
-  if (!rules.mayStream(member.promise, orders.epoch)) return undefined;
-  const source = memberOf(world, orders.source.name);
-  if (!works(source) || source.incarnation !== orders.source.incarnation) return undefined;
-  if (!areLinked(world, member.name, source.name) || source.orders?.epoch !== orders.epoch) return undefined;
-  if (source.postgres === 'stopping') return source;
-  return isPrimaryProcess(source) && rules.mayStream(source.promise, orders.epoch) ? source : undefined;
-}
-
-export function stream(world: World, rules: Rules, member: SimMember, entries: number): boolean {
-  const source = sourceOf(world, rules, member);
-  const orders = member.orders;
-  if (source === undefined || orders === undefined || member.log === undefined || member.rewinding) return false;
-  // Reports alone need no second look.
-  if (member.log !== source.log && rejoin(rules, member, orders)?.kind !== 'Stream') return false;
-  if (!contains(source.log, member.log))
-    throw new Violation('Corruption', `${member.name} streams from ${source.name} onto a log that isn't a part of it`);
-  const length = Math.min(member.log.length + entries, source.log?.length ?? 0);
-  if (length > member.log.length) member.walHeardAtMs = local(world, member);
-  member.log = at(source.log, length) ?? member.log;
-  member.postgres = 'standby';
-  send(world, rules, {
-    type: 'flushed',
-    from: member.name,
-    to: source.name,
-    sender: replicationName(member),
-    entry: member.log,
-    starts: source.starts,
-  });
-  return true;
-}
-
-/** First copy of an empty volume. */
-export function clone(world: World, rules: Rules, member: SimMember): boolean {
-  const source = sourceOf(world, rules, member);
-  if (source === undefined || member.log !== undefined || source.postgres === 'stopping') return false;
-  member.log = source.log;
-  member.postgres = 'standby';
-  return true;
-}
-
-export function beginRewind(world: World, rules: Rules, member: SimMember): boolean {
-  const orders = standing(rules, member);
-  if (orders?.role !== 'Follower' || !orders.mayRewind || !works(member) || member.rewinding) return false;
-  const source = sourceOf(world, rules, member);
-  if (source === undefined || source.postgres === 'stopping') return false;
-  if (rejoin(rules, member, orders)?.kind !== 'Diverged') return false;
-  member.rewinding = true;
-  member.postgres = 'down';
-  return true;
-}
-
-/** What is rewound is consistent only once it has all that the source had meanwhile. */
-export function endRewind(world: World, rules: Rules, member: SimMember): boolean {
-  const source = sourceOf(world, rules, member);
-  if (source === undefined || !member.rewinding || source.postgres === 'stopping') return false;
-  member.log = source.log;
-  member.rewinding = false;
-  member.postgres = 'standby';
-  return true;
-}
-
-/** Between two fenced members: what `to` lacks, from `from`. */
-export function ship(world: World, from: SimMember, to: SimMember, epoch: number): boolean {
-  if (!works(from) || !works(to) || !areLinked(world, from.name, to.name)) return false;
-  const isFenced = (member: SimMember): boolean => member.promise.epoch === epoch && member.promise.grantee === '';
-  if (!isFenced(from) || !isFenced(to) || from.log === undefined || to.log === undefined) return false;
-  if (commonEnd(from.log, to.log) !== to.log) return false;
-  to.log = from.log;
-  return true;
-}
-
-// ---- Faults --------------------------------------------------------------------------------------------------------
-
-/** The pod is gone, with all that it remembered; the volume stays. */
-export function crash(member: SimMember): boolean {
-  if (!member.up) return false;
-  member.up = false;
-  member.paused = false;
-  member.postgres = 'down';
-  stopLeading(member);
-  member.grantedUntilMs = 0;
-  member.servingHeardAtMs = undefined;
-  member.walHeardAtMs = undefined;
-  member.leaseSeen = undefined;
-  return true;
-}
-
-export function restart(world: World, rules: Rules, member: SimMember): boolean {
-  if (member.up) return false;
-  member.up = true;
-  member.startedAtMs = local(world, member);
-  member.promisedAtMs = member.startedAtMs;
-  member.promise = rules.promiseOnDisk(member.promise, member.orders);
-  if (standing(rules, member)?.role === 'Follower' && member.log !== undefined && !member.rewinding)
-    member.postgres = 'standby';
-  return true;
-}
-
-/** Postgres alone; the agent goes on, and starts it again behind the gate. */
-export function crashPostgres(member: SimMember): boolean {
-  if (!works(member) || (!isPrimaryProcess(member) && member.postgres !== 'stopping')) return false;
-  member.postgres = 'down';
-  member.row = undefined;
-  member.reported = {};
-  return true;
-}
-
-/** The volume is gone, and the member comes up on an empty one. */
-export function wipe(world: World, rules: Rules, member: SimMember): boolean {
-  crash(member);
-  member.volume += 1;
-  member.incarnation = rules.incarnationOf(member.name, member.volume);
-  member.promise = firstPromise(member.incarnation);
-  member.orders = undefined;
-  member.log = undefined;
-  member.rewinding = false;
-  member.horizonMs = 0;
-  return restart(world, rules, member);
 }
 
 const writerOf = ({ name, volume, starts }: SimMember): string => `${name}${volume}.${starts}`;

@@ -13,6 +13,8 @@ const left = (at: number, now: number): number => Math.max(0, Math.round(at - no
 const age = (at: number | undefined, now: number, bound: number): number =>
   at === undefined ? -1 : Math.min(bound, Math.round(now - at));
 
+const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : 1);
+
 export function stateKey(world: World): string {
   const { authority, membership } = world.api.record;
   const state = [
@@ -30,8 +32,8 @@ function memberKey(world: World, member: SimMember): unknown {
   const { promise, orders } = member;
   const held = (of: Readonly<Record<string, number>>): unknown =>
     Object.entries(of)
-      .map(([name, until]) => [name, left(until, now)])
-      .toSorted();
+      .toSorted(byName)
+      .map(([name, until]) => [name, left(until, now)]);
   return [
     [member.up, member.paused, member.postgres, member.volume, member.rewinding, member.released, member.declared],
     [promise.epoch, promise.grantee, promise.generation, promise.leaderTerm, promise.longestLeaseMs],
@@ -43,8 +45,8 @@ function memberKey(world: World, member: SimMember): unknown {
     held(member.held),
     member.former && held(member.former.held),
     Object.entries(member.reported)
-      .map(([name, entry]) => [name, entry.id])
-      .toSorted(),
+      .toSorted(byName)
+      .map(([name, entry]) => [name, entry.id]),
   ];
 }
 
