@@ -9,9 +9,9 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { z } from 'zod';
 import type { Logger } from '#agent/log.ts';
+import type { FenceOutcome } from '#agent/member/fencing.ts';
 import { type Credentials, secureContextOf } from '#agent/tls/credentials.ts';
 import { type Place, peerOf } from '#agent/tls/peer.ts';
-import type { FenceOutcome } from '#agent/member/fencing.ts';
 import type { PeerIdentity } from '#core/identity.ts';
 import {
   type AuthorityAnswer,
@@ -112,7 +112,8 @@ export class ApiServer {
       case 'POST /v1/authority':
         return this.#askAuthority(request, peer);
       case 'POST /v1/fence':
-        if (peer.kind !== 'operator') return refusal(403, 'Forbidden', `a fence is the operator's, not a ${peer.kind}'s`);
+        if (peer.kind !== 'operator')
+          return refusal(403, 'Forbidden', `a fence is the operator's, not a ${peer.kind}'s`);
         return this.#fence(request);
       default:
         return refusal(404, 'NotFound', `there is no ${request.method} ${request.url}`);
@@ -134,7 +135,10 @@ export class ApiServer {
     if (router !== undefined && peer.kind !== 'router') {
       return refusal(403, 'Forbidden', `a router's word is a router's, not a ${peer.kind}'s`);
     }
-    return { status: 200, body: await this.#options.authority(router === undefined ? question : { ...question, router }) };
+    return {
+      status: 200,
+      body: await this.#options.authority(router === undefined ? question : { ...question, router }),
+    };
   }
 
   async #fence(request: IncomingMessage): Promise<Answer> {

@@ -149,7 +149,11 @@ describe('a shard whose primary changes', { timeout: 300_000 }, () => {
     await ap.until('caught up', ({ upstream }) => upstream?.caughtUp === true);
     await sql.query('insert into notes values (6)');
     const stoppedAt = performance.now();
-    await eu.exec('sh', '-c', 'for p in /proc/[0-9]*; do grep -q agent.mjs $p/cmdline && [ $(cut -d" " -f4 $p/stat) = 1 ] && kill -STOP ${p#/proc/}; done; true');
+    await eu.exec(
+      'sh',
+      '-c',
+      'for p in /proc/[0-9]*; do grep -q agent.mjs $p/cmdline && [ $(cut -d" " -f4 $p/stat) = 1 ] && kill -STOP ${p#/proc/}; done; true',
+    );
     let lastAnswer = performance.now();
     const giveUpAt = stoppedAt + 10_000;
     await assert.rejects(async () => {
