@@ -128,8 +128,15 @@ describe('the API server', () => {
       await cluster.kubectl([...patchOf(recordedStatus)]);
     });
     const patchOf = (status: object): readonly string[] => [
-      ...['-n', namespace, 'patch', 'shard', recorded.metadata.name, '--subresource=status', '--type=merge'],
-      ...['-p', JSON.stringify({ status })],
+      '-n',
+      namespace,
+      'patch',
+      'shard',
+      recorded.metadata.name,
+      '--subresource=status',
+      '--type=merge',
+      '-p',
+      JSON.stringify({ status }),
     ];
     for (const { name, patch, message } of statusEdits)
       test(`${message === undefined ? 'accepts' : 'refuses'} ${name}`, async () => {
