@@ -8,6 +8,7 @@ import { type MemberIdentity, replicationName } from '../identity.ts';
 import type { Orders } from '../protocol/orders.ts';
 import type { MembershipChange } from './membership-change.ts';
 import { type AuthorityRecord, isPrimary, sameMember } from './record.ts';
+import { leaseMarginMs, leaseMs } from './timing.ts';
 
 export type LeaseSettings = Orders['lease'];
 
@@ -63,6 +64,15 @@ export function expiryOf(
   if (!settings.kubernetes) return byQuorum;
   return Math.min(byQuorum, Math.max(kubernetesUntilMs, latestFirst.at(-1) ?? 0));
 }
+
+/**
+ * For how long a router that asks now may deliver answers of this primary, from its own send. Never longer than a grant runs:
+ * a Kubernetes Lease runs five times as long, and k may be raised right after the answer; from then on a taker waits for
+ * grants only. The same where no lease is needed yet.
+ * @param remainingMs Of the lease now, margin taken off; null where none is needed.
+ */
+export const deliverableMs = (remainingMs: number | null): number =>
+  Math.min(remainingMs ?? Number.POSITIVE_INFINITY, leaseMs - leaseMarginMs);
 
 /**
  * For how long any grant that was given may still run, on the grantor's clock: what it remembers, and after a restart what it

@@ -262,6 +262,8 @@ function recover(attempt: Attempt): TakeoverAction {
     return { kind: 'Fence', members: unanswered, epoch, handover: false };
   }
   const untilMs = epochEndsMs(record, attempt.counted, attempt.kubernetesLease, kubernetesLeaseMs);
+  if (nowMs < untilMs && renewsItsLease(attempt))
+    return nothing(`${record.authority.member} has renewed its Kubernetes Lease meanwhile`, 1_000);
   if (nowMs < untilMs) return { kind: 'WaitOut', untilMs, epoch, fence: unanswered };
   const choice = chooseForRecovery(attempt);
   switch (choice.kind) {
@@ -275,6 +277,12 @@ function recover(attempt: Attempt): TakeoverAction {
       return choice satisfies never;
   }
 }
+
+/** k = 0: a sign of life since the attempt began; waiting for that Lease would never end. Begun anew, it may be reachable. */
+const renewsItsLease = ({ record, kubernetesLease, startedAtMs }: Attempt): boolean =>
+  record.membership.acknowledgements === 0 &&
+  kubernetesLease?.holder === replicationName(primaryOf(record)) &&
+  kubernetesLease.unchangedSinceMs > startedAtMs;
 
 function chooseForRecovery(attempt: Attempt): Choice {
   const { record, counted } = attempt;

@@ -67,8 +67,9 @@ function leaseRemaining(world: World, rules: Rules, member: SimMember): number |
 /** A router that asks now may deliver until then, whatever happens to the lease afterwards. */
 function noteHorizon(world: World, rules: Rules, member: SimMember): void {
   if (member.postgres !== 'open' || leads(rules, member) === undefined) return;
-  const until = standsUntil(world, rules, member) ?? local(world, member) + leaseMs - leaseMarginMs;
-  member.horizonMs = Math.max(member.horizonMs, until);
+  const now = local(world, member);
+  const until = standsUntil(world, rules, member);
+  member.horizonMs = Math.max(member.horizonMs, now + rules.deliverableMs(until === null ? null : until - now));
 }
 
 /** Whether a client could now have a write acknowledged, or a strong read delivered, that it began after this moment. */

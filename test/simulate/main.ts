@@ -64,6 +64,7 @@ const walk: RunOptions = {
   settles: plant === undefined && options.progressCheck,
   ...(options.shape === undefined ? plant && { shapes: plant.shapes } : { shapes: [options.shape] }),
   ...(plant?.emphasis && { emphasis: plant.emphasis }),
+  ...(plant?.wish !== undefined && { wish: plant.wish }),
 };
 
 const startedAt = performance.now();
@@ -81,16 +82,18 @@ for (let index = 0; index < options.runs; index += 1) {
   if (seconds() - saidAt >= 5) {
     saidAt = seconds();
     const left = (saidAt / (index + 1)) * (options.runs - index - 1);
-    process.stderr.write(`${index + 1} of ${options.runs} walks, ${steps} steps, about ${left.toFixed(0)} s left\n`);
+    process.stderr.write(
+      `${index + 1} of ${options.runs} walks, ${steps} actions tried, about ${left.toFixed(0)} s left\n`,
+    );
   }
 }
 process.stdout.write(
-  `${options.runs} walks from seed ${options.seed}, ${steps} steps, ${seconds().toFixed(1)} s: no violation\n`,
+  `${options.runs} walks from seed ${options.seed}, ${steps} actions tried, ${seconds().toFixed(1)} s: no violation\n`,
 );
 
-function tell(seed: number, { shape: found, actions, violation }: Run): void {
+function tell(seed: number, { shape: found, actions, violation, whileSettling }: Run): void {
   if (violation === undefined) return;
-  const shown = options.whole === true ? actions : shorten(found, rules, actions, violation.kind);
+  const shown = options.whole === true ? actions : shorten(found, rules, actions, violation.kind, whileSettling);
   process.stdout.write(
     `seed ${seed}: ${violation.message}\n\n` +
       `${found.members} members, k = ${found.k} (wanted: ${found.wish}), ${found.operators} operator(s), ` +
@@ -99,7 +102,7 @@ function tell(seed: number, { shape: found, actions, violation }: Run): void {
       `${trace(found, rules, shown)
         .map((line, at) => `${String(at + 1).padStart(4)}  ${line}`)
         .join('\n')}\n` +
-      `${violation.kind === 'Stuck' ? '      then the faults stop, and two minutes later it still does not serve\n' : ''}\n` +
+      `${whileSettling ? '      then the faults stop, everybody comes back, and it shows within two minutes\n' : ''}\n` +
       `again: npm run simulate -- --seed ${seed} --runs 1 --steps ${options.steps}${plant === undefined ? '' : ` --plant ${plant.name}`}` +
       `${options.shape === undefined ? '' : ` --shape ${options.shape.join('/')}`}\n`,
   );

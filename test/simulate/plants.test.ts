@@ -17,13 +17,14 @@ for (const plant of plants) {
     settles: false,
     shapes: plant.shapes,
     ...(plant.emphasis && { emphasis: plant.emphasis }),
+    ...(plant.wish !== undefined && { wish: plant.wish }),
   };
 
   test(`without ${plant.breaks}: a violation is found`, () => {
     for (let seed = 1; seed <= maxWalks; seed += 1) {
       const { shape, actions, violation } = run(seed, plant.rules, options);
       if (violation === undefined) continue;
-      const short = shorten(shape, plant.rules, actions, violation.kind);
+      const short = shorten(shape, plant.rules, actions, violation.kind, false);
       assert.equal(replay(shape, plant.rules, short, false)?.kind, violation.kind, 'the shortened trace shows it, too');
       assert.equal(replay(shape, realRules, short, false), undefined, 'the real rules stand the same trace');
       return;

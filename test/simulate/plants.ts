@@ -17,6 +17,8 @@ export interface Plant {
   readonly rules: Rules;
   /** Members and k that it shows with. */
   readonly shapes: readonly (readonly [number, number])[];
+  /** The k that is wanted, where it isn't the one that there is. */
+  readonly wish?: number;
   /** What must happen often for it to show soon. */
   readonly emphasis?: NonNullable<RunOptions['emphasis']>;
 }
@@ -287,5 +289,13 @@ export const plants: readonly Plant[] = [
       [3, 0],
       [2, 1],
     ],
+  },
+  {
+    name: 'long-horizon',
+    breaks: 'the bound of what a router may rely on: as long as a Kubernetes Lease, though k may be raised meanwhile',
+    rules: { ...realRules, deliverableMs: (remainingMs) => remainingMs ?? Number.POSITIVE_INFINITY },
+    shapes: [[3, 0]],
+    emphasis: { pause: 6, suspect: 4, thaw: 4, rush: 3, wipe: 0 },
+    wish: 1,
   },
 ];

@@ -185,6 +185,8 @@ export interface Run {
   readonly shape: Shape;
   readonly actions: readonly Action[];
   readonly violation: Violation | undefined;
+  /** It shows only after the faults have stopped. */
+  readonly whileSettling: boolean;
 }
 
 export interface RunOptions {
@@ -192,6 +194,8 @@ export interface RunOptions {
   readonly shapes?: readonly (readonly [number, number])[];
   /** Whether the faults stop at the end and progress is required. */
   readonly settles: boolean;
+  /** The k that is wanted; drawn where it isn't given. */
+  readonly wish?: number;
   /** What is to happen more often, or less, than otherwise: a factor by action. */
   readonly emphasis?: Readonly<Partial<Record<Action['do'], number>>>;
 }
@@ -202,18 +206,20 @@ const draws = 8;
 /** One walk; the same for the same seed and rules. */
 export function run(seed: number, rules: Rules, options: RunOptions): Run {
   const random = new Random(seed);
-  const shape = shapeOf(random, options.shapes);
+  const drawn = shapeOf(random, options.shapes);
+  const shape = options.wish === undefined ? drawn : { ...drawn, wish: options.wish };
   const everyday = weightsOf(ordinary, options, () => random.of([0.1, 0.5, 1, 1, 3, 8]));
   // Some kinds of fault not at all, some often; few of them at once in most runs, since what is always down shows nothing.
   const storm = weightsOf(faults, options, () => random.of([0, 0, 1, 3, 10]));
   const faultRate = random.of([0.01, 0.03, 0.08, 0.15]);
   const world = startWorld(shape, rules);
   const actions: Action[] = [];
+  let whileSettling = false;
   try {
     for (let step = 0; step < options.steps; step += 1) {
-      for (let drawn = 0; drawn < draws; drawn += 1) {
+      for (let attempt = 0; attempt < draws; attempt += 1) {
         const action =
-          drawn === 0 && random.next() < faultRate
+          attempt === 0 && random.next() < faultRate
             ? draw(random, world, faults, storm)
             : draw(random, world, ordinary, everyday);
         if (action === undefined) continue;
@@ -222,11 +228,12 @@ export function run(seed: number, rules: Rules, options: RunOptions): Run {
         if (apply(world, rules, action)) break;
       }
     }
+    whileSettling = true;
     if (options.settles) settle(world, rules);
-    return { shape, actions, violation: undefined };
+    return { shape, actions, violation: undefined, whileSettling: false };
   } catch (error) {
     if (!(error instanceof Violation)) throw error;
-    return { shape, actions, violation: error };
+    return { shape, actions, violation: error, whileSettling };
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { decideOrders, isWithinPromise } from '#agent/orders/decide.ts';
 import type { PromiseRecord } from '#agent/promise/record.ts';
-import { expiryOf, grantRemainingMs, leaseSettings } from '#core/authority/lease.ts';
+import { deliverableMs, expiryOf, grantRemainingMs, leaseSettings } from '#core/authority/lease.ts';
 import {
   changedMembership,
   isSafeToRecord,
@@ -24,6 +24,7 @@ export const realRules = {
   decideFence,
   decideOrders,
   decideTakeover,
+  deliverableMs,
   expiryOf,
   grantRemainingMs,
   isSafeToRecord,

@@ -33,8 +33,8 @@ export function shorten(
   rules: Rules,
   actions: readonly Action[],
   kind: ViolationKind,
+  settles: boolean,
 ): readonly Action[] {
-  const settles = kind === 'Stuck';
   const breaks = (some: readonly Action[]): boolean => replay(shape, rules, some, settles)?.kind === kind;
   let kept = actions;
   for (let chunk = Math.ceil(kept.length / 2); chunk >= 1; ) {
