@@ -80,6 +80,8 @@ export async function runRound(
     tell('harming');
     const harmedAt = performance.now();
     const knownBefore = newestTimeline(recentOf(fleet)());
+    // Harm that was begun and not finished is taken back all the same.
+    heal = () => installation.cluster.faults.healAll();
     heal = await fault.inject(field);
     await lastFor(fault, fleet, knownBefore, harmedAt);
     tell('healing');
