@@ -151,7 +151,7 @@ export const plants: readonly Plant[] = [
   },
   {
     name: 'old-primary-dropped',
-    breaks: 'the deciding swap drops the old primary (B1)',
+    breaks: 'the old primary in the record until the new gate has opened: the deciding swap drops it (B1)',
     rules: withTakeover((input) => {
       const action = realRules.decideTakeover(input);
       if (action.kind !== 'Decide' || action.record.authority.member === input.record.authority.member) return action;
@@ -177,7 +177,7 @@ export const plants: readonly Plant[] = [
   },
   {
     name: 'opening-gate',
-    breaks: 'the opening gate: open without a row of this opening on k followers (B2)',
+    breaks: 'the opening gate: opened without a row of this opening on k followers (B2)',
     rules: { ...realRules, whyShut: (opening) => realRules.whyShut({ ...opening, row: 'Committed' }) },
     shapes: [
       [3, 1],
@@ -214,7 +214,7 @@ export const plants: readonly Plant[] = [
   },
   {
     name: 'forgotten-grants',
-    breaks: 'what a restarted agent may have granted (A7)',
+    breaks: 'the reckoning with what a restarted agent may have granted (A7)',
     rules: {
       ...realRules,
       grantRemainingMs: (grantor) => realRules.grantRemainingMs({ ...grantor, longestLeaseMs: 0 }),
@@ -275,7 +275,8 @@ export const plants: readonly Plant[] = [
   },
   {
     name: 'lease-after-record',
-    breaks: 'k = 0: a new member may be fenced alone before its grant is needed (A14, B5)',
+    breaks:
+      'the lease before the record where k = 0: a new member may be fenced alone before its grant is needed (A14, B5)',
     rules: {
       ...realRules,
       recordGoesFirst: (change) => change.kind === 'Add' || change.kind === 'LowerAcknowledgements',

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { countedAnswers, epochEndsMs, isEnough, neededForFence, whyNotEnough } from '#core/authority/fence.ts';
-import { expiryOf, grantRemainingMs, leaseSettings } from '#core/authority/lease.ts';
+import { deliverableMs, expiryOf, grantRemainingMs, leaseSettings } from '#core/authority/lease.ts';
 import type { MembershipChange } from '#core/authority/membership-change.ts';
 import { changedMembership, recordGoesFirst } from '#core/authority/membership-change.ts';
-import { kubernetesLeaseMs } from '#core/authority/timing.ts';
+import { kubernetesLeaseMs, leaseMarginMs, leaseMs } from '#core/authority/timing.ts';
 import { fenced, member, nameOf, recordOf } from './records.ts';
 
 const here = { timeline: 1, lsn: '0/100' };
@@ -181,4 +181,10 @@ test('the lease of k = 0 stands by the Kubernetes Lease, or by all others while 
   assert.equal(expiryOf(settings, grants(['b', 'c']), 0), 700);
   assert.equal(expiryOf(settings, grants(['b']), 0), 0);
   assert.equal(expiryOf(leaseSettings(recordOf(['a'], 0)), new Map(), 0), null, 'alone, nobody could take over');
+});
+
+test('no router relies on more than a grant runs, whatever holds the lease', () => {
+  assert.equal(deliverableMs(14_900), leaseMs - leaseMarginMs);
+  assert.equal(deliverableMs(null), leaseMs - leaseMarginMs);
+  assert.equal(deliverableMs(1_200), 1_200);
 });
