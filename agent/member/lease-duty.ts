@@ -69,6 +69,8 @@ export class LeaseDuty {
   /** Counts the times that the handle was armed; 0 while it isn't. */
   #armed = 0;
   #armings = 0;
+  /** The arming that is on its way to be let go: nothing begins by it any more. */
+  #condemned = 0;
 
   constructor(thread: LeaseThread, onChange: () => void) {
     this.#thread = thread;
@@ -80,8 +82,14 @@ export class LeaseDuty {
     return this.#armed !== 0;
   }
 
-  /** Which arming this is, for `disarm`. */
-  get arming(): number {
+  /** Whether process 1 watches by this very arming, and will go on to. To be asked in the same breath as Postgres is started. */
+  standsBy(arming: number): boolean {
+    return arming !== 0 && this.#armed === arming && this.#condemned !== arming;
+  }
+
+  /** Whatever was about to begin by the present arming doesn't. Returns which one it is, for `disarm`. */
+  condemn(): number {
+    this.#condemned = this.#armed;
     return this.#armed;
   }
 
@@ -118,11 +126,13 @@ export class LeaseDuty {
     this.#inForce(wish);
   }
 
-  /** Told to process 1 when this resolves. Before every start as primary and before a promotion. */
-  async arm(postmasterPid = 0): Promise<void> {
+  /** Told to process 1 when this resolves, to which arming it is. Before every start as primary and before a promotion. */
+  async arm(postmasterPid = 0): Promise<number> {
     this.#armings += 1;
-    this.#armed = this.#armings;
+    const arming = this.#armings;
+    this.#armed = arming;
     await this.#thread.arm(postmasterPid);
+    return arming;
   }
 
   setPostmaster(pid: number): void {
@@ -132,6 +142,7 @@ export class LeaseDuty {
   /** Only when no process of Postgres is left. A handle that was armed anew meanwhile stays armed. */
   async disarm(arming = this.#armed): Promise<void> {
     if (this.#armed === 0 || this.#armed !== arming) return;
+    this.#condemned = arming;
     await this.#thread.disarm();
     if (this.#armed === arming) this.#armed = 0;
   }

@@ -430,7 +430,8 @@ export class Member {
   /** At once, and shown: nothing of it is left when the handle is let go. */
   #endPrimary(): void {
     const { commits, postgres, lease } = this.#parts;
-    const { arming } = lease;
+    // What is being prepared on this lease at the moment must not start when nothing watches it any more.
+    const arming = lease.condemn();
     commits.end();
     const end = async (): Promise<void> => {
       await postgres.stop(0);

@@ -4,7 +4,7 @@
  * but what `MemberView` holds.
  * Invariants: `initialise`, `start` as primary, `promote` and `open` follow only a confirmation of this very epoch (the start
  * gate); `open` on a primary only a lease that is held and its opening commit (the opening gate); the dead man's handle is let
- * go only when Postgres is down.
+ * go only when Postgres is down, and no primary runs on without it.
  */
 import type { DataState } from '#agent/postgres/data-directory.ts';
 import type { Orders } from '#core/protocol/orders.ts';
@@ -102,6 +102,9 @@ export function nextStep(view: MemberView): Step {
   if (server.state === 'running' && view.data === 'absent') {
     return { kind: 'stop', phase: 'Failed', why: 'its data directory is gone', mode: 'immediate' };
   }
+  // Never by way of the steps here. Whatever led to it: nobody would end this one when its lease runs out.
+  if (server.state === 'running' && server.as === 'primary' && !view.isArmed)
+    return { kind: 'stop', phase: 'Stopping', why: "the dead man's handle is not armed", mode: 'immediate' };
   if (server.state === 'stopped' && view.isArmed)
     return { kind: 'disarm', phase: orders === undefined ? 'Stopping' : 'Starting' };
   if (view.data === 'absent' && view.hadData) return { kind: 'startOver', phase: 'Waiting' };

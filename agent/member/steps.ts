@@ -2,7 +2,8 @@
  * Takes the steps that `plan.ts` names. Each looks at nothing but what it needs, and leaves behind only what the next look
  * finds: a step that fails, or is interrupted, is decided anew.
  * Invariants: the dead man's handle is armed before Postgres starts as primary or is promoted, and let go only when none of
- * its processes is left; what is asked last before either is whether the orders are still the same.
+ * its processes is left; what is asked last before either is whether the orders are still the same, and in force, and whether
+ * the handle is still the one that was armed for it.
  */
 import { confirmRelease } from '#agent/authority/source.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
@@ -228,9 +229,13 @@ export class Steps {
     if (await rejoining.isBegun()) throw new Error('a rejoin of this data was begun and has not ended');
     if (as === 'standby') this.aim();
     commits.end();
-    const isStillWanted = (): boolean =>
-      !isAnotherWork(standing.inForce ?? standing.former, orders) && !this.#options.isStopping();
-    if (as === 'primary') await lease.arm();
+    const arming = as === 'primary' ? await lease.arm() : undefined;
+    // A fenced standby starts by its former orders; a primary whose fence was answered meanwhile must not.
+    const mayBegin = (): boolean =>
+      arming === undefined
+        ? !isAnotherWork(standing.inForce ?? standing.former, orders)
+        : !isAnotherWork(standing.inForce, orders) && lease.standsBy(arming);
+    const isStillWanted = (): boolean => mayBegin() && !this.#options.isStopping();
     if (!(await postgres.start(orders, as, isStillWanted))) return READY_POLL_MS;
     if (as === 'primary' && postgres.pid !== undefined) lease.setPostmaster(postgres.pid);
     // Found out from what is down, or from the start before: it is asked again of what runs now.
@@ -253,9 +258,9 @@ export class Steps {
     this.aim();
     const { pid } = postgres;
     if (pid === undefined) return 0;
-    await lease.arm(pid);
+    const arming = await lease.arm(pid);
     try {
-      await postgres.promote(orders, () => this.#lastBeforePromotion(orders));
+      await postgres.promote(orders, () => this.#lastBeforePromotion(orders, arming));
     } catch (error) {
       await postgres.stop(0);
       throw error;
@@ -265,7 +270,7 @@ export class Steps {
     return 0;
   }
 
-  async #lastBeforePromotion(orders: Orders): Promise<void> {
+  async #lastBeforePromotion(orders: Orders, arming: number): Promise<void> {
     const { postgres, lease, standing, gate, patience, options } = this.#parts;
     if (!(await this.receiversGone())) throw new Error('a WAL receiver does not end');
     const { data } = postgres;
@@ -276,7 +281,7 @@ export class Steps {
       await prepareTimeline(data, { timeline, wanted: orders.timeline });
     }
     const isConfirmed = gate.confirmedEpoch(false) === orders.epoch;
-    const mayRun = lease.isHeld || patience.isTiredOfWaiting;
+    const mayRun = lease.standsBy(arming) && (lease.isHeld || patience.isTiredOfWaiting);
     if (isAnotherWork(standing.inForce, orders) || !isConfirmed || !mayRun || this.#options.isStopping()) {
       throw new Error('the authority to promote has gone meanwhile');
     }

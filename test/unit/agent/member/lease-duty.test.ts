@@ -85,12 +85,38 @@ describe('what a member does about leases', () => {
     assert.equal(duty.isHeldFor(ordersWith({ role: 'Primary' })), false);
   });
 
+  it('begins nothing by a handle that is about to be let go, or was armed anew', async () => {
+    let disarmed = (): void => {};
+    const { thread } = threadWith({ disarm: () => new Promise((resolve) => (disarmed = resolve)) });
+    const duty = new LeaseDuty(thread, () => {});
+    const first = await duty.arm();
+    assert.equal(duty.standsBy(first), true);
+    assert.equal(duty.condemn(), first);
+    assert.deepEqual([duty.standsBy(first), duty.isArmed], [false, true], 'from the moment that the end is begun');
+    const second = await duty.arm();
+    assert.deepEqual([duty.standsBy(first), duty.standsBy(second)], [false, true]);
+    const disarming = duty.disarm();
+    assert.equal(duty.standsBy(second), false, 'while process 1 is still being told');
+    disarmed();
+    await disarming;
+    assert.deepEqual([duty.standsBy(second), duty.isArmed], [false, false]);
+  });
+
+  it('does not stand by a handle that was let go while it was being armed', async () => {
+    let armed = (): void => {};
+    const { thread } = threadWith({ arm: () => new Promise((resolve) => (armed = resolve)) });
+    const duty = new LeaseDuty(thread, () => {});
+    const arming = duty.arm();
+    await duty.disarm(duty.condemn());
+    armed();
+    assert.equal(duty.standsBy(await arming), false);
+  });
+
   it('lets only the handle go that it was asked to let go', async () => {
     const { thread, calls } = threadWith();
     const duty = new LeaseDuty(thread, () => {});
     await duty.disarm();
-    await duty.arm(1);
-    const { arming } = duty;
+    const arming = await duty.arm(1);
     await duty.arm(2);
     await duty.disarm(arming);
     assert.deepEqual([duty.isArmed, calls], [true, ['arm', 'arm']]);

@@ -14,6 +14,7 @@ const running = (wish: Partial<Extract<ServerView, { state: 'running' }>>): Serv
   timeline: 1,
   ...wish,
 });
+const isPrimary = (server: ServerView | undefined): boolean => server?.state === 'running' && server.as === 'primary';
 const view = (wish: Partial<MemberView>): MemberView => ({
   orders: undefined,
   former: undefined,
@@ -25,7 +26,7 @@ const view = (wish: Partial<MemberView>): MemberView => ({
   confirmedEpoch: 0,
   isLeaseHeld: true,
   mayStartWithoutLease: false,
-  isArmed: false,
+  isArmed: isPrimary(wish.server),
   opening: 'passed',
   openingEpoch: 1,
   isReleased: false,
@@ -141,6 +142,11 @@ const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
   [
     'a primary on another timeline than the recorded one is stopped',
     { orders: second, data: 'primary', confirmedEpoch: 2, server: running({}) },
+    { kind: 'stop', mode: 'immediate' },
+  ],
+  [
+    'a primary that process 1 does not watch is stopped, whatever else is well',
+    { orders: primary, data: 'primary', confirmedEpoch: 1, server: running({}), isArmed: false },
     { kind: 'stop', mode: 'immediate' },
   ],
   [
@@ -390,10 +396,11 @@ it('whatever is there, nothing becomes writable without authority and lease, nor
   );
 });
 
-it('whatever is there, the handle is let go only when Postgres is down, and nothing starts before', () => {
+it('whatever is there, the handle is let go only when Postgres is down, nothing starts before, and no primary runs without it', () => {
   fc.assert(
     fc.property(anyView, (given) => {
       const { kind } = nextStep(given);
+      if (isPrimary(given.server) && !given.isArmed) assert.equal(kind, 'stop');
       if (kind === 'disarm') assert.ok(given.isArmed && given.server.state === 'stopped');
       if (given.isArmed && given.server.state === 'stopped') assert.equal(kind, 'disarm');
     }),
