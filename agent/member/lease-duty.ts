@@ -64,7 +64,8 @@ const ENOUGH_MS = 1_000;
 export class LeaseDuty {
   readonly #thread: LeaseThread;
   readonly #onChange: () => void;
-  #wish: LeaseWish = { kind: 'none' };
+  /** Undefined after a failure: what the thread is at isn't known. */
+  #wish: LeaseWish | undefined = { kind: 'none' };
   #isInForce = true;
   /** Counts the times that the handle was armed; 0 while it isn't. */
   #armed = 0;
@@ -100,7 +101,7 @@ export class LeaseDuty {
 
   /** Held under the present settings, for long enough to begin something. */
   get isHeld(): boolean {
-    if (this.#wish.kind !== 'serve' || !this.#isInForce) return false;
+    if (this.#wish?.kind !== 'serve' || !this.#isInForce) return false;
     const remainingMs = this.#thread.remainingMs();
     return remainingMs === null || remainingMs >= ENOUGH_MS;
   }
@@ -110,19 +111,28 @@ export class LeaseDuty {
     return lease.required > 0 && this.#thread.isHeldFor(epoch, generation);
   }
 
-  /** Level-triggered. Resolves when nothing is done or granted any more that `wish` doesn't allow. */
+  /**
+   * Level-triggered. Resolves when nothing is done or granted any more that `wish` doesn't allow. Where it throws that isn't
+   * so yet, and the next call does all of it again, whatever it wishes.
+   */
   async keep(wish: LeaseWish): Promise<void> {
     if (JSON.stringify(wish) === JSON.stringify(this.#wish)) return;
     const before = this.#wish;
     this.#wish = wish;
     this.#isInForce = false;
-    if (wish.kind === 'none' || (before.kind !== 'none' && before.kind !== wish.kind)) await this.#thread.stop();
-    if (this.#wish !== wish) return;
-    if (wish.kind === 'serve') {
-      void this.#serve(wish);
-      return;
+    try {
+      const isOther = before === undefined || (before.kind !== 'none' && before.kind !== wish.kind);
+      if (wish.kind === 'none' || isOther) await this.#thread.stop();
+      if (this.#wish !== wish) return;
+      if (wish.kind === 'serve') {
+        void this.#serve(wish);
+        return;
+      }
+      if (wish.kind === 'follow') await this.#thread.follow(wish.wish);
+    } catch (error) {
+      if (this.#wish === wish) this.#wish = undefined;
+      throw error;
     }
-    if (wish.kind === 'follow') await this.#thread.follow(wish.wish);
     this.#inForce(wish);
   }
 

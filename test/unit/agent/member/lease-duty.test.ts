@@ -54,6 +54,27 @@ describe('what a member does about leases', () => {
     assert.deepEqual(calls, ['follow', 'stop', 'serve', 'stop']);
   });
 
+  it('is done anew after a failure, also when the same is wished again', async () => {
+    const { calls } = threadWith();
+    let fails = true;
+    const noteOf = (name: string) => (): Promise<{ grantRemainingMs: number }> => {
+      calls.push(name);
+      return fails ? Promise.reject(new Error('no answer')) : Promise.resolve({ grantRemainingMs: 0 });
+    };
+    const thread = threadWith({ stop: noteOf('stop'), follow: () => noteOf('follow')().then(() => undefined) }).thread;
+    const duty = new LeaseDuty(thread, () => {});
+    const follow = leaseWishOf(ordersWith({ source }), false);
+    await assert.rejects(duty.keep(follow), /no answer/);
+    await assert.rejects(duty.keep({ kind: 'none' }), /no answer/);
+    await assert.rejects(duty.keep({ kind: 'none' }), /no answer/, 'a fence that is asked again shows the stop again');
+    fails = false;
+    await duty.keep({ kind: 'none' });
+    await duty.keep({ kind: 'none' });
+    await duty.keep(follow);
+    assert.deepEqual(calls, ['follow', 'stop', 'stop', 'stop', 'follow']);
+    assert.equal(duty.isInForce, true);
+  });
+
   it('holds a lease only under the settings that are in force, and with enough of it left', async () => {
     let remainingMs: number | null = 2_000;
     let fulfil = (): void => {};
