@@ -100,7 +100,9 @@ export class StandingOrders {
   /** On disk when it resolves: nothing below the epoch is helped any more. */
   async promiseFence(decision: Extract<FenceDecision, { kind: 'Fence' }>): Promise<void> {
     if (!decision.isNew) return;
-    await this.#options.promise.update((current) => ({ ...current, ...decision.promise }));
+    // What else the promise says may have changed since the decision.
+    const { epoch, grantee, generation } = decision.promise;
+    await this.#options.promise.update((current) => ({ ...current, epoch, grantee, generation }));
     this.#promisedAt = bootTimeMs();
   }
 
