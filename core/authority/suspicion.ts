@@ -54,9 +54,8 @@ export function suspicionOf(input: SuspicionInput): Suspicion {
       return { kind: 'Failover', why: `${primary.name} has given its epoch up` };
     return left ?? none(`${primary.name} answers`);
   }
-  const silent = pings.get(replicationName(primary));
-  const silentForMs = silent === undefined ? 0 : nowMs - (silent.kind === 'Silent' ? silent.sinceMs : silent.atMs);
-  if (silentForMs < unreachableMs) return left ?? none(`${primary.name} has been silent for ${silentForMs} ms only`);
+  const silentMs = silentForMs(pings, primary, nowMs);
+  if (silentMs < unreachableMs) return left ?? none(`${primary.name} has been silent for ${silentMs} ms only`);
   return goneByAllAccounts(input, primary) ?? left ?? none(`${primary.name} is silent, but not shown to be gone`);
 }
 
@@ -115,6 +114,17 @@ function leftFence({ record, pings, nowMs }: SuspicionInput): Suspicion | undefi
 export function answerOf(pings: Pings, member: MemberIdentity): Extract<Ping, { kind: 'Answered' }> | undefined {
   const ping = pings.get(replicationName(member));
   return ping?.kind === 'Answered' && sameMember(ping.answer.member, member) ? ping : undefined;
+}
+
+/**
+ * Since its last word. For ever where its name answers with another incarnation: the volume of this one is lost, and with it
+ * the member (a pod's name and its volume are each there once); the answers that go on coming are another's.
+ */
+export function silentForMs(pings: Pings, member: MemberIdentity, nowMs: number): number {
+  const ping = pings.get(replicationName(member));
+  if (ping === undefined) return 0;
+  if (ping.kind === 'Silent') return nowMs - ping.sinceMs;
+  return sameMember(ping.answer.member, member) ? nowMs - ping.atMs : Number.POSITIVE_INFINITY;
 }
 
 const none = (why: string): Suspicion => ({ kind: 'None', why });

@@ -9,7 +9,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Candidate } from '#core/authority/choose.ts';
 import type { WatchedLease } from '#core/authority/fence.ts';
 import { type AuthorityRecord, isPrimary, sameMember } from '#core/authority/record.ts';
-import type { Pings } from '#core/authority/suspicion.ts';
+import { answerOf, type Pings } from '#core/authority/suspicion.ts';
 import {
   decideTakeover,
   type FenceOutcome,
@@ -380,7 +380,7 @@ class Attempt {
 
   #silent(): readonly string[] {
     return this.#record.membership.members
-      .filter((member) => this.#pings.get(replicationName(member))?.kind !== 'Answered')
+      .filter((member) => answerOf(this.#pings, member) === undefined)
       .map(({ name }) => name);
   }
 }

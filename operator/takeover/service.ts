@@ -9,10 +9,16 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import { isEnough } from '#core/authority/fence.ts';
 import { type AuthorityRecord, primaryOf, sameMember } from '#core/authority/record.ts';
-import { answerOf, type Pings, type Suspicion, suspicionOf, unreachableMs } from '#core/authority/suspicion.ts';
+import {
+  answerOf,
+  type Pings,
+  type Suspicion,
+  silentForMs,
+  suspicionOf,
+  unreachableMs,
+} from '#core/authority/suspicion.ts';
 import type { TakeoverIntent } from '#core/authority/takeover.ts';
 import { rankDelayMs } from '#core/authority/timing.ts';
-import { replicationName } from '#core/identity.ts';
 import type { EventRecorder } from '#kube/events.ts';
 import { type Shard, shards } from '#kube/meridian.ts';
 import { keyOf, type Stored } from '#kube/objects.ts';
@@ -193,9 +199,10 @@ export class TakeoverService implements Takeovers {
     if (record === undefined || isBeingRemoved(state.shard)) return forget(state);
     const now = nowMs();
     const pings = watch.pings(record, state.shard.metadata);
-    const primary = pings.get(replicationName(primaryOf(record)));
-    state.isSilent = primary?.kind === 'Silent';
-    const isSilent = primary?.kind === 'Silent' && now - primary.sinceMs >= unreachableMs;
+    const primary = primaryOf(record);
+    // Another incarnation's answers are none of the primary's.
+    state.isSilent = answerOf(pings, primary) === undefined;
+    const isSilent = state.isSilent && silentForMs(pings, primary, now) >= unreachableMs;
     this.#watchLease(state, record, isSilent);
     state.suspicion = suspicionOf({ record, pings, kubernetesLease: state.lease?.watched, nowMs: now });
     const reachable = record.membership.members.filter((member) => answerOf(pings, member) !== undefined);

@@ -244,3 +244,25 @@ test('suspicion: a fence that was left is settled, by whomever it was promised, 
     'None',
   );
 });
+
+test('suspicion: a name that answers with another volume is a member that is gone for good, and says nothing for it', () => {
+  const anew = { name: 'a', incarnation: '0'.repeat(16) };
+  const record = recordOf(['a', 'b', 'c'], 1);
+  const kindOf = (pings: Readonly<Record<string, Ping>>, more: Partial<Parameters<typeof suspicionOf>[0]> = {}) =>
+    suspicionOf({ record, pings: keyed(pings), nowMs: now, ...more }).kind;
+  const replaced = answered('a', { member: anew, promise: { epoch: 0, grantee: '', generation: 0, ageMs: 0 } });
+  assert.equal(kindOf({ a: replaced, b: lonely('b'), c: lonely('c') }), 'Failover');
+  const released = answered('a', { member: anew, primary: { ...primaryAnswer(), released: true } });
+  assert.equal(kindOf({ a: released, b: lonely('b') }), 'None', 'who it is now has given nothing up');
+  // Its followers' word still counts for the one that was there: neither too few, nor one that hears it.
+  const hears = answered('b', { follower: followerOf('a', 1, 100) });
+  assert.equal(kindOf({ a: replaced, b: hears, c: lonely('c') }), 'None');
+  // Nor does the word of followers that have lost their volumes, whatever they hear.
+  const other = (name: string): Ping =>
+    answered(name, { member: { name, incarnation: '0'.repeat(16) }, follower: followerOf('a', 1, 3_000) });
+  assert.equal(kindOf({ a: silent, b: lonely('b'), c: other('c') }), 'None');
+  const zero = { record: recordOf(['a', 'b', 'c'], 0) };
+  const over = { kubernetesLease: { holder: nameOf('a'), unchangedSinceMs: now - kubernetesLeaseMs } };
+  assert.equal(kindOf({ a: replaced, b: lonely('b') }, { ...zero, ...over }), 'Failover');
+  assert.equal(kindOf({ a: replaced, b: lonely('b') }, zero), 'None', 'its Lease is waited for');
+});

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AuthorityRecord } from '#core/authority/record.ts';
-import type { Ping } from '#core/authority/suspicion.ts';
+import { answerOf, type Ping, silentForMs } from '#core/authority/suspicion.ts';
 import type { AuthorityAnswer } from '#core/protocol/authority.ts';
 import type { AuthorityReply } from '#operator/agents/client.ts';
 import { type AskedMember, AuthorityWatch } from '#operator/takeover/authority-watch.ts';
@@ -130,6 +130,19 @@ test('who is no member of the record is shown where it answers as one of this sh
   bench.reply = { kind: 'answer', answer: { ...answer, member: other, shardUid: 'a former shard' } };
   await bench.ask({ ...member, name: other.name });
   assert.deepEqual(names(), ['a-eu-0/0000000000000001']);
+});
+
+test('another volume under the name of a member is no word of that member, who stays silent for ever', async () => {
+  const bench = new Bench();
+  await bench.ask();
+  const anew = { name: identity.name, incarnation: '0000000000000002' };
+  bench.reply = { kind: 'answer', answer: { ...answer, member: anew } };
+  await bench.ask({ ...member, address: '10.0.0.2' });
+  const pings = bench.watch.pings(record, shard);
+  assert.equal(answerOf(pings, identity), undefined);
+  assert.deepEqual(answerOf(pings, anew)?.answer.member, anew);
+  assert.equal(silentForMs(pings, identity, bench.time.nowMs), Number.POSITIVE_INFINITY);
+  assert.ok(silentForMs(pings, anew, bench.time.nowMs) < 5_000);
 });
 
 test('members of shards that are gone are forgotten', async () => {

@@ -158,6 +158,14 @@ export class World {
     });
   }
 
+  /** The pod comes back on an empty volume: it is another member, which has promised nothing and holds nothing. */
+  replaceVolume(name: string): void {
+    this.kill(name);
+    this.revive(name);
+    const promise = { epoch: 0, grantee: '', atMs: this.time.nowMs };
+    Object.assign(this.member(name), { incarnation: 'f'.repeat(16), promise, log: [], timeline: 0, ordered: 0 });
+  }
+
   answer(name: string): AuthorityAnswer | undefined {
     const member = this.member(name);
     if (!member.up || member.hidden) return undefined;
