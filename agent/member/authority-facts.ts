@@ -1,6 +1,7 @@
 /** What the member says about authority, from what it knows at this moment. Pure; the wire's meaning is in `core/protocol/authority.ts`. */
 import type { SeenAuthority } from '#agent/authority/gate.ts';
 import type { PromiseRecord } from '#agent/promise/record.ts';
+import { deliverableMs } from '#core/authority/lease.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import type { AuthorityAnswer, AuthorityState } from '#core/protocol/authority.ts';
 import type { Orders } from '#core/protocol/orders.ts';
@@ -85,12 +86,16 @@ function primaryOf(view: AuthorityView): Pick<AuthorityAnswer, 'primary'> {
       epoch: orders.epoch,
       timeline: server.state === 'running' && server.timeline > 0 ? server.timeline : orders.timeline,
       serving: isServing,
-      leaseRemainingMs: lease.remainingMs(),
+      leaseRemainingMs: deliverable(lease.remainingMs()),
       leaseNumber: lease.leaseNumber(),
       released: isReleased,
     },
   };
 }
+
+/** What others may rely on: with k = 0 the lease may run for 15 s, and k may be raised under it. */
+const deliverable = (remainingMs: number | null): number | null =>
+  remainingMs === null ? null : deliverableMs(remainingMs);
 
 function followerOf({ orders, lease, walHeardMs }: AuthorityView): Pick<AuthorityAnswer, 'follower'> {
   if (orders?.role !== 'Follower' || orders.source === undefined) return {};

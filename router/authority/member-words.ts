@@ -3,7 +3,7 @@
  * the moment the question was *sent* (docs/design-traps.md, A19). Pure but for the clock inside the leases that it makes.
  * Leaves asking to asker.ts, and what is done with it to authority.ts.
  */
-import { leaseMs } from '#core/authority/timing.ts';
+import { deliverableMs } from '#core/authority/lease.ts';
 import type { AuthorityAnswer, AuthorityState } from '#core/protocol/authority.ts';
 import { Lease, type LeaseWatch } from './lease.ts';
 
@@ -37,8 +37,8 @@ export class MemberWords {
     const { primary, state } = answer;
     this.#state = state;
     this.#primaryEpoch = primary?.epoch ?? 0;
-    // Null: nobody else could become primary, so that it holds for as long as nobody says otherwise.
-    const remainingMs = primary === undefined || primary.released ? 0 : (primary.leaseRemainingMs ?? leaseMs);
+    // However long it says: k may be raised under a longer lease, and a taker waits out a grant's length only.
+    const remainingMs = primary === undefined || primary.released ? 0 : deliverableMs(primary.leaseRemainingMs);
     if (primary === undefined || remainingMs <= 0) return this.#drop();
     const present = this.#lease;
     const identity = { member: answer.member.name, epoch: primary.epoch, number: primary.leaseNumber };

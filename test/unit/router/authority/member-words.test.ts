@@ -57,7 +57,13 @@ describe('a horizon', () => {
   test('of a primary that needs no lease is as long as a grant, so that one who comes to need it is asked in time', () => {
     const member = words();
     member.take(answer({ leaseRemainingMs: null }), nowMs);
-    assert.equal(leaseOf(member).horizonMs, nowMs + 3_000);
+    assert.equal(leaseOf(member).horizonMs, nowMs + 2_900);
+  });
+
+  test('is relied on for a grant’s length at most, however long it is said to run: k may be raised under it', () => {
+    const member = words();
+    member.take(answer({ leaseRemainingMs: 14_000 }), nowMs);
+    assert.equal(leaseOf(member).horizonMs, nowMs + 2_900);
   });
 
   test('never goes back while the lease is the same', () => {
