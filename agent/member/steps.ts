@@ -7,7 +7,7 @@
  */
 import { confirmRelease } from '#agent/authority/source.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
-import { awaitReceiversGone } from '#agent/rejoin/receivers.ts';
+import { Receivers } from '#agent/rejoin/receivers.ts';
 import { prepareTimeline } from '#agent/rejoin/timelines.ts';
 import { digestOfOrders } from '#core/protocol/digest.ts';
 import type { Orders } from '#core/protocol/orders.ts';
@@ -18,7 +18,6 @@ import { isAnotherWork } from './work.ts';
 const LOOK_AGAIN_MS = 1_000;
 const READY_POLL_MS = 50;
 const CONFIRM_RETRY_MS = 1_000;
-const RECEIVERS_GONE_MS = 1_000;
 /** Postgres that has run this long has started well: the next crash is restarted at once again. */
 const STEADY_MS = 10_000;
 const notApplied = { digest: '', at: 0 };
@@ -37,8 +36,7 @@ export class Steps {
   readonly #options: StepsOptions;
   /** Digest of the orders that the running Postgres works by, and since when (monotonic, ms). */
   #applied: { readonly digest: string; readonly at: number } = notApplied;
-  /** The log that is here may still grow by what was received when the upstream was aimed last. */
-  #mayReceive = false;
+  readonly #receivers = new Receivers();
   /** What stands in the way, for people. */
   problem = '';
 
@@ -130,7 +128,7 @@ export class Steps {
       return;
     }
     const { name, incarnation, address, tunnelPort } = orders.source;
-    this.#mayReceive = true;
+    this.#receivers.begin();
     options.upstream.aim({
       address,
       port: tunnelPort,
@@ -146,13 +144,8 @@ export class Steps {
   }
 
   /** With the upstream aimed nowhere: waits until nothing is written any more that was received before. */
-  async receiversGone(): Promise<boolean> {
-    if (!this.#mayReceive) return true;
-    // Aimed again meanwhile, it counts anew.
-    this.#mayReceive = false;
-    const areGone = await awaitReceiversGone(RECEIVERS_GONE_MS);
-    if (!areGone) this.#mayReceive = true;
-    return areGone;
+  receiversGone(): Promise<boolean> {
+    return this.#receivers.gone();
   }
 
   async #stop({ why, mode }: Extract<Step, { kind: 'stop' }>): Promise<number> {

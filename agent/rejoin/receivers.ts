@@ -8,6 +8,43 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const POLL_MS = 10;
+const GONE_MS = 1_000;
+
+/** Whether the log that is here may still grow by what was received. Any number may wait for its end at once. */
+export class Receivers {
+  readonly #procFolder: string;
+  #mayReceive = false;
+  /** Of all who wait. */
+  #wait: Promise<boolean> | undefined;
+
+  constructor(procFolder = '/proc') {
+    this.#procFolder = procFolder;
+  }
+
+  /** The upstream is aimed somewhere: whoever waits after this waits for those who begin now, too. */
+  begin(): void {
+    this.#mayReceive = true;
+    this.#wait = undefined;
+  }
+
+  /** With the upstream aimed nowhere: waits until nothing is written any more that was received before. */
+  async gone(): Promise<boolean> {
+    if (!this.#mayReceive) return true;
+    const wait = this.#wait ?? awaitReceiversGone(GONE_MS, this.#procFolder);
+    this.#wait = wait;
+    let areGone = false;
+    try {
+      areGone = await wait;
+    } finally {
+      // Unless something was begun meanwhile.
+      if (this.#wait === wait) {
+        this.#wait = undefined;
+        this.#mayReceive = !areGone;
+      }
+    }
+    return areGone;
+  }
+}
 
 /**
  * Waits for those that have received anything; one that starts meanwhile, or waits for its tunnel, finds none. False when
