@@ -36,7 +36,8 @@ interface OpenTunnel {
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 64;
 const LASTING_MS = 1_000;
-const SAY_AGAIN_MS = 10_000;
+const SAY_AGAIN_MS = 5_000;
+const MAX_SAID = 256;
 
 export class TunnelServer {
   readonly #options: TunnelServerOptions;
@@ -45,7 +46,8 @@ export class TunnelServer {
   /** Every connection from its first byte, also those that are still in their handshake. */
   readonly #connections = new Set<Socket>();
   #sentBytes = 0;
-  #saidRefusal = { what: '', at: 0 };
+  /** When each refusal was said last, by peer and reason. */
+  readonly #saidRefusals = new Map<string, number>();
 
   constructor(options: TunnelServerOptions) {
     this.#options = options;
@@ -197,13 +199,15 @@ export class TunnelServer {
     if (openForMs >= LASTING_MS) log.info({ from, purpose, openForMs }, 'tunnel: closed');
   }
 
-  /** Who is refused dials again ten times a second: the same refusal is said once in a while. */
+  /** Who is refused dials again ten times a second, for several purposes: the same refusal is said once in a while. */
   #sayRefused(hello: TunnelHello | undefined, reply: TunnelReply): void {
     const { log } = this.#options;
-    const said = JSON.stringify([hello?.from, hello?.purpose, hello?.epoch, reply]);
+    const said = JSON.stringify([hello?.from, reply]);
     const now = performance.now();
-    if (said === this.#saidRefusal.what && now - this.#saidRefusal.at < SAY_AGAIN_MS) return;
-    this.#saidRefusal = { what: said, at: now };
+    if (now - (this.#saidRefusals.get(said) ?? -SAY_AGAIN_MS) < SAY_AGAIN_MS) return;
+    // Peers choose what they say they are: it doesn't grow with that.
+    if (this.#saidRefusals.size >= MAX_SAID) this.#saidRefusals.clear();
+    this.#saidRefusals.set(said, now);
     log.warn({ from: hello?.from, purpose: hello?.purpose, reply }, 'tunnel: refused');
   }
 

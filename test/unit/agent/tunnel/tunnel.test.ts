@@ -64,6 +64,9 @@ describe('a tunnel', () => {
   let target: UpstreamTarget;
   let context: TunnelContext | undefined;
   let promised: number;
+  /** What the primary's end warns of. */
+  let warnings: string[];
+  let asked: number;
 
   const credentialsOf = async (member: string, signer = ca): Promise<Credentials> => {
     const identity = { kind: 'member' as const, member, ...place };
@@ -93,6 +96,8 @@ describe('a tunnel', () => {
   beforeEach(async () => {
     started = [];
     promised = 3;
+    warnings = [];
+    asked = 0;
     context = {
       member: self,
       shardUid: 'uid',
@@ -106,8 +111,11 @@ describe('a tunnel', () => {
       place,
       credentials: primaryCredentials,
       postgresSocket: join(folder, 'postgres'),
-      context: () => context,
-      log: quiet,
+      context: () => {
+        asked += 1;
+        return context;
+      },
+      log: { info: () => {}, warn: (_details, message) => warnings.push(message) },
     });
     const port = await server.listen(0, '127.0.0.1');
     upstream = new Upstream({
@@ -355,6 +363,25 @@ describe('a tunnel', () => {
     upstream.aim(undefined);
     assert.match(await refusalOf(dial()), /no primary to follow/);
     assert.equal(started.length, 0);
+  });
+
+  it('is refused again and again with one line in the log for each reason, whatever it was for', async () => {
+    context = { ...(context as TunnelContext), isPrimary: false };
+    const refusals = (): number => warnings.filter((message) => message === 'tunnel: refused').length;
+    const dialTwice = async (): Promise<void> => {
+      const before = asked;
+      const dials = [dial(), dial(new Map([['user', 'anybody']]))];
+      await until(() => asked >= before + 4, 'dialled again');
+      for (const socket of dials) socket.destroy();
+    };
+    await dialTwice();
+    assert.equal(refusals(), 1);
+    context = { ...context, epoch: 4 };
+    await dialTwice();
+    assert.equal(refusals(), 2);
+    context = { ...context, epoch: 3 };
+    await dialTwice();
+    assert.equal(refusals(), 2, 'the first reason is said again only later');
   });
 
   it('does not lead to a member with another certificate than the one meant', async () => {
