@@ -89,6 +89,38 @@ async function main(options: Options): Promise<void> {
     });
   }
   tellTable(results, chosen, options.acknowledgements);
+  const missed = chosen.flatMap((kind) =>
+    missedBy(
+      kind,
+      results.filter((result) => result.kind === kind.name),
+    ),
+  );
+  for (const line of missed) process.stdout.write(`not reached: ${line}\n`);
+  process.exitCode = missed.length === 0 ? 0 : 1;
+}
+
+/** What a kind promises with followers that acknowledge, and these rounds did not keep. */
+function missedBy(kind: Kind, all: readonly BenchResult[]): string[] {
+  const rounds = all.filter(({ acknowledgements }) => acknowledgements > 0);
+  const missed: string[] = [];
+  for (const [withLeader, toReachMs] of [
+    [false, kind.toReachMs],
+    [true, kind.toReachWithLeaderMs],
+  ] as const) {
+    const times = rounds.filter((result) => result.withLeader === withLeader).map(({ unavailableMs }) => unavailableMs);
+    const at95 = percentile(times, 95);
+    if (at95 !== undefined && at95 > toReachMs) {
+      missed.push(
+        `${kind.name}${withLeader ? ' with the leading operator' : ''}: p95 of ${times.length} rounds is ${at95} ms, not ${toReachMs}`,
+      );
+    }
+  }
+  const count = (of: (result: BenchResult) => number): number => rounds.reduce((sum, result) => sum + of(result), 0);
+  const spoilt = count(({ lost, doubled }) => lost + doubled);
+  if (spoilt > 0) missed.push(`${kind.name}: ${spoilt} writes lost or doubled`);
+  const errors = count((result) => result.errors);
+  if (!kind.mayCostErrors && errors > 0) missed.push(`${kind.name}: ${errors} errors, where none may be`);
+  return missed;
 }
 
 const isOf = (result: BenchResult, kind: string, acknowledgements: number): boolean =>
