@@ -13,7 +13,7 @@ import { keepEvidence } from './evidence.ts';
 import type { Fault } from './fault.ts';
 import { Installation } from './installation.ts';
 import { regions } from './manifests.ts';
-import { appendResult, percentile, readResults } from './results.ts';
+import { appendResult, percentile, readResults, startAnew } from './results.ts';
 import { type RoundResult, runRound } from './round.ts';
 
 const DEPLOY_SECONDS = 60;
@@ -60,7 +60,8 @@ async function main(options: Options): Promise<void> {
   }
   const faults = options.only?.map(faultNamed) ?? catalogue;
   const file = cachePath('faults', 'results.jsonl');
-  const earlier = options.fresh === true ? [] : await readResults<RoundResult>(file);
+  if (options.fresh === true) await startAnew(file);
+  const earlier = await readResults<RoundResult>(file);
   // A fault that was named is tried again, whatever is known of it.
   const isDone = (fault: Fault, round: number): boolean =>
     options.only === undefined &&

@@ -1,5 +1,5 @@
 /** Results of rounds, one JSON object a line, so that a long run can be broken off and gone on with. */
-import { appendFile, mkdir, readFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 export async function readResults<T>(file: string): Promise<T[]> {
@@ -8,6 +8,13 @@ export async function readResults<T>(file: string): Promise<T[]> {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as T);
+}
+
+/** Puts earlier results aside, beside the file. */
+export async function startAnew(file: string): Promise<void> {
+  await rename(file, `${file}.before`).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
 }
 
 export async function appendResult(file: string, result: object): Promise<void> {

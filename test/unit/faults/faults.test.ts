@@ -7,7 +7,7 @@ import { parseAllDocuments } from 'yaml';
 import { catalogue, faultNamed } from '#test/faults/catalogue.ts';
 import { processes } from '#test/faults/fault.ts';
 import { faultManifests } from '#test/faults/manifests.ts';
-import { appendResult, percentile, readResults } from '#test/faults/results.ts';
+import { appendResult, percentile, readResults, startAnew } from '#test/faults/results.ts';
 
 describe('the catalogue of faults', () => {
   it('has every fault once, by a name that finds it', () => {
@@ -67,6 +67,9 @@ it('results are kept line by line, and a run that was broken off finds them agai
       { fault: 'a', round: 0 },
       { fault: 'b', round: 0 },
     ]);
+    await startAnew(file);
+    await startAnew(file);
+    assert.deepEqual(await readResults(file), []);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
