@@ -4,6 +4,7 @@
  * may be one of the k + 1 that hold a write; whoever is removed first loses nothing for anybody.
  */
 import type { MemberIdentity } from '../identity.ts';
+import { awayBeforeDeposedMs } from './membership-change.ts';
 import { type Divergence, divergenceFrom, positionOf, type WirePosition } from './position.ts';
 import { type AuthorityRecord, isListed, isPrimary, sameMember } from './record.ts';
 
@@ -33,6 +34,10 @@ export interface RejoiningMember {
   readonly diverged: boolean;
   /** Its name answers with another incarnation: this one never comes back. Absent: no. */
   readonly gone?: boolean | undefined;
+  /** Its primary no longer has the log that it needs, so that only a copy as a new member helps. Absent: no. */
+  readonly stale?: boolean | undefined;
+  /** For how long it has been neither reachable nor streaming. Absent: it is either. */
+  readonly awayMs?: number | undefined;
 }
 
 /**
@@ -40,8 +45,13 @@ export interface RejoiningMember {
  * Not listed: its copy counts for nothing. Listed, and the primary open: never, since it can be removed first (k others are
  * established, or the gate wouldn't be open); half-rewound and still listed it would be missing from the next fence (A2).
  * Listed, and the gate still shut: only where the gate could never open otherwise, since fewer than k others are left that
- * could follow without a rewind (N = k + 1, for example two members with k = 1). Until it is back, the primary's copy is the
- * only whole one then, so it begins only once that primary runs and gives it: the member that is rewound counts as the one that failed. Its old WAL is kept aside first.
+ * could follow without a rewind: N = k + 1, or more who are gone, stale, diverged too or away for long (nobody can be
+ * removed before the gate opens, B1).
+ * No acknowledged write is lost by that: the primary was chosen from a fence that met every k + 1 holders, so it has all that
+ * was acknowledged before, and behind its gate it acknowledges nothing; and a copy half-rewound has no position, so that no
+ * fence counts it. It begins only once that primary runs and gives it. What it costs is one failure: until it is back, the
+ * member that is rewound counts as one that failed. Hence it isn't done for a member that may only be restarting.
+ * Its old WAL is kept aside first.
  */
 export function mayRewind(
   record: AuthorityRecord,
@@ -54,6 +64,9 @@ export function mayRewind(
   if (primaryIsOpen) return false;
   const others = record.membership.members.filter((other) => !isPrimary(record, other) && !sameMember(other, member));
   const cannotFollow = (other: MemberIdentity): boolean =>
-    members.some((entry) => sameMember(entry.member, other) && (entry.diverged || entry.gone === true));
+    members.some((entry) => sameMember(entry.member, other) && isUnableToFollow(entry));
   return others.filter((other) => !cannotFollow(other)).length < record.membership.acknowledgements;
 }
+
+const isUnableToFollow = ({ diverged, gone, stale, awayMs = 0 }: RejoiningMember): boolean =>
+  diverged || gone === true || stale === true || awayMs >= awayBeforeDeposedMs;

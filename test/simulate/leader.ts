@@ -131,7 +131,14 @@ function ordersFor(
 }
 
 const rejoining = (input: MembershipInput): readonly RejoiningMember[] =>
-  input.members.map(({ member, diverged, replaced }) => ({ member, diverged: diverged === true, gone: replaced }));
+  input.members.map(({ member, diverged, replaced, stale, awayMs }) => ({
+    member,
+    diverged: diverged === true,
+    gone: replaced,
+    stale,
+    // As in the controller: who streams is known from the primary only.
+    awayMs: input.primaryIsOpen || input.primaryIsOpening === true ? awayMs : 0,
+  }));
 
 /** Level-triggered: the whole wish, by what its informer and the agents say now. */
 export function order(world: World, rules: Rules, operator: SimOperator, names: readonly string[]): boolean {

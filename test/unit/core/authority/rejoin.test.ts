@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { awayBeforeDeposedMs } from '#core/authority/membership-change.ts';
 import { whyNotStart, whyShut } from '#core/authority/opening.ts';
 import { comparePositions, positionOf } from '#core/authority/position.ts';
 import { decideFence, mayGrant, mayLead, mayStream } from '#core/authority/promise.ts';
-import { mayRewind, rejoinOf } from '#core/authority/rejoin.ts';
+import { mayRewind, type RejoiningMember, rejoinOf } from '#core/authority/rejoin.ts';
 import { formatLsn } from '#core/lsn.ts';
 import { member, nameOf, recordOf } from './records.ts';
 
@@ -70,6 +71,26 @@ test('a copy that counts is rewound only where the gate could never open otherwi
   assert.equal(mayRewind(three, member('b'), states(['b'], ['c']), false), true, 'the other one is gone');
   assert.equal(mayRewind(two, member('b'), states(['b']), false), true);
   assert.equal(mayRewind(two, member('a'), [], false), false, 'the primary itself');
+});
+
+test('a gate that waits for who is away for long opens by a rewind of another; who was seen a moment ago is waited for', () => {
+  // a is dead; b decided with c, which follows; k = 2 needs one more of a and d, and d has diverged.
+  const record = recordOf(['a', 'b', 'c', 'd'], 2, [
+    { epoch: 1, timeline: 1, member: 'a', forkLsn: '0/0' },
+    { epoch: 2, timeline: 2, member: 'b', forkLsn: '0/100', parent: 1 },
+  ]);
+  const states = (awayMs: number, c: Partial<RejoiningMember> = {}): readonly RejoiningMember[] => [
+    { member: member('a'), diverged: false, awayMs },
+    { member: member('c'), diverged: false, ...c },
+    { member: member('d'), diverged: true },
+  ];
+  const d = (members: readonly RejoiningMember[], primaryIsOpen = false): boolean =>
+    mayRewind(record, member('d'), members, primaryIsOpen);
+  assert.equal(d(states(awayBeforeDeposedMs)), true);
+  assert.equal(d(states(awayBeforeDeposedMs - 1)), false, 'it may only be restarting');
+  assert.equal(d(states(awayBeforeDeposedMs), true), false, 'the gate is open: it is removed first');
+  assert.equal(mayRewind(recordOf(['b', 'c', 'd', 'a'], 1), member('d'), states(awayBeforeDeposedMs), false), false);
+  assert.equal(d(states(0, { stale: true })), true, 'c lacks the log that it needs, and cannot be removed before');
 });
 
 test('what a promise allows', () => {
