@@ -4,7 +4,7 @@
  */
 
 import type { MemberFacts } from '#core/authority/membership-change.ts';
-import { type AuthorityRecord, type RegionOf, sameMember } from '#core/authority/record.ts';
+import type { AuthorityRecord, RegionOf } from '#core/authority/record.ts';
 import type { RejoiningMember } from '#core/authority/rejoin.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import { type Lsn, parseLsn } from '#core/lsn.ts';
@@ -146,15 +146,23 @@ export function isCounted(record: AuthorityRecord | undefined, view: MemberView)
   );
 }
 
-/** Those who answer, as the rules of rejoining see them. */
-export function rejoiningMembers(record: AuthorityRecord, views: readonly MemberView[]): RejoiningMember[] {
-  const standbys = primaryStatus(record, views)?.standbys ?? [];
-  return views.flatMap((view) => {
-    const member = identityOf(view);
-    if (member === undefined) return [];
-    const standby = standbys.find(({ name, incarnation }) => sameMember(member, { name, incarnation }));
-    return [{ member, streaming: standby?.state === 'streaming', diverged: statusOf(view)?.diverged !== undefined }];
-  });
+/**
+ * Every identity, listed or answering, as the rules of rejoining see it. Who streams is known from the primary only: while
+ * that doesn't answer, nobody counts as away.
+ */
+export function rejoiningMembers(
+  record: AuthorityRecord,
+  views: readonly MemberView[],
+  awayMs: ReadonlyMap<string, number>,
+): RejoiningMember[] {
+  const isPrimarySeen = primaryStatus(record, views) !== undefined;
+  return memberFacts(record, views, isPrimarySeen ? awayMs : new Map()).map((facts) => ({
+    member: facts.member,
+    diverged: facts.diverged === true,
+    gone: facts.replaced,
+    stale: facts.stale,
+    awayMs: facts.awayMs,
+  }));
 }
 
 /** What members have promised, as far as they answer. */

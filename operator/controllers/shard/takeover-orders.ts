@@ -22,7 +22,8 @@ export interface TakeoverOrdersInput {
 /** The chosen one's first. A member that doesn't answer gets none. */
 export function takeoverOrders({ shard, keyspace, record, views }: TakeoverOrdersInput): WishedOrders[] {
   const target = nonceOfParameters(shard.spec.postgres.parameters);
-  const input = ordersInput({ shard, keyspace, record, views, change: undefined });
+  // For how long who is away is the leader's to count; until it does, nobody is.
+  const input = ordersInput({ shard, keyspace, record, views, awayMs: new Map(), change: undefined });
   return wishedOrders({ ...input, nonceOf: (view) => statusOf(view)?.orders?.restartNonce ?? target }).map(
     (wished) => ({ ...wished, orders: { ...wished.orders, takeover: true } }),
   );

@@ -26,11 +26,11 @@ export function ordersDuring(
   change: MembershipChange | undefined,
   rollout: Rollout,
 ): WishedOrders[] {
-  const { shard, keyspace, views } = snapshot;
+  const { shard, keyspace, views, awayMs } = snapshot;
   if (keyspace === undefined) return [];
   const target = nonceOfParameters(shard.spec.postgres.parameters);
   return wishedOrders({
-    ...ordersInput({ shard, keyspace, record, views, change }),
+    ...ordersInput({ shard, keyspace, record, views, awayMs, change }),
     nonceOf: (view) => nonceOf(view, rollout, target),
   });
 }
@@ -41,13 +41,15 @@ export function ordersInput(from: {
   readonly keyspace: Stored<Keyspace>;
   readonly record: AuthorityRecord;
   readonly views: readonly MemberView[];
+  /** By name. */
+  readonly awayMs: ReadonlyMap<string, number>;
   readonly change: MembershipChange | undefined;
 }): Omit<OrdersInput, 'nonceOf'> {
-  const { shard, keyspace, record, views, change } = from;
+  const { shard, keyspace, record, views, awayMs, change } = from;
   const { namespace = '', name, uid } = shard.metadata;
   const { scope } = shard.spec.durability;
   const primaryIsOpen = isOpenPrimary(record, primaryStatus(record, views));
-  const rejoining = rejoiningMembers(record, views);
+  const rejoining = rejoiningMembers(record, views, awayMs);
   return {
     shard: {
       namespace,

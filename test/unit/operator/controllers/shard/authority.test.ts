@@ -112,6 +112,36 @@ describe('after a failover', () => {
     assert.equal(primaryOf(world), 'a-us-0');
   });
 
+  /** Four with k = 2: one of the three others has diverged, and the gate needs two of them. */
+  const divergedOfFour = () => {
+    const story = ready(durability(2), [...names, 'a-sa-0']);
+    const { world } = story;
+    world.crash('a-sa-0');
+    world.member('a-sa-0').flushed += 1_000n;
+    failOver(world, 'a-eu-0');
+    world.member('a-sa-0').down = false;
+    return story;
+  };
+
+  test('of more members a diverged one is rewound where the gate would wait for the lost one for ever, and not before', () => {
+    const { world, operator } = divergedOfFour();
+    settle(world, operator, 6);
+    assert.equal(world.shard.status?.phase, 'Opening');
+    assert.equal(world.member('a-sa-0').rejoined, undefined, 'the old primary may only be restarting');
+    settle(world, operator, 30);
+    assert.equal(find(world, 'PrimaryAvailable')?.status, 'True');
+    assert.equal(world.member('a-sa-0').rejoined?.how, 'Rewind');
+  });
+
+  test('nor does the gate wait for one whose name answers with another volume: that one is known to be gone at once', () => {
+    const { world, operator } = divergedOfFour();
+    world.wipe('a-eu-0');
+    world.member('a-eu-0').declared = false;
+    settle(world, operator, 8);
+    assert.equal(world.shard.status?.phase, 'Ready');
+    assert.equal(world.member('a-sa-0').rejoined?.how, 'Rewind');
+  });
+
   test('with a new volume it is nobody that was known: it is copied, and joins as a new member', () => {
     const { world, operator } = ready();
     failOver(world, 'a-eu-0');

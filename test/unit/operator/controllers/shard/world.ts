@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { decideOrders } from '#agent/orders/decide.ts';
+import { awayBeforeDeposedMs } from '#core/authority/membership-change.ts';
 import { divergenceFrom } from '#core/authority/position.ts';
 import { type AuthorityRecord, isListed, isPrimary } from '#core/authority/record.ts';
 import { mayRewind } from '#core/authority/rejoin.ts';
@@ -209,8 +210,12 @@ export class World {
     if (!member.rewinding) {
       const { record } = this;
       const primaryIsOpen = primary.open;
+      // For how long is the operator's to know; here it is whether it is away at all.
+      const down = [...this.members.values()].filter((other) => other.down || !other.reachable);
+      const awayMs = new Map(down.map(({ name }) => [name, awayBeforeDeposedMs]));
       assert.ok(
-        record === undefined || mayRewind(record, member, rejoiningMembers(record, this.views()), primaryIsOpen),
+        record === undefined ||
+          mayRewind(record, member, rejoiningMembers(record, this.views(), awayMs), primaryIsOpen),
         'a member that counts is rewound',
       );
       member.rewinding = true;
