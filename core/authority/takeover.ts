@@ -79,8 +79,8 @@ export type TakeoverAction =
       readonly lsn: Lsn;
       readonly epoch: number;
     }
-  /** k = 0: PUT the shard's Kubernetes Lease with this holder, by the resourceVersion that was watched unchanged. */
-  | { readonly kind: 'HandLease'; readonly holder: MemberIdentity }
+  /** k = 0: PUT the shard's Kubernetes Lease with this holder and epoch, by the resourceVersion that was watched unchanged. */
+  | { readonly kind: 'HandLease'; readonly holder: MemberIdentity; readonly epoch: number }
   /** PUT this record. */
   | { readonly kind: 'Decide'; readonly record: AuthorityRecord; readonly why: string };
 
@@ -302,7 +302,7 @@ function decide(
   why: string,
 ): TakeoverAction {
   if (record.membership.acknowledgements === 0 && kubernetesLease?.holder !== replicationName(member))
-    return { kind: 'HandLease', holder: member };
+    return { kind: 'HandLease', holder: member, epoch };
   return { kind: 'Decide', record: decidedRecord(record, { epoch, member, region, position, since }), why };
 }
 

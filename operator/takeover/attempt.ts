@@ -39,7 +39,9 @@ export interface AttemptMeans {
   readonly ship: (record: AuthorityRecord, from: MemberIdentity, to: MemberIdentity, epoch: number) => Promise<void>;
   /** Looks at the shard's Kubernetes Lease, and says since when it has been seen as it is. */
   readonly watchLease: () => Promise<WatchedLease | undefined>;
-  readonly handLease: (holder: MemberIdentity) => Promise<void>;
+  /** The same by a look of now. @throws ApiError */
+  readonly lookAtLease: () => Promise<WatchedLease | undefined>;
+  readonly handLease: (holder: MemberIdentity, epoch: number) => Promise<void>;
   readonly candidates: (shard: Stored<Shard>) => readonly Candidate[];
   readonly regions: (shard: Stored<Shard>) => readonly string[];
   /** Why this record must not be acted upon; undefined when it may. */
@@ -171,7 +173,7 @@ class Attempt {
       case 'Ship':
         return this.#ship(action);
       case 'HandLease':
-        return this.#handLease(action.holder);
+        return this.#handLease(action);
       case 'Decide':
         return this.#decide(action);
       default:
@@ -316,8 +318,8 @@ class Attempt {
     return undefined;
   }
 
-  async #handLease(holder: MemberIdentity): Promise<undefined> {
-    await this.#bounded(this.#means.handLease(holder));
+  async #handLease({ holder, epoch }: Extract<TakeoverAction, { kind: 'HandLease' }>): Promise<undefined> {
+    await this.#bounded(this.#means.handLease(holder, epoch));
     this.#tellOnce('LeaseHanded', { kind: 'LeaseHanded', why: `the shard's Lease was handed to ${holder.name}` });
     return undefined;
   }
@@ -333,12 +335,23 @@ class Attempt {
       return undefined;
     }
     const before = this.#record;
+    if (!(await this.#isLeaseHanded(record))) return undefined;
     const written = await this.#swap(record, this.#reason);
     if (written === undefined) return { kind: 'Overtaken', why: 'the record was changed by somebody else' };
     if (written === 'unchanged') return undefined;
     const decided = recordOf(written) ?? record;
     tell({ kind: 'Decided', record: decided, why }, written);
     return { kind: 'Decided', shard: written, record: decided, before };
+  }
+
+  /**
+   * k = 0, right before the decision: a turn may be long in coming, and what the watch shows may be as old. Where it can't be
+   * looked at nothing is decided; where it is another's by now, what to do is decided anew.
+   */
+  async #isLeaseHanded({ authority, membership }: AuthorityRecord): Promise<boolean> {
+    if (membership.acknowledgements > 0) return true;
+    const lease = await this.#bounded(this.#means.lookAtLease());
+    return lease?.holder === replicationName({ name: authority.member, incarnation: authority.incarnation });
   }
 
   /** Until any question is answered. */

@@ -35,6 +35,14 @@ export class ShardLeaseWatch {
     return { holder: this.#lease?.spec?.holderIdentity ?? '', unchangedSinceMs: this.#unchangedSinceMs };
   }
 
+  /** As it is now: what a decision rests on. @throws ApiError */
+  async lookAnew(): Promise<WatchedLease | undefined> {
+    // A look under way was sent before now.
+    await this.#looking?.catch(() => undefined);
+    await this.#read();
+    return this.watched;
+  }
+
   /** Looks where the last look is a while ago. A failure leaves things as they were seen. */
   async look(): Promise<WatchedLease | undefined> {
     if (this.#nowMs() - this.#lookedAtMs >= lookEveryMs) {
@@ -46,12 +54,16 @@ export class ShardLeaseWatch {
     return this.watched;
   }
 
-  /** A conflict is no failure: it was renewed or handed over, and is looked at again. @throws ApiError */
-  async hand(holder: MemberIdentity): Promise<void> {
+  /**
+   * With the epoch that is about to be decided: to the primary of any epoch below, the Lease is lost from then on, whatever
+   * becomes of its holder. A conflict is no failure: it was renewed or handed over, and is looked at again. @throws ApiError
+   */
+  async hand(holder: MemberIdentity, epoch: number): Promise<void> {
     const now = new Date().toISOString().replace('Z', '000Z');
     const spec = {
       holderIdentity: replicationName(holder),
       leaseDurationSeconds: kubernetesLeaseMs / 1000,
+      leaseTransitions: epoch,
       acquireTime: now,
       renewTime: now,
     };

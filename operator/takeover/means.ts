@@ -103,8 +103,10 @@ export class ShardMeans {
       },
       ship: (record, from, to, epoch) => this.#ship(shard, record, from, to, epoch),
       watchLease: () => lease?.look() ?? Promise.resolve(undefined),
-      handLease: async (holder) => {
-        await within(apiTimeoutMs, lease?.hand(holder) ?? Promise.resolve(), `PUT the Lease of ${keyOf(shard)}`);
+      lookAtLease: () =>
+        within(apiTimeoutMs, lease?.lookAnew() ?? Promise.resolve(undefined), `GET the Lease of ${keyOf(shard)}`),
+      handLease: async (holder, epoch) => {
+        await within(apiTimeoutMs, lease?.hand(holder, epoch) ?? Promise.resolve(), `PUT the Lease of ${keyOf(shard)}`);
       },
       candidates: (present) => candidatesFor(intent, candidatesOf(cache, present)),
       regions: (present) => regionOrder(cache, present),

@@ -227,7 +227,7 @@ test('without acknowledgements the Kubernetes Lease is waited out, then handed o
   const held = next({ record, pings, fences, rest: lease('a', now - 1_000) });
   assert.ok(held.kind === 'WaitOut' && held.untilMs === now - 1_000 + kubernetesLeaseMs, held.kind);
   const rest = { ...lease('a', now - kubernetesLeaseMs), nowMs: now + 500 };
-  assert.deepEqual(next({ record, pings, fences, rest }), { kind: 'HandLease', holder: member('b') });
+  assert.deepEqual(next({ record, pings, fences, rest }), { kind: 'HandLease', holder: member('b'), epoch: 2 });
   assert.equal(decided(next({ record, pings, fences, rest: { ...rest, ...lease('b', now) } })).authority.member, 'b');
 });
 

@@ -1,6 +1,7 @@
 /** The Lease of a shard with k = 0, as a replica watches it and hands it over. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
+import { decideLease } from '#agent/lease/kubernetes-lease.ts';
 import { KubeApi } from '#kube/client.ts';
 import { leases } from '#kube/kinds.ts';
 import { ShardLeaseWatch } from '#operator/takeover/lease-watch.ts';
@@ -67,16 +68,39 @@ describe('the Lease of a shard', () => {
     await watch.look();
     nowMs += 100;
     await renew('shop-a-eu-0/0000000000000001');
-    await watch.hand(target);
+    await watch.hand(target, 3);
     assert.equal((await watch.look())?.holder, 'shop-a-eu-0/0000000000000001');
-    await watch.hand(target);
+    await watch.hand(target, 3);
     nowMs += 2_000;
     assert.equal((await watch.look())?.holder, 'shop-a-us-0/0000000000000002');
   });
 
+  it('is handed over with its epoch, so that the primary of an earlier one never takes it back', async () => {
+    await renew('shop-a-eu-0/0000000000000001');
+    await watch.look();
+    await watch.hand(target, 3);
+    const handed = await api.of(leases).get(reference);
+    assert.equal(handed.spec?.leaseTransitions, 3);
+    const given = { metadata: { resourceVersion: '1' }, spec: { ...handed.spec, holderIdentity: '' } };
+    const old = { holder: 'shop-a-eu-0/0000000000000001', epoch: 2 };
+    assert.equal(decideLease(given, old, 60_000).kind, 'Lost', 'not even when it was given up since');
+    assert.equal(decideLease(given, { holder: 'shop-a-us-0/0000000000000002', epoch: 3 }, 0).kind, 'Write');
+  });
+
+  it('is looked at anew before a decision: neither what was seen a moment ago nor a failure will do', async () => {
+    await renew('shop-a-eu-0/0000000000000001');
+    await watch.look();
+    await renew(`shop-a-us-0/0000000000000002`);
+    assert.equal((await watch.look())?.holder, 'shop-a-eu-0/0000000000000001', 'it was looked at just now');
+    assert.equal((await watch.lookAnew())?.holder, 'shop-a-us-0/0000000000000002');
+    await server.stop();
+    await assert.rejects(watch.lookAnew());
+    await server.start();
+  });
+
   it('is made where there is none', async () => {
     await watch.look();
-    await watch.hand(target);
+    await watch.hand(target, 3);
     assert.equal((await api.of(leases).get(reference)).spec?.holderIdentity, 'shop-a-us-0/0000000000000002');
   });
 });
