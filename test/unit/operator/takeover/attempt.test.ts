@@ -56,7 +56,7 @@ class Bench {
       regions: () => ['eu', 'us'],
       distrust: () => undefined,
       takeTurn: async () => this.whileWaiting(),
-      pause: async (ms) => void (await world.time.sleep(ms)),
+      pause: (ms) => world.time.sleep(ms),
       tell: () => undefined,
     };
     let outcome = '';
