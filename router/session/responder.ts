@@ -92,7 +92,7 @@ export class Responder {
           const planned = operation.portal?.statement.planned;
           if (planned === undefined) this.#say(emptyQueryResponse);
           else if (this.#session.transaction.hasFailed)
-            this.#say(commandComplete(this.#session.transaction.endFailed()));
+            this.#say(commandComplete(this.#session.transaction.endFailed(planned.plan)));
           else this.answer(planned, false);
           break;
         }

@@ -219,7 +219,7 @@ export class Session implements Borrower, Cancellable {
     if (only === undefined || end === undefined) throw this.transaction.aborted();
     if (!this.#loan.isBound) {
       if (end === 'savepoint') throw this.transaction.aborted();
-      this.say(commandComplete(this.transaction.endFailed()));
+      this.say(commandComplete(this.transaction.endFailed(only.plan)));
       return this.say(readyForQuery(this.transaction.status));
     }
     // The backend may not know that the transaction has failed: a COMMIT must not reach it.

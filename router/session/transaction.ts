@@ -119,12 +119,17 @@ export class ClientTransaction {
     );
   }
 
-  /** A failed one that no backend has ends: ROLLBACK, whatever the client called it. Returns the tag. */
-  endFailed(): string {
+  /**
+   * A failed one that no backend has ends: ROLLBACK, whatever the client called it. Returns the tag.
+   * @throws RouterError the loss that the client hasn't been told of, where it says COMMIT: drivers pass over a ROLLBACK there.
+   */
+  endFailed(plan: StatementPlan): string {
+    const unsaid = this.#unsaid;
     this.#unsaid = undefined;
     this.#settings.rollback();
     this.status = tx.idle;
     this.isRefused = false;
+    if (unsaid !== undefined && plan.transaction?.verb === 'commit') throw unsaid;
     return 'ROLLBACK';
   }
 

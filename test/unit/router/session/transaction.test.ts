@@ -75,8 +75,21 @@ describe('a transaction that is lost with its backend', () => {
     transaction.loseSilently(reason);
     assert.equal(transaction.aborted(), reason);
     assert.equal(transaction.aborted().sqlstate, '25P02');
-    assert.equal(transaction.endFailed(), 'ROLLBACK');
+    assert.equal(transaction.endFailed(statement('commit')), 'ROLLBACK');
     assert.ok(transaction.isIdle);
+  });
+
+  test('says so with the COMMIT that is the next statement: as ROLLBACK it would pass for success', () => {
+    const reason = new RouterError('SerializationFailure', 'lost');
+    for (const verb of ['commit', 'rollback'] as const) {
+      const transaction = made();
+      transaction.status = tx.open;
+      transaction.lose(false);
+      transaction.loseSilently(reason);
+      if (verb === 'commit') assert.throws(() => transaction.endFailed(statement(verb)), reason);
+      else assert.equal(transaction.endFailed(statement(verb)), 'ROLLBACK');
+      assert.ok(transaction.isIdle);
+    }
   });
 });
 
