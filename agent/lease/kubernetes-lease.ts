@@ -8,10 +8,9 @@
  * never, not even by its holder. Whoever decides hands it over by naming the new holder, which then finds it its own.
  * Source: Kubernetes documentation, "Leases"; docs/design-traps.md, A14, B5.
  */
-import { readFile } from 'node:fs/promises';
-import { Agent, request } from 'node:https';
-import { join } from 'node:path';
+import { Agent } from 'node:https';
 import { z } from 'zod';
+import { askApiServer } from '#agent/api-server.ts';
 import { kubernetesLeaseMs, leaseMarginMs } from '#core/authority/timing.ts';
 import type { KubernetesLeasePlace, LeaseLog } from './messages.ts';
 
@@ -200,38 +199,16 @@ export class KubernetesLease {
     throw new Error(`the API server answers ${status} to a renewal of the Lease ${name}`);
   }
 
-  /** The token is read for every request, since the kubelet renews it. */
   async #send(method: string, path: string, body?: object): Promise<{ status: number; body: unknown }> {
-    const { host, port, serviceAccount } = this.#options.place;
-    const [token, ca] = await Promise.all([
-      readFile(join(serviceAccount, 'token'), 'utf8'),
-      readFile(join(serviceAccount, 'ca.crt'), 'utf8'),
-    ]);
-    return new Promise((resolve, reject) => {
-      const headers = {
-        authorization: `Bearer ${token.trim()}`,
-        accept: 'application/json',
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-      };
-      const signal = AbortSignal.timeout(TIMEOUT_MS);
-      const sent = request({ host, port, method, path: this.#url + path, ca, headers, agent: this.#agent, signal });
-      sent.on('error', reject);
-      sent.on('response', (response) => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        response.on('data', (chunk: Buffer) => {
-          bytes += chunk.length;
-          if (bytes > MAX_ANSWER_BYTES) sent.destroy(new Error('an answer of the API server that is too long'));
-          else chunks.push(chunk);
-        });
-        response.on('error', reject);
-        response.on('end', () => {
-          const text = Buffer.concat(chunks).toString('utf8');
-          resolve({ status: response.statusCode ?? 0, body: parseJson(text) });
-        });
-      });
-      sent.end(body === undefined ? undefined : JSON.stringify(body));
+    const answer = await askApiServer(this.#options.place, {
+      method,
+      path: this.#url + path,
+      body,
+      agent: this.#agent,
+      timeoutMs: TIMEOUT_MS,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
     });
+    return { status: answer.status, body: parseJson(answer.body) };
   }
 
   #say(problem: string): void {

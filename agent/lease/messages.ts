@@ -2,6 +2,7 @@
  * What the agent's main thread and its lease thread say to each other, and the wishes that both know. All of it survives
  * a structured clone.
  */
+import type { ApiServerPlace } from '#agent/api-server.ts';
 import type { Credentials } from '#agent/tls/credentials.ts';
 import type { Place } from '#agent/tls/peer.ts';
 import type { MemberIdentity } from '#core/identity.ts';
@@ -25,11 +26,7 @@ export interface FollowWish {
 }
 
 /** Where the Kubernetes Lease of a primary without acknowledging followers is. */
-export interface KubernetesLeasePlace {
-  readonly host: string;
-  readonly port: string;
-  /** Folder with `token` and `ca.crt`. */
-  readonly serviceAccount: string;
+export interface KubernetesLeasePlace extends ApiServerPlace {
   readonly namespace: string;
   readonly name: string;
 }
