@@ -43,9 +43,10 @@ export function takeInventory(statement: object): Inventory {
 
 /** Free of side effects, as far as the catalogue knows; a function that it doesn't know is none of the volatile ones. */
 export const isRead = (inventory: Inventory, volatileFunctions: ReadonlySet<string>): boolean =>
-  !inventory.hasRowLocks &&
-  !inventory.hasWrites &&
-  !inventory.calls.some((call) => isVolatile(call, volatileFunctions));
+  !inventory.hasRowLocks && !inventory.hasWrites && !callsVolatile(inventory, volatileFunctions);
+
+export const callsVolatile = ({ calls }: Inventory, volatileFunctions: ReadonlySet<string>): boolean =>
+  calls.some((call) => isVolatile(call, volatileFunctions));
 
 /** Lower-case names of the functions called, each once, without their schemas. */
 export const calledNames = ({ calls }: Inventory): readonly string[] => [

@@ -5,7 +5,7 @@
 import type { Node, RangeVar } from '@pgsql/types';
 import { refusalOf } from './gate.ts';
 import { parseHints } from './hints.ts';
-import { calledNames, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
+import { calledNames, callsVolatile, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
 import { Parser } from './parser.ts';
 import { relationOf } from './restriction/analysis.ts';
 import { tenantSourceOf } from './restriction/tenant-source.ts';
@@ -64,12 +64,19 @@ function planOf(statement: Node, text: string, start: number, end: number, catal
   const restricted = restrictionOf(described, inventory, inQuery, catalogue);
   const systemTarget = inventory.targets.find((target) => relationOf(catalogue, target).kind === 'system');
   const refuse = refusalOf(statement, inventory.calls, systemTarget?.relname);
+  const access = accessOf(described, inventory, catalogue);
   return {
     text,
     start,
     end,
     kind: described.kind,
-    access: accessOf(described, inventory, catalogue),
+    access,
+    mayShare:
+      described.kind === 'select' &&
+      access === 'read' &&
+      restricted.touches !== 'unknown' &&
+      refuse === undefined &&
+      !callsVolatile(inventory, catalogue.volatileFunctions),
     ...restricted,
     calls: calledNames(inventory),
     ...described.details,

@@ -65,6 +65,7 @@ export const functionCallPlan: StatementPlan = {
   end: 0,
   kind: 'call',
   access: 'write',
+  mayShare: false,
   touches: 'unknown',
   tenant: { from: 'none' },
   tables: [],

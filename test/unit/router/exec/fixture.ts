@@ -89,6 +89,7 @@ export const plan = (more: Partial<StatementPlan> = {}): StatementPlan => ({
   end: 0,
   kind: 'select',
   access: 'read',
+  mayShare: false,
   touches: 'tenant',
   tenant: { from: 'unrestricted', why: 'nothing restricts it' },
   tables: ['public.orders'],

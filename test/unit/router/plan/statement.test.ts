@@ -155,3 +155,24 @@ test('each statement of any text is planned as if it stood alone', () => {
     { numRuns: 50 },
   );
 });
+
+test('only a plain read that calls nothing volatile may share a connection with others', () => {
+  for (const sql of ["select * from orders where tenant_id = 'acme'", 'select 1', 'values (1)', 'select now()'])
+    assert.equal(plan(sql).mayShare, true, sql);
+  for (const sql of [
+    'select * from orders for update',
+    'select pg_sleep(1)',
+    'select book_order(1) from orders',
+    'select my_function()',
+    'select 1 into x',
+    'with x as (delete from orders returning *) select * from x',
+    "update orders set total = 1 where tenant_id = 'acme'",
+    'explain select * from orders',
+    'begin',
+    'set x.y = 1',
+    'show all',
+    'declare c cursor for select * from orders',
+    "select pg_advisory_xact_lock(1) from orders where tenant_id = 'acme'",
+  ])
+    assert.equal(plan(sql).mayShare, false, sql);
+});
