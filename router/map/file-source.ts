@@ -54,6 +54,7 @@ const fileSchema = z.object({
       port: z.int().default(ports.postgres),
       agentAddress: z.string().optional(),
       agentPort: z.int().default(ports.agentApi),
+      plaintext: z.boolean().optional(),
       ready: z.boolean().default(true),
     }),
   ),

@@ -39,6 +39,8 @@ export interface MemberView {
   /** Of its agent, where that isn't at the member's own address. */
   readonly agentAddress?: string | undefined;
   readonly agentPort: number;
+  /** For benches on one machine only: what is measured against it speaks no TLS either. */
+  readonly plaintext?: boolean | undefined;
   /** It takes connections, as far as its RegionalReplica says. */
   readonly ready: boolean;
 }
