@@ -2,11 +2,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { covers, cutTo, type Fork, laterOf, type Position } from '#core/consistency/position.ts';
-import type { Lsn } from '#core/lsn.ts';
+import type { HistoryEntry } from '#core/authority/record.ts';
+import { covers, cutTo, laterOf, type Position } from '#core/consistency/position.ts';
+import { formatLsn, type Lsn } from '#core/lsn.ts';
 
 const at = (epoch: number, lsn: number): Position => ({ epoch, lsn: BigInt(lsn) as Lsn });
-const fork = (epoch: number, timeline: number, lsn: number): Fork => ({ epoch, timeline, forkLsn: BigInt(lsn) as Lsn });
+const fork = (epoch: number, timeline: number, lsn: number, parent = timeline - 1): HistoryEntry => ({
+  epoch,
+  timeline,
+  member: `member-${epoch}`,
+  forkLsn: formatLsn(BigInt(lsn) as Lsn),
+  parent,
+});
 
 /** Epoch 2 left epoch 1 at 100. */
 const forks = [fork(1, 1, 0), fork(2, 2, 100)];
@@ -28,73 +35,66 @@ test('a token that lies beyond the fork of the next epoch is cut to it (T2)', ()
   assert.deepEqual(cutTo(at(1, 90), 2, forks), { lsn: 90n, isKnown: true });
 });
 
-test('an epoch whose fork is not known cuts nothing', () => {
-  assert.deepEqual(cutTo(at(1, 115), 3, forks), { lsn: 100n, isKnown: false });
+test('an epoch whose beginning is not known cuts nothing', () => {
+  assert.deepEqual(cutTo(at(1, 115), 3, forks), { lsn: 115n, isKnown: false });
   assert.deepEqual(cutTo(at(1, 115), 2, [fork(1, 1, 0)]), { lsn: 115n, isKnown: false });
   assert.equal(covers(at(2, 101), at(1, 115), [fork(1, 1, 0)]), false);
-  assert.deepEqual(cutTo(at(1, 115), 2, [fork(2, 1, 100)]), { lsn: 115n, isKnown: false }, 'its timeline may go on');
+  assert.deepEqual(cutTo(at(1, 115), 3, [fork(1, 1, 0), fork(3, 3, 120)]), { lsn: 115n, isKnown: false });
 });
 
-test('the lowest of several forks counts: an epoch whose primary never opened leaves nothing behind', () => {
-  const three = [...forks, fork(3, 3, 95)];
+test('an epoch whose primary died alone is no ancestor: what was written in it is cut where it left the others', () => {
+  const three = [...forks, fork(3, 3, 95, 1)];
   assert.deepEqual(cutTo(at(1, 115), 3, three), { lsn: 95n, isKnown: true });
   assert.deepEqual(cutTo(at(2, 105), 3, three), { lsn: 95n, isKnown: true });
-});
-
-test('a primary that only got a new epoch has left nothing: tokens of a moment when a router did not know yet are whole', () => {
-  const renewed = [fork(1, 1, 0), fork(2, 1, 100), fork(3, 2, 130)];
-  assert.deepEqual(cutTo(at(1, 115), 2, renewed), { lsn: 115n, isKnown: true });
-  assert.deepEqual(cutTo(at(1, 115), 3, renewed), { lsn: 115n, isKnown: true });
-  assert.deepEqual(cutTo(at(1, 140), 3, renewed), { lsn: 130n, isKnown: true });
+  const further = [...forks, fork(3, 3, 110, 1)];
+  assert.deepEqual(cutTo(at(1, 108), 3, further), { lsn: 108n, isKnown: true });
+  assert.deepEqual(cutTo(at(2, 105), 3, further), { lsn: 100n, isKnown: true });
 });
 
 test('epochs that were passed over leave no entry', () => {
   assert.deepEqual(cutTo(at(1, 115), 5, [fork(1, 1, 0), fork(5, 2, 100)]), { lsn: 100n, isKnown: true });
 });
 
-/** A history: each epoch begins at a fork not beyond what the one before reached. */
-const historyArbitrary = fc
-  .array(fc.record({ grows: fc.nat(50), left: fc.nat(60), renewed: fc.boolean() }), { minLength: 1, maxLength: 6 })
+/** A tree of timelines: each epoch continues one of those before, from somewhere on it. */
+const treeArbitrary = fc
+  .array(fc.record({ parent: fc.nat(), from: fc.nat(), grows: fc.nat(20) }), { minLength: 1, maxLength: 6 })
   .map((steps) => {
-    const epochs: { fork: Fork; end: number }[] = [];
-    let [end, timeline] = [10, 1];
-    for (const [index, { grows, left, renewed }] of steps.entries()) {
-      const isFirst = index === 0;
-      if (!isFirst && !renewed) timeline += 1;
-      const from = isFirst ? 0 : renewed ? end : Math.max(0, end - left);
-      end = from + grows;
-      epochs.push({ fork: fork(index + 1, timeline, from), end });
+    const epochs: { readonly entry: HistoryEntry; readonly from: number; readonly end: number }[] = [];
+    for (const [index, step] of steps.entries()) {
+      const parent = epochs[index === 0 ? -1 : step.parent % index];
+      const from = parent === undefined ? 0 : parent.from + (step.from % (parent.end - parent.from + 1));
+      const entry = fork(index + 1, index + 1, from, parent?.entry.timeline ?? 0);
+      epochs.push({ entry, from, end: from + 1 + step.grows });
     }
     return epochs;
   });
 
 test('who covers a position has every record of it that is left in his epoch', () => {
   fc.assert(
-    fc.property(historyArbitrary, fc.nat(), fc.nat(), fc.nat(), fc.nat(), (epochs, a, b, c, d) => {
-      /** Records as (timeline, LSN), as who is at that position has them. */
-      const recordsOf = (position: Position): Set<string> => {
-        const records = new Map<number, number>();
-        for (const { fork: each, end } of epochs.filter((one) => one.fork.epoch <= position.epoch)) {
-          for (const lsn of records.keys()) if (lsn > Number(each.forkLsn)) records.delete(lsn);
-          const upTo = each.epoch === position.epoch ? Number(position.lsn) : end;
-          for (let lsn = Number(each.forkLsn) + 1; lsn <= upTo; lsn++) records.set(lsn, each.timeline);
+    fc.property(treeArbitrary, fc.nat(), fc.nat(), fc.nat(), fc.nat(), (epochs, a, b, c, d) => {
+      /** Which epoch wrote each LSN up to a position, by going down the tree: another way than the code's. */
+      const writersOf = (position: Position): Map<number, number> => {
+        const writers = new Map<number, number>();
+        let [epoch, upTo] = [position.epoch, Number(position.lsn)];
+        for (let each = epochs[epoch - 1]; each !== undefined; each = epochs[epoch - 1]) {
+          for (let lsn = each.from + 1; lsn <= upTo; lsn++) writers.set(lsn, epoch);
+          [epoch, upTo] = [each.entry.parent ?? 0, each.from];
         }
-        for (const lsn of records.keys()) if (lsn > Number(position.lsn)) records.delete(lsn);
-        return new Set([...records].map(([lsn, timeline]) => `${timeline}/${lsn}`));
+        return writers;
       };
       const pick = (epochSeed: number, lsnSeed: number): Position => {
-        const chosen = epochs[epochSeed % epochs.length] as (typeof epochs)[number];
-        const from = Number(chosen.fork.forkLsn);
-        return at(chosen.fork.epoch, from + (lsnSeed % (chosen.end - from + 1)));
+        const { entry, from, end } = epochs[epochSeed % epochs.length] as (typeof epochs)[number];
+        return at(entry.epoch, from + (lsnSeed % (end - from + 1)));
       };
       const [needed, has] = [pick(a, b), pick(c, d)];
-      const history = epochs.map((one) => one.fork);
+      const history = epochs.map(({ entry }) => entry);
       if (!covers(has, needed, history)) return;
-      const survives = recordsOf({ epoch: has.epoch, lsn: BigInt(10_000) as Lsn });
-      const present = recordsOf(has);
-      for (const record of recordsOf(needed)) if (survives.has(record)) assert.ok(present.has(record), record);
+      const survives = writersOf(at(has.epoch, (epochs[has.epoch - 1] as (typeof epochs)[number]).end));
+      const present = writersOf(has);
+      for (const [lsn, writer] of writersOf(needed))
+        if (survives.get(lsn) === writer) assert.equal(present.get(lsn), writer, `${lsn}`);
     }),
-    { numRuns: 300 },
+    { numRuns: 500 },
   );
 });
 
