@@ -6,12 +6,13 @@
 import type { SecureContext } from 'node:tls';
 import type { Logger } from 'pino';
 import { routerRole } from '#core/roles.ts';
+import { FunctionCatalogue } from '../plan/functions.ts';
 import type { Catalogue, TableKind } from '../plan/types.ts';
 import { Backend } from '../pool/backend.ts';
 import { connectToMember } from '../pool/connect.ts';
+import { fingerprintSql, functionRowsOf, functionsSql, volatileNames } from './function-rows.ts';
 import { type Login, loginOfRow } from './logins.ts';
 import { type ClusterMap, distance, type MemberView } from './map.ts';
-import { volatileNames } from './volatile-functions.ts';
 
 export interface DirectoryOptions {
   readonly map: () => ClusterMap | undefined;
@@ -31,6 +32,18 @@ interface Contents {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
+/** What one reading of a member gave. */
+interface Read extends Omit<Contents, 'catalogue'> {
+  readonly tables: Map<string, TableKind>;
+  readonly functions: FunctionsRead;
+}
+
+/** Kept as long as members say the same. */
+interface FunctionsRead extends Pick<Catalogue, 'functions' | 'volatileFunctions'> {
+  readonly fingerprint: string;
+  readonly text: string;
+}
+
 /** Until when a declared role that no member knows keeps a new router from being ready. */
 const patienceMs = 20_000;
 /** Between two readings while something declared isn't known yet. */
@@ -38,7 +51,6 @@ const soonMs = 500;
 
 const loginsSql = `SELECT pg_catalog.row_to_json(l)::text FROM meridian.router_logins() AS l`;
 const catalogueSql = `SELECT schema_name, table_name, kind FROM meridian.router_catalogue()`;
-const functionsSql = `SELECT schema_name, function_name FROM meridian.router_functions()`;
 
 export class Directory {
   readonly #options: DirectoryOptions;
@@ -53,6 +65,7 @@ export class Directory {
   #firstReadMs = Number.POSITIVE_INFINITY;
   #wasComplete = false;
   readonly #searchPaths = new Map<string, Catalogue>();
+  #functions: FunctionsRead | undefined;
 
   constructor(options: DirectoryOptions) {
     this.#options = options;
@@ -166,18 +179,14 @@ export class Directory {
     return false;
   }
 
-  #take(
-    map: ClusterMap,
-    read: Omit<Contents, 'catalogue'> & { tables: Map<string, TableKind>; functions: Set<string> },
-  ): void {
+  #take(map: ClusterMap, read: Read): void {
     this.#version += 1;
     const before = this.#contents?.catalogue;
     const isSame =
       before !== undefined &&
       before.tenantColumn === map.keyspace.tenantColumn &&
       sameEntries(before.tables, read.tables) &&
-      before.volatileFunctions.size === read.functions.size &&
-      [...read.functions].every((name) => before.volatileFunctions.has(name));
+      before.functions === read.functions.functions;
     const catalogue: Catalogue = isSame
       ? before
       : {
@@ -185,17 +194,15 @@ export class Directory {
           tenantColumn: map.keyspace.tenantColumn,
           tables: read.tables,
           searchPath: ['public'],
-          volatileFunctions: read.functions,
+          functions: read.functions.functions,
+          volatileFunctions: read.functions.volatileFunctions,
         };
     if (!isSame) this.#searchPaths.clear();
     this.#firstReadMs = Math.min(this.#firstReadMs, performance.now());
     this.#contents = { logins: read.logins, parameters: read.parameters, catalogue };
   }
 
-  async #readFrom(
-    map: ClusterMap,
-    member: MemberView,
-  ): Promise<Omit<Contents, 'catalogue'> & { tables: Map<string, TableKind>; functions: Set<string> }> {
+  async #readFrom(map: ClusterMap, member: MemberView): Promise<Read> {
     const connection = await connectToMember({
       member,
       role: routerRole,
@@ -222,18 +229,33 @@ export class Directory {
       const [logins, tables, functions] = await Promise.all([
         rowsOf(backend, loginsSql),
         rowsOf(backend, catalogueSql),
-        rowsOf(backend, functionsSql),
+        this.#readFunctions(backend),
       ]);
       return {
         logins: new Map(logins.map((row) => loginOfJson(row[0] ?? '{}')).map((login) => [login.role, login])),
         tables: new Map(tables.map(([schema, table, kind]) => [`${schema}.${table}`, kindOf(kind)])),
-        functions: volatileNames(functions.map(([schema, name]) => ({ schema: schema ?? '', name: name ?? '' }))),
+        functions,
         parameters: connection.parameters,
       };
     } finally {
       clearTimeout(timer);
       backend.close('done');
     }
+  }
+
+  /** Shards number their functions differently, but have the same ones: then what was read first stays. */
+  async #readFunctions(backend: Backend): Promise<FunctionsRead> {
+    const known = this.#functions;
+    const fingerprint = (await rowsOf(backend, fingerprintSql))[0]?.[0] ?? '';
+    if (known?.fingerprint === fingerprint) return known;
+    const read = await rowsOf(backend, functionsSql);
+    const text = JSON.stringify(read);
+    const rows = functionRowsOf(read);
+    this.#functions =
+      known?.text === text
+        ? { ...known, fingerprint }
+        : { fingerprint, text, functions: new FunctionCatalogue(rows), volatileFunctions: volatileNames(rows) };
+    return this.#functions;
   }
 }
 

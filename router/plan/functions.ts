@@ -1,37 +1,116 @@
 /**
- * What is known of a function by its name: whether it is Postgres' own, and whether it is free of side effects.
- * A function of Postgres' own reads no table of the keyspace; of any other that can't be known (it may read whatever it
- * likes), so that a statement which calls one isn't restricted by its text.
- * An unqualified name counts as pg_catalog's if that has it: pg_catalog is searched first, and a function of the same name
- * elsewhere is called only for argument types of its own, which none but a migration can make.
+ * What Postgres' own catalogue says of the functions that a statement calls: may they write, may they read tables that the statement
+ * doesn't name, may they be aggregates. A call is judged by its name and its number of arguments: of all functions that it could
+ * mean, the worst counts. One that the catalogue doesn't know is the worst of all.
+ * Operators and explicit casts are calls as well, where what they run isn't Postgres' own.
+ *
+ * Not seen from here: implicit casts, and the functions of types, domains and operator classes of an application's own.
  */
 import type { FuncCall } from '@pgsql/types';
-import { aggregateFunctions, stableFunctions, volatileFunctions } from './builtin-functions.ts';
 
-const wordsOf = (text: string): ReadonlySet<string> => new Set(text.trim().split(/\s+/));
-
-const stable = wordsOf(stableFunctions);
-const volatile = wordsOf(volatileFunctions);
-const aggregates = wordsOf(aggregateFunctions);
-
-const namesOf = ({ funcname = [] }: FuncCall): string[] =>
-  funcname.map((part) => ('String' in part ? (part.String.sval ?? '') : ''));
-
-/** The function's name without its schema. */
-export const functionName = (call: FuncCall): string => namesOf(call).at(-1) ?? '';
-
-export function isBuiltin(call: FuncCall): boolean {
-  const names = namesOf(call);
-  const name = names.at(-1) ?? '';
-  const schema = names.length > 1 ? names.at(-2) : undefined;
-  if (schema === 'information_schema') return true;
-  if (schema !== undefined && schema !== 'pg_catalog') return false;
-  return stable.has(name) || volatile.has(name) || aggregates.has(name);
+export interface FunctionForm {
+  readonly minArguments: number;
+  /** Infinity where the last is VARIADIC. */
+  readonly maxArguments: number;
+  readonly volatility: 'immutable' | 'stable' | 'volatile';
+  /** Procedures count as functions. */
+  readonly kind: 'function' | 'aggregate' | 'window';
+  /** Reads no table, but for what is in its name's list below: Postgres' own, and immutable ones in C. */
+  readonly isSelfContained: boolean;
+  /** Its first argument is a row of a table's type, so that `orders.total_of` may be a call of it. */
+  readonly takesRow: boolean;
 }
 
-/** A function of Postgres' own that is neither an aggregate nor a window function. */
-export const isPlainBuiltin = (call: FuncCall): boolean => isBuiltin(call) && !aggregates.has(functionName(call));
+/** `name` is that of an operator or of a type (that it is cast to) for the other two kinds. */
+export interface FunctionRow {
+  readonly what: 'function' | 'operator' | 'cast';
+  readonly schema: string;
+  readonly name: string;
+  readonly forms: readonly FunctionForm[];
+}
 
-/** `known`: names of volatile functions in the database, builtin or not. */
-export const isVolatile = (call: FuncCall, known: ReadonlySet<string>): boolean =>
-  known.has(functionName(call)) || volatile.has(functionName(call));
+/** What of a call matters to the planner. */
+export interface Judgement {
+  readonly isVolatile: boolean;
+  /** It may read any table. */
+  readonly isForeign: boolean;
+  readonly mayAggregate: boolean;
+}
+
+/**
+ * Of Postgres' own: those that run a query, or read a table, that an argument names ("XML Functions", "Text Search Functions").
+ * Nothing in the catalogue tells them from others.
+ */
+const readingArguments =
+  /^(query|cursor|table|schema|database)_to_xml(schema)?$|_to_xml_and_xmlschema$|^ts_stat$|^ts_rewrite$/;
+
+const unknown: Judgement = { isVolatile: true, isForeign: true, mayAggregate: true };
+
+export class FunctionCatalogue {
+  readonly #functions = new Map<string, FunctionRow[]>();
+  readonly #operators = new Map<string, FunctionRow[]>();
+  readonly #casts = new Map<string, FunctionRow[]>();
+  readonly #ofRows = new Set<string>();
+
+  constructor(rows: Iterable<FunctionRow>) {
+    const maps = { function: this.#functions, operator: this.#operators, cast: this.#casts };
+    for (const row of rows) {
+      const known = maps[row.what].get(row.name);
+      if (known === undefined) maps[row.what].set(row.name, [row]);
+      else known.push(row);
+      if (row.forms.some(({ takesRow }) => takesRow)) this.#ofRows.add(row.name);
+    }
+  }
+
+  ofCall(call: FuncCall): Judgement {
+    const names = namesOf(call.funcname);
+    const schema = names.length > 1 ? names.at(-2) : undefined;
+    const count = (call.args ?? []).length + (call.agg_within_group === true ? (call.agg_order ?? []).length : 0);
+    return this.#judge(this.#functions, names.at(-1) ?? '', schema, call.func_variadic === true ? undefined : count);
+  }
+
+  /** `table.name` where that may be a call of `name`; undefined where it can't ("Function Calls": functional notation). */
+  ofAttribute(name: string): Judgement | undefined {
+    return this.#ofRows.has(name) ? this.#judge(this.#functions, name, undefined, 1) : undefined;
+  }
+
+  /** Undefined for Postgres' own. */
+  ofOperator(names: readonly string[]): Judgement | undefined {
+    return this.#other(this.#operators, names);
+  }
+
+  ofCast(typeNames: readonly string[]): Judgement | undefined {
+    return this.#other(this.#casts, typeNames);
+  }
+
+  #other(map: ReadonlyMap<string, FunctionRow[]>, names: readonly string[]): Judgement | undefined {
+    const name = names.at(-1) ?? '';
+    if (!map.has(name) || (names.length > 1 && names.at(-2) === 'pg_catalog')) return undefined;
+    return this.#judge(map, name, undefined, undefined);
+  }
+
+  /** `count` undefined: any. Whichever schema a name without one means: the search path may be anything. */
+  #judge(
+    map: ReadonlyMap<string, FunctionRow[]>,
+    name: string,
+    schema: string | undefined,
+    count: number | undefined,
+  ): Judgement {
+    const rows = (map.get(name) ?? []).filter((row) => schema === undefined || row.schema === schema);
+    const forms = rows
+      .flatMap((row) => row.forms)
+      .filter((form) => count === undefined || (form.minArguments <= count && count <= form.maxArguments));
+    if (forms.length === 0) return unknown;
+    return {
+      isVolatile: forms.some(({ volatility }) => volatility === 'volatile'),
+      isForeign: readingArguments.test(name) || forms.some(({ isSelfContained }) => !isSelfContained),
+      mayAggregate: forms.some(({ kind }) => kind !== 'function'),
+    };
+  }
+}
+
+export const namesOf = (parts: readonly object[] | undefined): string[] =>
+  (parts ?? []).map((part) => ('String' in part ? ((part.String as { sval?: string }).sval ?? '') : ''));
+
+/** The function's name without its schema. */
+export const functionName = (call: FuncCall): string => namesOf(call.funcname).at(-1) ?? '';

@@ -1,14 +1,16 @@
 /**
  * What a statement has in it, found by walking the whole parse tree without understanding it, so that nothing is missed:
- * relations, function calls, row locks, writes, settings changed by function.
+ * relations, function calls by whatever notation, row locks, writes.
  */
 import type { FuncCall, RangeVar } from '@pgsql/types';
-import { functionName, isBuiltin, isVolatile } from './functions.ts';
+import { type FunctionCatalogue, functionName, type Judgement, namesOf } from './functions.ts';
 import { forEachChild } from './walk.ts';
 
 export interface Inventory {
   readonly mentions: ReadonlySet<RangeVar>;
   readonly calls: readonly FuncCall[];
+  /** What is called, by call, operator, cast or as an attribute; of operators and casts only those that aren't Postgres' own. */
+  readonly called: ReadonlyMap<string, Judgement>;
   readonly hasRowLocks: boolean;
   /** INSERT, UPDATE, DELETE, MERGE, or SELECT INTO somewhere, in WITH for example. */
   readonly hasWrites: boolean;
@@ -20,15 +22,48 @@ const writes = ['InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt', 'intoClau
 
 const targeting = ['InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt'] as const;
 
-export function takeInventory(statement: object): Inventory {
+/** Where operators stand: expressions, `x op ANY (SELECT ...)`, ORDER BY ... USING. BETWEEN is two of them. */
+const operatorKeys = ['name', 'operName', 'useOp'] as const;
+
+export function takeInventory(statement: object, functions: FunctionCatalogue): Inventory {
   const mentions = new Set<RangeVar>();
   const calls: FuncCall[] = [];
+  const called = new Map<string, Judgement>();
   const targets: RangeVar[] = [];
   let hasRowLocks = false;
   let hasWrites = false;
+  const note = (name: string, judgement: Judgement | undefined): void => {
+    if (judgement === undefined) return;
+    const { isVolatile, isForeign, mayAggregate } = called.get(name) ?? judgement;
+    called.set(name, {
+      isVolatile: isVolatile || judgement.isVolatile,
+      isForeign: isForeign || judgement.isForeign,
+      mayAggregate: mayAggregate || judgement.mayAggregate,
+    });
+  };
   const visit = (node: object): void => {
     if ('relname' in node && typeof node.relname === 'string') mentions.add(node as RangeVar);
-    else if ('funcname' in node && Array.isArray(node.funcname)) calls.push(node as FuncCall);
+    else if ('funcname' in node && Array.isArray(node.funcname)) {
+      const call = node as FuncCall;
+      calls.push(call);
+      note(functionName(call), functions.ofCall(call));
+    } else if ('fields' in node && Array.isArray(node.fields) && node.fields.length > 1) {
+      const name = namesOf(node.fields as object[]).at(-1) ?? '';
+      note(name, functions.ofAttribute(name));
+    } else if ('indirection' in node && Array.isArray(node.indirection)) {
+      for (const name of namesOf(node.indirection as object[])) note(name, functions.ofAttribute(name));
+    } else if ('typeName' in node && 'arg' in node) {
+      const names = namesOf((node.typeName as { names?: object[] }).names);
+      note(names.at(-1) ?? '', functions.ofCast(names));
+    }
+    for (const key of operatorKeys) {
+      const names = (node as Partial<Record<string, unknown>>)[key];
+      if (!Array.isArray(names)) continue;
+      const text = namesOf(names as object[]);
+      const last = text.at(-1) ?? '';
+      for (const symbol of last.includes('BETWEEN') ? ['<=', '>='] : [last])
+        note(symbol, functions.ofOperator([...text.slice(0, -1), symbol]));
+    }
     if ('lockingClause' in node) hasRowLocks = true;
     hasWrites ||= writes.some((key) => key in node);
     for (const key of targeting) {
@@ -38,23 +73,22 @@ export function takeInventory(statement: object): Inventory {
     forEachChild(node, visit);
   };
   visit(statement);
-  return { mentions, calls, hasRowLocks, hasWrites, targets };
+  return { mentions, calls, called, hasRowLocks, hasWrites, targets };
 }
 
-/** Free of side effects, as far as the catalogue knows; a function that it doesn't know is none of the volatile ones. */
-export const isRead = (inventory: Inventory, volatileFunctions: ReadonlySet<string>): boolean =>
-  !inventory.hasRowLocks && !inventory.hasWrites && !callsVolatile(inventory, volatileFunctions);
+/** Free of side effects, as the catalogue has it. */
+export const isRead = (inventory: Inventory): boolean =>
+  !inventory.hasRowLocks &&
+  !inventory.hasWrites &&
+  ![...inventory.called.values()].some(({ isVolatile }) => isVolatile);
 
-export const callsVolatile = ({ calls }: Inventory, volatileFunctions: ReadonlySet<string>): boolean =>
-  calls.some((call) => isVolatile(call, volatileFunctions));
-
-/** Lower-case names of the functions called, each once, without their schemas. */
-export const calledNames = ({ calls }: Inventory): readonly string[] => [
-  ...new Set(calls.map((call) => functionName(call).toLowerCase())),
+/** Lower-case names of what is called, each once, without schemas. */
+export const calledNames = ({ called }: Inventory): readonly string[] => [
+  ...new Set([...called.keys()].map((name) => name.toLowerCase())),
 ];
 
 /** A function that may read tables of its own. */
-export const foreignCall = ({ calls }: Inventory): string | undefined => {
-  const found = calls.find((call) => !isBuiltin(call));
-  return found === undefined ? undefined : functionName(found);
+export const foreignCall = ({ called }: Inventory): string | undefined => {
+  for (const [name, { isForeign }] of called) if (isForeign) return name;
+  return undefined;
 };

@@ -5,7 +5,7 @@
 import type { Node, RangeVar } from '@pgsql/types';
 import { refusalOf } from './gate.ts';
 import { parseHints } from './hints.ts';
-import { calledNames, callsVolatile, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
+import { calledNames, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
 import { Parser } from './parser.ts';
 import { relationOf } from './restriction/analysis.ts';
 import { tenantSourceOf } from './restriction/tenant-source.ts';
@@ -59,12 +59,12 @@ const separatorLength = (text: string): number => /^[ \t\n\r\f\v;]*/.exec(text)?
 
 function planOf(statement: Node, text: string, start: number, end: number, catalogue: Catalogue): StatementPlan {
   const described = describe(statement);
-  const inventory = takeInventory(statement);
-  const inQuery = described.query === statement ? inventory.mentions : mentionsIn(described.query);
+  const inventory = takeInventory(statement, catalogue.functions);
+  const inQuery = described.query === statement ? inventory.mentions : mentionsIn(described.query, catalogue);
   const restricted = restrictionOf(described, inventory, inQuery, catalogue);
   const systemTarget = inventory.targets.find((target) => relationOf(catalogue, target).kind === 'system');
   const refuse = refusalOf(statement, inventory.calls, systemTarget?.relname);
-  const access = accessOf(described, inventory, catalogue);
+  const access = accessOf(described, inventory);
   return {
     text,
     start,
@@ -72,11 +72,7 @@ function planOf(statement: Node, text: string, start: number, end: number, catal
     kind: described.kind,
     access,
     mayShare:
-      described.kind === 'select' &&
-      access === 'read' &&
-      restricted.touches !== 'unknown' &&
-      refuse === undefined &&
-      !callsVolatile(inventory, catalogue.volatileFunctions),
+      described.kind === 'select' && access === 'read' && restricted.touches !== 'unknown' && refuse === undefined,
     ...restricted,
     calls: calledNames(inventory),
     ...described.details,
@@ -89,8 +85,8 @@ type Restricted = Pick<StatementPlan, 'touches' | 'tenant' | 'tables'>;
 /** Kinds that run what isn't in their text. */
 const runsUnseen: ReadonlySet<StatementKind> = new Set(['execute', 'call', 'do']);
 
-const mentionsIn = (query: Node | undefined): ReadonlySet<RangeVar> =>
-  query === undefined ? new Set() : takeInventory(query).mentions;
+const mentionsIn = (query: Node | undefined, { functions }: Catalogue): ReadonlySet<RangeVar> =>
+  query === undefined ? new Set() : takeInventory(query, functions).mentions;
 
 function restrictionOf(
   described: Described,
@@ -157,13 +153,9 @@ const reads: ReadonlySet<StatementKind> = new Set([
 ]);
 const readsIfQueryDoes: ReadonlySet<StatementKind> = new Set(['select', 'explain', 'declare', 'prepare', 'copy']);
 
-function accessOf(
-  { kind, query, details }: Described,
-  inventory: Inventory,
-  catalogue: Catalogue,
-): StatementPlan['access'] {
+function accessOf({ kind, query, details }: Described, inventory: Inventory): StatementPlan['access'] {
   if (reads.has(kind)) return 'read';
   if (!readsIfQueryDoes.has(kind) || details.copy?.direction === 'in') return 'write';
   if (query === undefined && kind !== 'copy') return 'write';
-  return isRead(inventory, catalogue.volatileFunctions) ? 'read' : 'write';
+  return isRead(inventory) ? 'read' : 'write';
 }

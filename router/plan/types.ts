@@ -3,6 +3,7 @@
  * A plan says what a statement is and which tenants it is restricted to; where it runs is decided in `router/exec`.
  * Invariant: `tenant` names a tenant only if every tenant-owned relation of the statement is restricted to it.
  */
+import type { FunctionCatalogue } from './functions.ts';
 
 export type TableKind = 'tenant' | 'reference' | 'local';
 
@@ -13,7 +14,8 @@ export interface Catalogue {
   /** Keyed `schema.table`. */
   readonly tables: ReadonlyMap<string, TableKind>;
   readonly searchPath: readonly string[];
-  /** Unqualified names of volatile functions. */
+  readonly functions: FunctionCatalogue;
+  /** Unqualified names of functions that may leave something behind in their session or the database. */
   readonly volatileFunctions: ReadonlySet<string>;
 }
 
@@ -110,14 +112,33 @@ export interface StatementPlan {
   readonly discard?: { readonly what: string };
   /** kinds prepare, execute, deallocate: the statement's name; absent for DEALLOCATE ALL. */
   readonly prepared?: { readonly name?: string };
-  /** kind 'copy': to the client (out) or from it (in). */
-  readonly copy?: { readonly direction: 'in' | 'out' };
+  /** kind 'copy': to the client (out) or from it (in); `from` says what comes in. */
+  readonly copy?: { readonly direction: 'in' | 'out'; readonly from?: CopySource };
+  /** kinds listen, unlisten, notify; absent for UNLISTEN *. */
+  readonly channel?: string;
+  /** kind 'notify'. */
+  readonly payload?: string;
   /** kind 'declare': WITH HOLD. */
   readonly hold?: boolean;
   /** CREATE TEMP, SELECT INTO TEMP. */
   readonly temporary?: boolean;
+  /** A temporary table that goes with its transaction (ON COMMIT DROP). */
+  readonly dropsAtCommit?: boolean;
+  /** Names of the settings that set_config() is called for, in lower case. */
+  readonly configures?: readonly string[];
   /** What the statement gate forbids, with what to tell the client. */
   readonly refuse?: Refusal;
+}
+
+/** COPY ... FROM, as it was said: names aren't resolved, values aren't checked. */
+export interface CopySource {
+  readonly schema?: string;
+  readonly table: string;
+  /** Absent where none are named: all of the table's. */
+  readonly columns?: readonly string[];
+  /** By lower-case name; '' for one without a value, a list for lists of columns ('*' for all). */
+  readonly options: Readonly<Record<string, string | readonly string[]>>;
+  readonly hasCondition: boolean;
 }
 
 export interface Refusal {

@@ -8,6 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import type { Client } from 'pg';
 import { agentRole } from '#core/roles.ts';
 import { type Catalogue, createPlanner, PlanError, type TenantSource } from '#router/plan/index.ts';
+import { functionsWith } from '#test/unit/router/plan/golden/functions.ts';
 import { StatementGenerator, tables } from './plan-soundness/statements.ts';
 import { PostgresFixture } from './postgres-fixture.ts';
 
@@ -27,6 +28,7 @@ const catalogue: Catalogue = {
     ...tenantTables.map((table) => [`public.${table}`, 'tenant'] as const),
     ['public.currencies', 'reference'] as const,
   ]),
+  functions: functionsWith(),
   volatileFunctions: new Set(),
 };
 

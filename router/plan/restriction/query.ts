@@ -9,7 +9,7 @@
  * before is the same as filtering after: no LIMIT, no window, no grouping sets, no DISTINCT ON, no set operation.
  */
 import type { FuncCall, Node, ResTarget, SelectStmt } from '@pgsql/types';
-import { isPlainBuiltin } from '../functions.ts';
+import type { FunctionCatalogue } from '../functions.ts';
 import { contains, forEachChild } from '../walk.ts';
 import type { Analysis } from './analysis.ts';
 import { columnNames, linksOf, termOf } from './conditions.ts';
@@ -70,8 +70,9 @@ function bindPlain(select: SelectStmt, around: Surroundings): BoundQuery {
   const own = holdsForAll(linksOf(select.whereClause, scope), items);
   const ownFacts = around.facts.with(own);
   // A query that may aggregate without GROUP BY has a row even where WHERE has none: of that, nothing of WHERE holds.
-  const resultFacts = mayBeOneAggregate(select) ? around.facts : ownFacts;
-  const reachesThrough = isTransparent(select);
+  const { functions } = around.analysis.catalogue;
+  const resultFacts = mayBeOneAggregate(select, functions) ? around.facts : ownFacts;
+  const reachesThrough = isTransparent(select, functions);
   const outward = (term: Term | undefined): Term | undefined => {
     if (term === undefined || term.kind === 'set' || reachesThrough) return term;
     const keys = resultFacts.keysOf(term.column);
@@ -105,27 +106,30 @@ function bindPlain(select: SelectStmt, around: Surroundings): BoundQuery {
 }
 
 /** Whether filtering the rows of the query is the same as filtering the rows that it reads. */
-function isTransparent(select: SelectStmt): boolean {
+function isTransparent(select: SelectStmt, functions: FunctionCatalogue): boolean {
   return (
     select.limitCount === undefined &&
     select.limitOffset === undefined &&
     select.windowClause === undefined &&
     (select.distinctClause ?? []).every((node) => Object.keys(node).length === 0) &&
     !(select.groupClause ?? []).some((node) => 'GroupingSet' in node) &&
-    !mayBeOneAggregate(select) &&
+    !mayBeOneAggregate(select, functions) &&
     !contains([select.targetList ?? [], select.sortClause ?? []], (node) => 'over' in node)
   );
 }
 
-/** No GROUP BY, and something that may be an aggregate: any function that isn't a known one of another kind. */
-function mayBeOneAggregate({ groupClause, havingClause, targetList, sortClause }: SelectStmt): boolean {
+/** No GROUP BY, and something that may be an aggregate: any function that isn't surely of another kind. */
+function mayBeOneAggregate(
+  { groupClause, havingClause, targetList, sortClause }: SelectStmt,
+  functions: FunctionCatalogue,
+): boolean {
   if (groupClause !== undefined) return groupClause.some((node) => 'GroupingSet' in node);
   // In subqueries, too: an aggregate over outer columns only belongs to the outer query.
   return (
     havingClause !== undefined ||
     contains([targetList ?? [], sortClause ?? []], (node) => {
       if ('JsonObjectAgg' in node || 'JsonArrayAgg' in node || 'GroupingFunc' in node) return true;
-      return 'funcname' in node && !('over' in node) && !isPlainBuiltin(node as FuncCall);
+      return 'funcname' in node && !('over' in node) && functions.ofCall(node as FuncCall).mayAggregate;
     })
   );
 }

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loginOfRow, mayActFor, mayGoOn, reachOf, verifiersAt } from '#router/map/logins.ts';
-import { volatileNames } from '#router/map/volatile-functions.ts';
 
 const key = Buffer.alloc(32, 1).toString('base64');
 const verifier = `SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2E=$${key}:${key}`;
@@ -43,11 +42,4 @@ test('a former password counts until its time, or without end', () => {
     [2, 1, 1],
   );
   assert.equal(verifiersAt(loginOfRow(row), at).length, 2);
-});
-
-test('a builtin that only answers differently each time doesn’t make a write, unless somebody else’s function has its name', () => {
-  const sleep = { schema: 'pg_catalog', name: 'pg_sleep' };
-  const nextval = { schema: 'pg_catalog', name: 'nextval' };
-  assert.deepEqual([...volatileNames([sleep, nextval])], ['nextval']);
-  assert.deepEqual([...volatileNames([sleep, { schema: 'public', name: 'pg_sleep' }])], ['pg_sleep']);
 });

@@ -1,5 +1,6 @@
 /** A catalogue of the commerce kind, and one planner for all tests of a file. */
 import { type Catalogue, createPlanner, type StatementPlan } from '#router/plan/index.ts';
+import { functionsWith } from './golden/functions.ts';
 
 export const catalogue: Catalogue = {
   version: 1,
@@ -14,7 +15,17 @@ export const catalogue: Catalogue = {
     ['public.currencies', 'reference'],
     ['public.schema_history', 'local'],
   ]),
-  volatileFunctions: new Set(['book_order']),
+  functions: functionsWith(
+    ['function', 'public', 'book_order', '1,1,v,f,f,f'],
+    ['function', 'public', 'order_total', '1,1,s,f,f,f'],
+    ['function', 'public', 'total_of', '1,1,s,f,f,t'],
+    ['function', 'public', 'round_up', '1,1,i,f,t,f 2,3,v,f,f,f'],
+    ['function', 'public', 'my_aggregate', '1,1,i,a,t,f'],
+    ['operator', 'public', '<<<', '1,2,v,f,f,f'],
+    ['operator', 'public', '~~~', '1,2,i,f,t,f'],
+    ['cast', 'public', 'money_of_ours', '1,1,s,f,f,f'],
+  ),
+  volatileFunctions: new Set(['book_order', 'round_up']),
 };
 
 const planner = await createPlanner();

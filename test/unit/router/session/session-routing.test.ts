@@ -12,6 +12,7 @@ import { ClientStatement, SharedStatements } from '#router/session/statements.ts
 import { ClientTransaction } from '#router/session/transaction.ts';
 import { transactionStatus as tx } from '#router/wire/codes.ts';
 import { acmeOnly as login, map } from '../exec/fixture.ts';
+import { functionsWith } from '../plan/golden/functions.ts';
 
 const planner = await createPlanner();
 
@@ -34,6 +35,7 @@ function made(): { routing: SessionRouting; settings: SessionSettings; transacti
         tenantColumn: 'tenant_id',
         tables,
         searchPath,
+        functions: functionsWith(),
         volatileFunctions: new Set(['set_config']),
       };
       catalogues.set(key, found);

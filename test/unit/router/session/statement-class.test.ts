@@ -13,12 +13,14 @@ import {
   refuseUnpoolable,
   surelyWritesNothing,
 } from '#router/session/statement-class.ts';
+import { functionsWith } from '../plan/golden/functions.ts';
 
 const catalogue: Catalogue = {
   version: 1,
   tenantColumn: 'tenant_id',
   tables: new Map([['public.accounts', 'tenant']]),
   searchPath: ['public'],
+  functions: functionsWith(['function', 'public', 'leave_setting', '0,0,v,f,f,f']),
   volatileFunctions: new Set(['leave_setting', 'nextval', 'pg_sleep', 'pg_advisory_lock', 'set_config']),
 };
 

@@ -1,0 +1,106 @@
+/**
+ * The functions of a database as its catalogue has them, read for the planner (`plan/functions.ts`): some two thousand rows, so that
+ * they are asked for only when their fingerprint has changed. Any role may read these catalogues.
+ * Source: PostgreSQL documentation, "System Catalogs": pg_proc, pg_aggregate, pg_operator, pg_cast.
+ */
+import type { FunctionForm, FunctionRow } from '../plan/functions.ts';
+
+/** Differs after any CREATE, ALTER or DROP; the same on every member of a shard. */
+export const fingerprintSql = `SELECT pg_catalog.md5(pg_catalog.string_agg(c, ' ')) FROM (
+  SELECT pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ' ' ORDER BY p.oid) FROM pg_catalog.pg_proc p
+  UNION ALL SELECT pg_catalog.string_agg(o.oid::text || ' ' || o.xmin::text, ' ' ORDER BY o.oid) FROM pg_catalog.pg_operator o
+  UNION ALL SELECT pg_catalog.string_agg(t.oid::text || ' ' || t.xmin::text, ' ' ORDER BY t.oid) FROM pg_catalog.pg_cast t
+) AS all_of_them (c)`;
+
+/**
+ * One row per kind, schema and name, its forms as `min,max,volatility,kind,self-contained,takes a row`. An aggregate is as volatile
+ * as what it is made of: itself it always says immutable. Immutable functions read no tables ("Function Volatility Categories"), but
+ * in any language but C nothing would keep them from it.
+ */
+export const functionsSql = `
+WITH function AS (
+  SELECT p.oid, n.nspname, p.proname, p.prokind, p.pronargs - p.pronargdefaults AS least,
+    CASE WHEN p.provariadic = 0 THEN p.pronargs::integer ELSE -1 END AS most,
+    CASE WHEN a.aggfnoid IS NULL THEN p.provolatile ELSE (
+      SELECT pg_catalog.max(f.provolatile::text)::"char" FROM pg_catalog.pg_proc f
+      WHERE f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn)
+    ) END AS volatility,
+    n.nspname IN ('pg_catalog', 'information_schema') OR (p.provolatile = 'i' AND l.lanname IN ('c', 'internal')) AS self_contained,
+    coalesce(r.typtype = 'c', false) AS takes_row,
+    NOT p.proargtypes::pg_catalog.oid[] && ARRAY['pg_catalog.internal'::pg_catalog.regtype::pg_catalog.oid]
+      AND p.prorettype::pg_catalog.regtype::text NOT IN ('internal', 'trigger', 'event_trigger') AS is_callable
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+  LEFT JOIN pg_catalog.pg_aggregate a ON a.aggfnoid = p.oid
+  LEFT JOIN pg_catalog.pg_type r ON r.oid = p.proargtypes[0]
+),
+form AS (
+  SELECT 'function' AS what, nspname AS schema_name, proname AS name, least, most, volatility, prokind, self_contained, takes_row
+  FROM function WHERE is_callable
+  UNION ALL
+  SELECT 'operator', n.nspname, o.oprname, 1, 2, f.volatility, 'f', f.self_contained, false
+  FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace JOIN function f ON f.oid = o.oprcode
+  WHERE n.nspname <> 'pg_catalog' OR f.nspname <> 'pg_catalog'
+  UNION ALL
+  SELECT 'cast', n.nspname, t.typname, 1, 1, f.volatility, 'f', f.self_contained, false
+  FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
+  JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace JOIN function f ON f.oid = c.castfunc
+  WHERE f.nspname <> 'pg_catalog'
+)
+SELECT what, schema_name, name, pg_catalog.string_agg(DISTINCT pg_catalog.concat_ws(',',
+  least, most, volatility, prokind, self_contained, takes_row), ' ')
+FROM form GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`;
+
+type TextRow = readonly (string | null)[];
+
+export const functionRowsOf = (rows: readonly TextRow[]): FunctionRow[] =>
+  rows.map(([what, schema, name, forms]) => ({
+    what: what === 'operator' || what === 'cast' ? what : 'function',
+    schema: schema ?? '',
+    name: name ?? '',
+    forms: (forms ?? '').split(' ').map(formOf),
+  }));
+
+const volatilities = { i: 'immutable', s: 'stable', v: 'volatile' } as const;
+const kinds = { f: 'function', p: 'function', a: 'aggregate', w: 'window' } as const;
+
+function formOf(text: string): FunctionForm {
+  const [least, most, volatility, kind, selfContained, takesRow] = text.split(',');
+  return {
+    minArguments: Number(least),
+    maxArguments: most === '-1' ? Number.POSITIVE_INFINITY : Number(most),
+    volatility: volatilities[volatility as keyof typeof volatilities] ?? 'volatile',
+    kind: kinds[kind as keyof typeof kinds] ?? 'aggregate',
+    isSelfContained: selfContained === 't',
+    takesRow: takesRow === 't',
+  };
+}
+
+/** Volatile only because they answer differently each time: nothing is left behind. */
+const harmlessBuiltins: ReadonlySet<string> = new Set([
+  'clock_timestamp',
+  'gen_random_uuid',
+  'pg_current_wal_flush_lsn',
+  'pg_current_wal_insert_lsn',
+  'pg_current_wal_lsn',
+  'pg_is_in_recovery',
+  'pg_last_wal_receive_lsn',
+  'pg_last_wal_replay_lsn',
+  'pg_last_xact_replay_timestamp',
+  'pg_sleep',
+  'pg_sleep_for',
+  'pg_sleep_until',
+  'random',
+  'random_normal',
+  'timeofday',
+]);
+
+/** Names of functions that may leave something behind: any of that name counts, in whatever schema. */
+export const volatileNames = (rows: readonly FunctionRow[]): Set<string> =>
+  new Set(
+    rows
+      .filter(({ schema, name }) => schema !== 'pg_catalog' || !harmlessBuiltins.has(name))
+      .filter(({ forms }) => forms.some(({ volatility }) => volatility === 'volatile'))
+      .map(({ name }) => name),
+  );
