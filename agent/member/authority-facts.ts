@@ -1,8 +1,9 @@
 /** What the member says about authority, from what it knows at this moment. Pure; the wire's meaning is in `core/protocol/authority.ts`. */
 import type { SeenAuthority } from '#agent/authority/gate.ts';
+import type { PositionSeen } from '#agent/postgres/positions.ts';
 import type { PromiseRecord } from '#agent/promise/record.ts';
 import { deliverableMs } from '#core/authority/lease.ts';
-import type { MemberIdentity } from '#core/identity.ts';
+import { type MemberIdentity, replicationName } from '#core/identity.ts';
 import type { AuthorityAnswer, AuthorityState } from '#core/protocol/authority.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AuthorityFacts } from './authority-answer.ts';
@@ -55,6 +56,36 @@ function stateOf({ orders, former, server, isHandingOver }: AuthorityView): Auth
   if (server.as === 'primary') return server.isOpen ? 'open' : 'opening';
   // On its way to be promoted, or a follower.
   return orders?.role === 'Follower' ? 'following' : 'opening';
+}
+
+/** Entries of the history that a router may miss while the API server, which has all of them, is away. */
+const HISTORY_SAID = 4;
+
+/** What only routers are told, beside what everybody is. */
+export function routerFactsOf(
+  orders: Orders | undefined,
+  state: AuthorityState,
+  position: PositionSeen | undefined,
+  receivedAt: number,
+): Pick<AuthorityAnswer, 'position' | 'history' | 'keepers'> {
+  const facts: Pick<AuthorityAnswer, 'position' | 'history' | 'keepers'> = {};
+  if (position !== undefined) {
+    const { begunAt, ...seen } = position;
+    facts.position = { begunMs: begunAt - receivedAt, ...seen };
+  }
+  if (orders === undefined) return facts;
+  facts.history = orders.history.slice(-HISTORY_SAID);
+  if (orders.role === 'Primary' && state === 'open') facts.keepers = keepersOf(orders);
+  return facts;
+}
+
+/** While a change is under way the strictest of both sides: whoever leaves is out, and k is the greater. */
+function keepersOf({ synchronous, lease }: Orders): NonNullable<AuthorityAnswer['keepers']> {
+  const leased = new Set(lease.members.map(replicationName));
+  return {
+    acknowledgements: Math.max(synchronous.acknowledgements, lease.required),
+    members: synchronous.members.filter((member) => leased.has(replicationName(member))),
+  };
 }
 
 /** While it is handed over it still is, to routers, the primary of the epoch that ends. */

@@ -15,6 +15,7 @@ import { endClients } from '#agent/postgres/client-processes.ts';
 import { DataDirectory } from '#agent/postgres/data-directory.ts';
 import { neverSeen, type Observation, Observations } from '#agent/postgres/observations.ts';
 import { observePostgres, refusedSettings } from '#agent/postgres/observe.ts';
+import { type PositionSeen, Positions } from '#agent/postgres/positions.ts';
 import { assertDoorIsClosed } from '#agent/postgres/probe.ts';
 import { runProgram } from '#agent/postgres/programs.ts';
 import { killLeftovers, PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
@@ -24,6 +25,7 @@ import { validateParameters } from '#agent/postgres/validate.ts';
 import { versionProblem } from '#agent/postgres/version.ts';
 import { settleTimelines } from '#agent/rejoin/timelines.ts';
 import { type Credentials, writePostgresTls } from '#agent/tls/credentials.ts';
+import { membershipHeldMs } from '#core/authority/timing.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import {
@@ -33,7 +35,7 @@ import {
   writeConfiguration,
 } from './configuration.ts';
 import type { ServerView } from './plan.ts';
-import { compareLists, type SynchronousList } from './synchronous-list.ts';
+import { compareLists, type ListChange, type SynchronousList } from './synchronous-list.ts';
 
 export interface MemberPostgresOptions {
   readonly configuration: AgentConfiguration;
@@ -71,6 +73,8 @@ export class MemberPostgres {
   /** Undefined while it isn't known: a change of it has begun, and not ended. */
   #listInForce: SynchronousList | undefined;
   readonly #observations: Observations;
+  readonly #positions: Positions;
+  readonly #bornAt = performance.now();
 
   constructor(options: MemberPostgresOptions) {
     const { paths, ports, runConfiguration } = options.configuration;
@@ -85,6 +89,7 @@ export class MemberPostgres {
         return undefined;
       }),
     );
+    this.#positions = new Positions(paths.postgresSockets, ports.postgres);
     this.#server = new PostgresServer({
       dataDirectory: paths.pgdata,
       configFile: configurationPlaces(runConfiguration).parameters,
@@ -93,6 +98,7 @@ export class MemberPostgres {
         this.#view = { state: 'stopped' };
         this.#observations.forget();
         void this.#session.close();
+        void this.#positions.close();
         options.onExit(exit);
       },
     });
@@ -127,6 +133,12 @@ export class MemberPostgres {
         if (code === CANCELLED_WAIT.code && routine === CANCELLED_WAIT.routine) onCancelledWait();
       },
     });
+  }
+
+  /** How far it is, as last seen; of a Postgres that is down nothing. */
+  async position(orders: Orders | undefined): Promise<PositionSeen | undefined> {
+    if (orders === undefined || this.#view.state === 'stopped' || !this.#view.isReady) return undefined;
+    return this.#positions.latest(orders.shard.database);
   }
 
   /** How long it has been running; 0 when it isn't. */
@@ -348,6 +360,7 @@ export class MemberPostgres {
     if (change === 'begun') await this.#session.query('checkpoint', [], CHECKPOINT_MS);
     // Nobody commits on a standby: those who stream from it after a promotion begin with the present list.
     if (as === 'standby') return;
+    await this.#outlastRouters(change);
     const former = await this.#streamingPids();
     this.#options.endStreams();
     const giveUpAt = performance.now() + BARRIER_MS;
@@ -357,6 +370,17 @@ export class MemberPostgres {
       if (performance.now() > giveUpAt) throw new Error('a walsender with the former synchronous list does not end');
       await sleep(50);
     }
+  }
+
+  /**
+   * Routers deliver what they read from a member that leaves the list for as long as they go by the former one, and the barrier's
+   * position has to be past all of that (docs/design-traps.md, A17). An agent that doesn't know what was in force may have told
+   * them just before it was started anew.
+   */
+  async #outlastRouters(change: ListChange): Promise<void> {
+    const ageMs = performance.now() - this.#bornAt;
+    const waitMs = change === 'begun' ? membershipHeldMs - ageMs : membershipHeldMs;
+    if (waitMs > 0 && this.#view.state === 'running' && this.#view.isOpen) await sleep(waitMs);
   }
 
   /** Of those that a list may count: base copies, and whoever else replicates, have names of another form. */

@@ -18,7 +18,7 @@ import type { AuthorityAnswer, AuthorityQuestion, FenceQuestion } from '#core/pr
 import type { Orders, OrdersRefusal } from '#core/protocol/orders.ts';
 import type { AgentPhase, AgentStatus } from '#core/protocol/status.ts';
 import { AuthorityAnswers } from './authority-answer.ts';
-import { authorityFactsOf } from './authority-facts.ts';
+import { authorityFactsOf, routerFactsOf } from './authority-facts.ts';
 import { Backoff } from './backoff.ts';
 import { Commits } from './commits.ts';
 import { type FenceOutcome, Fencing, type PositionSeen } from './fencing.ts';
@@ -176,9 +176,17 @@ export class Member {
     return this.#fencing.fence(question);
   }
 
-  authority(question: AuthorityQuestion): Promise<AuthorityAnswer> {
-    if (question.router !== undefined) this.#routers.hear(question.router);
-    return this.#authority.answer(question);
+  async authority(question: AuthorityQuestion): Promise<AuthorityAnswer> {
+    if (question.router === undefined) return this.#authority.answer(question);
+    const receivedAt = performance.now();
+    this.#routers.hear(question.router);
+    await this.#authority.answer(question);
+    const { standing, postgres } = this.#parts;
+    const orders = standing.inForce;
+    const position = await postgres.position(orders ?? standing.former);
+    // After the look: a lease that is held now was held when it began.
+    const answer = this.#authority.now();
+    return { ...answer, ...routerFactsOf(orders, answer.state, position, receivedAt) };
   }
 
   async status(): Promise<AgentStatus> {

@@ -29,3 +29,9 @@ export const restartAttempts = 3;
 
 /** k = 0: the Kubernetes Lease of the primary. The taker waits this long on its own clock while it sees it unchanged. */
 export const kubernetesLeaseMs = 15_000;
+
+/**
+ * How long a router may go by what a primary said of its members, counted from the sending of its question; a primary lets this
+ * pass before a member that it leaves out doesn't count any more.
+ */
+export const membershipHeldMs = 1_000;

@@ -87,6 +87,39 @@ export const authorityAnswerSchema = z.object({
       grantRemainingMs: milliseconds(),
     })
     .optional(),
+  /**
+   * To routers: how far its Postgres is, in a look that began so long after the question was received (negative: before).
+   * A router may take it for true from that much after it *sent* the question (docs/design-traps.md, T5).
+   */
+  position: z
+    .object({
+      begunMs: z.number(),
+      /** Start time of the Postgres, in microseconds: its replay doesn't go back while it runs. */
+      postmaster: z.string().max(20),
+      isRecovering: z.boolean(),
+      /** That its data shows; on a follower the LSN may be further than the row. */
+      epoch: z.int().min(0),
+      /** Flushed by a primary, replayed by a follower. */
+      lsn: z.string(),
+    })
+    .optional(),
+  /** To routers: the newest entries of the record's history that this agent knows, oldest first. */
+  history: z
+    .array(
+      z.object({
+        epoch: z.int(),
+        timeline: z.int(),
+        member: z.string(),
+        forkLsn: z.string(),
+        parent: z.int().optional(),
+      }),
+    )
+    .optional(),
+  /**
+   * To routers, of an open primary: by whose copies what is committed, and read from them, is held safe. Narrower than the record
+   * where a change is under way, and the change waits `membershipHeldMs` for those who know it otherwise (docs/design-traps.md, A17).
+   */
+  keepers: z.object({ acknowledgements: z.int().min(0), members: z.array(memberIdentitySchema) }).optional(),
 });
 export type AuthorityAnswer = z.infer<typeof authorityAnswerSchema>;
 
