@@ -12,7 +12,7 @@ import type { ServerExit } from '#agent/postgres/server.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
 import type { TunnelContext } from '#agent/tunnel/handshake.ts';
 import type { TunnelServer } from '#agent/tunnel/server.ts';
-import { bootTimeMs } from '#clock/boot-time.ts';
+import { bootTimeMs, bootTimeResolutionMs } from '#clock/boot-time.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import type { AuthorityAnswer, AuthorityQuestion, FenceQuestion } from '#core/protocol/authority.ts';
 import type { Orders, OrdersRefusal } from '#core/protocol/orders.ts';
@@ -178,7 +178,7 @@ export class Member {
 
   async authority(question: AuthorityQuestion): Promise<AuthorityAnswer> {
     if (question.router === undefined) return this.#authority.answer(question);
-    const receivedAt = performance.now();
+    const receivedAt = bootTimeMs() + bootTimeResolutionMs;
     this.#routers.hear(question.router);
     await this.#authority.answer(question);
     const { standing, postgres } = this.#parts;

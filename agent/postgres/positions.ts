@@ -7,10 +7,11 @@
  * after a restart, hence its start time), and the row of the epoch is read no later than the LSN.
  * Source: PostgreSQL documentation, "Recovery Information Functions", "System Information Functions" (pg_postmaster_start_time).
  */
+import { bootTimeMs } from '#clock/boot-time.ts';
 import { LocalSession } from './session.ts';
 
 export interface PositionSeen {
-  /** When the look began; on the monotonic clock, ms. */
+  /** When the look began, or up to 10 ms before; on the boot-time clock, which a suspended machine doesn't stop. */
   readonly begunAt: number;
   readonly postmaster: string;
   readonly isRecovering: boolean;
@@ -26,7 +27,7 @@ interface Row {
 }
 
 /** A look that began this recently serves the next one who asks. */
-const FRESH_MS = 20;
+const FRESH_MS = 30;
 /** Nobody waits longer for one. */
 const PATIENCE_MS = 50;
 const LOOK_TIMEOUT_MS = 1_000;
@@ -53,7 +54,7 @@ export class Positions {
 
   /** The newest there is, after waiting for a new one for a moment. Undefined before the first. */
   async latest(database: string): Promise<PositionSeen | undefined> {
-    if (this.#last !== undefined && performance.now() - this.#last.begunAt < FRESH_MS) return this.#last;
+    if (this.#last !== undefined && bootTimeMs() - this.#last.begunAt < FRESH_MS) return this.#last;
     this.#running ??= this.#look(database).finally(() => {
       this.#running = undefined;
     });
@@ -77,7 +78,7 @@ export class Positions {
     if (this.#session !== undefined && this.#database !== database) await this.close();
     this.#database = database;
     this.#session ??= new LocalSession(this.#socketFolder, this.#port, { database, queryTimeoutMs: LOOK_TIMEOUT_MS });
-    const begunAt = performance.now();
+    const begunAt = bootTimeMs();
     // Before the first opening there is no such table, and Postgres may be down: then there is nothing new to say.
     const [row] = await this.#session.query<Row>(positionSql).catch(() => []);
     if (row === undefined) return;

@@ -11,6 +11,7 @@ import {
   authorityAnswerSchema,
   type RouterWord,
 } from '#core/protocol/authority.ts';
+import type { Sent } from '../consistency/shard-positions.ts';
 import type { TlsContexts } from '../tls.ts';
 import { memberIdentityCheck } from '../tls.ts';
 import type { HorizonClock } from './horizon-clock.ts';
@@ -28,7 +29,7 @@ export interface AskerOptions {
   readonly word: () => RouterWord;
   /** How long the next answer may wait for something new; undefined: it is wanted at once, and again soon. */
   readonly waitMs: () => number | undefined;
-  readonly answered: (answer: AuthorityAnswer, sentMs: number) => void;
+  readonly answered: (answer: AuthorityAnswer, sent: Sent) => void;
   readonly failed: (error: Error) => void;
 }
 
@@ -84,8 +85,8 @@ export class Asker {
     let version: number | undefined;
     while (!this.#isStopped) {
       const wait = waitMs();
-      const sentMs = clock.earliestMs();
       const startedMs = performance.now();
+      const sentMs = clock.earliestMs();
       let pauseMs: number;
       try {
         const mayWait = wait !== undefined && version !== undefined;
@@ -96,7 +97,7 @@ export class Asker {
         if (this.#isStopped) return;
         const isNew = answer.version !== version;
         version = answer.version;
-        answered(answer, sentMs);
+        answered(answer, { bootMs: sentMs, monotonicMs: startedMs });
         const spentMs = performance.now() - startedMs;
         pauseMs = wait === undefined ? handoverMs : isNew ? minPauseMs : Math.max(minPauseMs, wait - spentMs);
       } catch (error) {

@@ -5,8 +5,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
-import { leaseRequestEveryMs } from '#core/authority/timing.ts';
 import type { AuthorityAnswer, AuthorityState, RouterWord } from '#core/protocol/authority.ts';
+import { Positions } from '../consistency/positions.ts';
+import type { Sent } from '../consistency/shard-positions.ts';
 import type { ClusterMap, MemberView } from '../map/map.ts';
 import type { Metrics } from '../metrics.ts';
 import type { TlsContexts } from '../tls.ts';
@@ -30,8 +31,8 @@ export interface AuthorityOptions {
   readonly log: Logger;
 }
 
-/** Followers are asked so often; answers come at once when there is something new. */
-const followerEveryMs = 1_000;
+/** Everybody is asked so often, since positions go stale; a change of authority is answered at once. */
+const askEveryMs = 100;
 
 /** In these nobody is let in, or soon nobody will be. A fenced follower still answers what may be old. */
 const closedStates: ReadonlySet<AuthorityState> = new Set(['down', 'starting', 'opening', 'stopping']);
@@ -48,6 +49,8 @@ export class Authority {
   readonly #watch: LeaseWatch;
   readonly #id = randomBytes(8).toString('hex');
   readonly #watched = new Map<string, Watched>();
+  /** What the members of each shard have seen. */
+  readonly positions: Positions;
   #isStopped = false;
 
   constructor(options: AuthorityOptions) {
@@ -57,11 +60,13 @@ export class Authority {
       onDoubt: () => options.metrics.add('horizon_waits_total'),
       onMiss: () => options.metrics.add('horizon_misses_total'),
     };
+    this.positions = new Positions(this.#watch);
   }
 
   /** Asks the members of this map from now on. */
   follow(map: ClusterMap): void {
     if (this.#isStopped) return;
+    this.positions.follow(map);
     for (const [name, watched] of this.#watched) {
       const view = map.members.get(name);
       if (view !== undefined && isSamePlace(watched, view)) continue;
@@ -85,6 +90,14 @@ export class Authority {
     const shard = this.#options.map()?.shards.get(watched.shard);
     if (lease === undefined || shard?.primary !== member || shard.epoch !== lease.identity.epoch) return undefined;
     return lease.isHeld ? lease : undefined;
+  }
+
+  /** Of a shard's primary that has just said that it holds its lease; undefined of anybody else. */
+  #epochOfPrimary(member: string): number | undefined {
+    const { shard = '', words } = this.#watched.get(member) ?? {};
+    const view = this.#options.map()?.shards.get(shard);
+    const epoch = words?.state === 'open' ? words.lease?.identity.epoch : undefined;
+    return view?.primary === member && view.epoch === epoch ? epoch : undefined;
   }
 
   /** It is on its way down, or up: also what needs no primary goes elsewhere. */
@@ -121,9 +134,9 @@ export class Authority {
         word: () => this.#word(name, words),
         waitMs: () => {
           if (words.state === 'stopping') return undefined;
-          return this.#options.map()?.shards.get(shard)?.primary === name ? leaseRequestEveryMs : followerEveryMs;
+          return askEveryMs;
         },
-        answered: (answer, sentMs) => this.#answered(watched, answer, sentMs),
+        answered: (answer, sent) => this.#answered(watched, answer, sent),
         failed: (error) => {
           if (watched.isSilent) return;
           watched.isSilent = true;
@@ -139,7 +152,7 @@ export class Authority {
     return { id: this.#id, holdsAtEpoch, inFlight: this.#options.inFlightAt(member) };
   }
 
-  #answered(watched: Watched, answer: AuthorityAnswer, sentMs: number): void {
+  #answered(watched: Watched, answer: AuthorityAnswer, sent: Sent): void {
     const { shard, words } = watched;
     const member = answer.member.name;
     const { log } = this.#options;
@@ -150,11 +163,12 @@ export class Authority {
     watched.isSilent = false;
     const before = words.state;
     const lease = words.lease;
-    words.take(answer, sentMs);
+    words.take(answer, sent.bootMs);
     if (lease !== undefined && words.lease !== lease)
       log.warn({ shard, lease: lease.identity, now: words.lease?.identity }, 'lease lost');
     if (words.primaryEpoch > 0 && words.state !== before)
       log.info({ member, shard, epoch: words.primaryEpoch, before, state: words.state }, 'primary changes state');
+    this.positions.of(shard).take(answer, sent, this.#epochOfPrimary(member));
     const { known } = answer;
     if (known !== undefined && known.epoch > view.epoch) this.#options.onEpoch(shard, known.epoch, known.member.name);
     else if (this.isClosed(member)) this.#options.onClosed(member);

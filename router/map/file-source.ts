@@ -20,6 +20,7 @@ const fileSchema = z.object({
     consistency: z
       .object({
         default: levelSchema,
+        maxStalenessMs: z.int().optional(),
         rules: z
           .array(
             z.object({
@@ -27,6 +28,7 @@ const fileSchema = z.object({
               workflow: z.string().optional(),
               role: z.string().optional(),
               level: levelSchema,
+              maxStalenessMs: z.int().optional(),
             }),
           )
           .default([]),
@@ -43,6 +45,17 @@ const fileSchema = z.object({
       epoch: z.int(),
       primary: z.string().optional(),
       target: z.string().optional(),
+      history: z
+        .array(
+          z.object({
+            epoch: z.int(),
+            timeline: z.int(),
+            member: z.string(),
+            forkLsn: z.string(),
+            parent: z.int().optional(),
+          }),
+        )
+        .optional(),
     }),
   ),
   members: z.array(

@@ -3,6 +3,8 @@
  * Pure data with look-ups. Where it comes from is in the sources beside; how it may change is in `merge.ts`.
  */
 
+import type { History } from '#core/consistency/position.ts';
+
 export const consistencyLevels = ['strong', 'causal', 'bounded', 'eventual'] as const;
 export type ConsistencyLevel = (typeof consistencyLevels)[number];
 
@@ -14,6 +16,8 @@ export interface ConsistencyRule {
   readonly workflow?: string | undefined;
   readonly role?: string | undefined;
   readonly level: ConsistencyLevel;
+  /** Of `bounded`. */
+  readonly maxStalenessMs?: number | undefined;
 }
 
 export interface KeyspaceView {
@@ -21,7 +25,12 @@ export interface KeyspaceView {
   readonly database: string;
   readonly tenantColumn: string;
   readonly tenantType: TenantKeyType;
-  readonly consistency: { readonly default: ConsistencyLevel; readonly rules: readonly ConsistencyRule[] };
+  readonly consistency: {
+    readonly default: ConsistencyLevel;
+    /** Of `bounded`, for which the manifest has to say one. */
+    readonly maxStalenessMs?: number | undefined;
+    readonly rules: readonly ConsistencyRule[];
+  };
   /** Backends per role and member. */
   readonly poolSize: number;
   readonly maxClients: number;
@@ -55,6 +64,8 @@ export interface ShardView {
   readonly primary?: string | undefined;
   /** While the primary is handed over: the member that is to take its place. */
   readonly target?: string | undefined;
+  /** Which epoch left which other one where, as the record says. */
+  readonly history?: History | undefined;
 }
 
 export interface TenantView {

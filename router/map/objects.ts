@@ -63,6 +63,7 @@ function shardOf(shard: Shard): ShardView {
     // One that is about to be handed over serves until its agent says that it stops.
     primary: authority === undefined || authority.state === 'Initialising' ? undefined : authority.member,
     target: authority?.state === 'Stopping' ? authority.target?.name : undefined,
+    history: shard.status?.history,
   };
 }
 
@@ -73,7 +74,11 @@ function keyspaceOf(keyspace: Keyspace): KeyspaceView {
     database: databaseOf(keyspace),
     tenantColumn: tenantKey.column,
     tenantType: tenantKey.type,
-    consistency: { default: consistency.default, rules: consistency.rules },
+    consistency: {
+      default: consistency.default,
+      maxStalenessMs: consistency.maxStalenessMs,
+      rules: consistency.rules,
+    },
     poolSize: routers.poolSize,
     roles: keyspace.spec.roles.map(({ name }) => name),
     maxClients: routers.maxClients,
