@@ -8,7 +8,8 @@ import type { ClusterMap } from './map/map.ts';
 import type { Metrics } from './metrics.ts';
 import type { BackendIdentity } from './pool/backend.ts';
 import type { Pools } from './pool/pools.ts';
-import type { CancelKeys } from './session/cancel-keys.ts';
+import type { CancelRelay } from './session/cancel-relay.ts';
+import type { Proxies } from './session/proxies.ts';
 import type { SharedStatements } from './session/statements.ts';
 import type { TlsContexts } from './tls.ts';
 
@@ -24,7 +25,8 @@ export interface RouterContext {
   readonly authority: Authority;
   readonly hold: Hold;
   readonly shared: SharedStatements;
-  readonly cancels: CancelKeys;
+  readonly cancels: CancelRelay;
+  readonly proxies: Proxies;
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Resolves when the member has sent the signal and closed. */

@@ -21,6 +21,8 @@ const counters = {
   horizon_misses_total: 'Answers that came after the horizon and were not delivered',
   cancels_total: 'Cancel requests received',
   cancels_forwarded_total: 'Cancel requests forwarded to a member',
+  cancels_relayed_total: 'Cancel requests passed on to the router that gave the key',
+  cancels_dropped_total: 'Cancel requests for other routers dropped because too many were under way',
   client_bytes_total: 'Bytes received from clients',
   server_bytes_total: 'Bytes of answers passed on to clients',
 } as const;

@@ -3,13 +3,22 @@ import { z } from 'zod';
 import { ports } from '#core/names.ts';
 import type { HoldLimits } from './authority/hold.ts';
 
+/** Separated by commas or white space. */
+const list = z
+  .string()
+  .default('')
+  .transform((text) => text.split(/[\s,]+/).filter((one) => one !== ''));
+
 const environmentSchema = z.object({
   POD_NAMESPACE: z.string().default('default'),
   POD_NAME: z.string().default('router'),
+  POD_IP: z.string().default(''),
   MERIDIAN_KEYSPACE: z.string().min(1),
   MERIDIAN_REGION: z.string().min(1),
   MERIDIAN_TLS_DIR: z.string().default('/etc/meridian/tls'),
   MERIDIAN_MAP_FILE: z.string().optional(),
+  MERIDIAN_PEERS: list,
+  MERIDIAN_PROXY_FROM: list,
   MERIDIAN_ALLOW_PLAINTEXT: z.string().default(''),
   MERIDIAN_ADDRESS: z.string().default('0.0.0.0'),
   MERIDIAN_PORT: z.coerce.number().int().min(0).max(65535).default(ports.postgres),
@@ -28,6 +37,12 @@ const environmentSchema = z.object({
 export interface RouterSettings {
   readonly namespace: string;
   readonly podName: string;
+  /** Where other routers reach this one; empty where nobody does. */
+  readonly podAddress: string;
+  /** Names, with a port or without, of the routers of the same Service, this one among them: cancel requests are passed on to them. */
+  readonly peers: readonly string[];
+  /** Addresses and ranges of the load balancers that begin each connection with a PROXY protocol header. */
+  readonly proxyFrom: readonly string[];
   readonly keyspace: string;
   readonly region: string;
   readonly tlsFolder: string;
@@ -72,6 +87,9 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   return {
     namespace: read.POD_NAMESPACE,
     podName: read.POD_NAME,
+    podAddress: read.POD_IP,
+    peers: read.MERIDIAN_PEERS,
+    proxyFrom: read.MERIDIAN_PROXY_FROM,
     keyspace: read.MERIDIAN_KEYSPACE,
     region: read.MERIDIAN_REGION,
     tlsFolder: read.MERIDIAN_TLS_DIR,

@@ -17,8 +17,9 @@ import { Metrics } from './metrics.ts';
 import type { Planner } from './plan/types.ts';
 import { sendCancel } from './pool/connect.ts';
 import { Pools } from './pool/pools.ts';
-import { CancelKeys } from './session/cancel-keys.ts';
+import { CancelRelay } from './session/cancel-relay.ts';
 import { Handshake } from './session/handshake.ts';
+import { Proxies } from './session/proxies.ts';
 import type { Session } from './session/session.ts';
 import { SharedStatements } from './session/statements.ts';
 import type { RouterSettings } from './settings.ts';
@@ -30,6 +31,8 @@ export interface WorkerOptions {
   readonly tls: TlsFiles;
   readonly planner: Planner;
   readonly log: Logger;
+  /** Which of the process' workers this is, from 0: cancel requests find theirs by it. */
+  readonly worker?: number;
 }
 
 /** Connections that may be before their log-in however few clients there may be: cancel requests are such. */
@@ -55,6 +58,7 @@ export class RouterWorker {
     this.#options = options;
     const map = (): ClusterMap | undefined => this.#map;
     const clientContext = () => tls.contexts.client;
+    const proxies = new Proxies(settings.proxyFrom);
     this.#directory = new Directory({
       map,
       clientContext,
@@ -106,7 +110,17 @@ export class RouterWorker {
       authority: this.#authority,
       hold: this.#hold,
       shared: new SharedStatements(),
-      cancels: new CancelKeys(),
+      cancels: new CancelRelay({
+        worker: options.worker ?? 0,
+        address: settings.podAddress,
+        peers: settings.peers,
+        proxies,
+        clientContext,
+        timeoutMs: settings.times.connectMs,
+        metrics: this.metrics,
+        log,
+      }),
+      proxies,
       metrics: this.metrics,
       log,
       cancelAt: async (backend) => {
@@ -132,6 +146,7 @@ export class RouterWorker {
     });
     const address = this.#server.address();
     const port = typeof address === 'object' && address !== null ? address.port : settings.port;
+    this.#context.cancels.start(port);
     log.info({ port, region: settings.region }, 'listening');
     return port;
   }
@@ -170,6 +185,7 @@ export class RouterWorker {
       await new Promise((resolve) => setTimeout(resolve, 20));
     for (const session of this.#sessions) session.terminate();
     this.#aborter.abort();
+    this.#context.cancels.stop();
     this.#directory.stop();
     this.#hold.close();
     this.#pools.close();

@@ -59,12 +59,16 @@ export const transactionStatus = { idle: code('I'), open: code('T'), failed: cod
 export const describeTarget = { statement: code('S'), portal: code('P') } as const;
 
 export const protocolVersion3 = 0x0003_0000;
+/** The newest minor version that clients are offered; 3.2 is 3.0 with longer cancel keys. 3.1 is nobody's ("Protocol Versions"). */
+export const newestMinorVersion = 2;
 export const startupCodes = { cancel: 80877102, ssl: 80877103, gss: 80877104 } as const;
 
 /** Type byte and length. */
 export const headerBytes = 5;
 /** Postgres' own MAX_STARTUP_PACKET_LENGTH. */
 export const maxStartupBytes = 10_000;
+/** The longest secret of a cancel request ("CancelRequest"). */
+export const maxCancelKeyBytes = 256;
 /** A client that has not shown who it is may send no more than this. */
 export const maxBytesBeforeAuthentication = 64 * 1024;
 /** The longest message taken from a client: it is held whole, since where it goes depends on what it says. */

@@ -2,7 +2,7 @@
  * The server's side of SCRAM-SHA-256 (RFC 5802, RFC 7677) from stored verifiers: the password is never known here.
  * A user may have several verifiers (two during a rotation); they share salt and iterations, and all are tried each time.
  * An unknown user gets the same conversation with a verifier that no password fits, so that it can't be told from a wrong
- * password. Channel binding (-PLUS) isn't offered yet.
+ * password. -PLUS binds the conversation to the TLS connection by the server's certificate (tls-server-end-point, RFC 5929, section 4).
  */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 
@@ -13,6 +13,9 @@ export interface ScramVerifier {
   readonly storedKey: Buffer;
   readonly serverKey: Buffer;
 }
+
+export const scramPlain = 'SCRAM-SHA-256';
+export const scramPlus = 'SCRAM-SHA-256-PLUS';
 
 const verifierForm = /^SCRAM-SHA-256\$([0-9]{1,9}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)$/;
 const keyBytes = 32;
@@ -49,10 +52,13 @@ export type ScramStep =
   | { readonly kind: 'final'; readonly message: string }
   /** The proof fits no verifier. */
   | { readonly kind: 'refused' }
+  /** The client and this server don't hold the two ends of one TLS connection, or somebody between them hid what is offered: 28000. */
+  | { readonly kind: 'unbound'; readonly message: string }
   /** Not SCRAM: SQLSTATE 08P01. */
   | { readonly kind: 'malformed'; readonly message: string };
 
 const malformed = (message: string): ScramStep => ({ kind: 'malformed', message });
+const unbound = (message: string): ScramStep => ({ kind: 'unbound', message });
 
 export class ScramConversation {
   readonly #verifiers: readonly ScramVerifier[];
@@ -60,46 +66,74 @@ export class ScramConversation {
   readonly #acceptable: boolean;
   readonly #serverNonce: string;
   #clientFirstBare = '';
-  #clientHeader = '';
+  readonly #serverEndPoint: Buffer | undefined;
+  /** What `c` in the client-final-message must say: the header of the first one, and what it is bound to. */
+  #binding: Buffer = Buffer.alloc(0);
+  #isBound = false;
   #nonce = '';
   #serverFirst = '';
 
-  /** @param verifiers at least one; those with another salt or iteration count than the first are left out. */
+  /**
+   * @param verifiers at least one; those with another salt or iteration count than the first are left out.
+   * @param serverEndPoint digest of the server's certificate; undefined where there is no TLS, and -PLUS wasn't offered.
+   */
   constructor(
     verifiers: readonly ScramVerifier[],
     acceptable: boolean,
     serverNonce = randomBytes(18).toString('base64'),
+    serverEndPoint?: Buffer,
   ) {
     const first = verifiers[0];
     if (first === undefined) throw new RangeError('SCRAM needs a verifier');
     this.#verifiers = verifiers.filter((one) => one.salt === first.salt && one.iterations === first.iterations);
     this.#acceptable = acceptable;
     this.#serverNonce = serverNonce;
+    this.#serverEndPoint = serverEndPoint;
   }
 
   /** Takes the client-first-message. The user name in it is ignored, as in Postgres: the start-up packet's counts. */
-  first(text: string): ScramStep {
-    const match = /^([nyp])([^,]*),([^,]*),(.*)$/s.exec(text);
+  first(text: string, mechanism: string = scramPlain): ScramStep {
+    const match = /^(n|y|p=[^,]*),([^,]*),(.*)$/s.exec(text);
     if (match === null) return malformed('malformed SCRAM message');
-    if (match[1] === 'p' || match[2] !== '') return malformed('channel binding was not offered');
-    if (match[3] !== '') return malformed('client uses authorization identity, but it is not supported');
-    const bare = match[4] as string;
+    const flag = match[1] as string;
+    const refusal = this.#refuseBinding(flag, mechanism);
+    if (refusal !== undefined) return refusal;
+    if (match[2] !== '') return malformed('client uses authorization identity, but it is not supported');
+    const bare = match[3] as string;
     const nonce = /^n=[^,]*,r=([\x21-\x2b\x2d-\x7e]+)(?:,.*)?$/s.exec(bare)?.[1];
     if (nonce === undefined) return malformed('malformed SCRAM message');
     const verifier = this.#verifiers[0] as ScramVerifier;
-    this.#clientHeader = `${match[1]},,`;
+    const header = Buffer.from(`${flag},,`);
+    this.#isBound = mechanism === scramPlus;
+    this.#binding = this.#isBound ? Buffer.concat([header, this.#serverEndPoint as Buffer]) : header;
     this.#clientFirstBare = bare;
     this.#nonce = nonce + this.#serverNonce;
     this.#serverFirst = `r=${this.#nonce},s=${verifier.salt},i=${verifier.iterations}`;
     return { kind: 'continue', message: this.#serverFirst };
   }
 
+  /** RFC 5802, section 6: a client that could bind and was told that this server can't has been told so by somebody else. */
+  #refuseBinding(flag: string, mechanism: string): ScramStep | undefined {
+    const isOffered = this.#serverEndPoint !== undefined;
+    if (mechanism === scramPlus) {
+      if (!isOffered) return malformed('channel binding was not offered');
+      return flag === 'p=tls-server-end-point' ? undefined : malformed('unsupported SCRAM channel-binding type');
+    }
+    if (flag.startsWith('p')) return malformed('SCRAM-SHA-256 with channel binding data');
+    if (flag === 'y' && isOffered)
+      return unbound('the client supports SCRAM channel binding, but thinks that the server does not');
+    return undefined;
+  }
+
   /** Takes the client-final-message. */
   final(text: string): ScramStep {
     const match = /^(c=([^,]*),r=([^,]*)(?:,.*?)?),p=([^,]*)$/s.exec(text);
     if (match === null) return malformed('malformed SCRAM message');
-    if (Buffer.from(match[2] as string, 'base64').toString('latin1') !== this.#clientHeader)
-      return malformed('unexpected SCRAM channel-binding attribute');
+    const binding = Buffer.from(match[2] as string, 'base64');
+    if (!binding.equals(this.#binding))
+      return this.#isBound
+        ? unbound('SCRAM channel binding check failed')
+        : malformed('unexpected SCRAM channel-binding attribute');
     if (match[3] !== this.#nonce) return malformed('SCRAM nonce does not match');
     const proof = Buffer.from(match[4] as string, 'base64');
     if (proof.length !== keyBytes) return malformed('malformed SCRAM proof');

@@ -7,19 +7,21 @@ import { MessageReader } from './reader.ts';
 import { byte, int16, int32, message } from './writer.ts';
 
 export const authenticationOk = message(backend.authentication, 0);
-export const authenticationSasl = message(backend.authentication, 10, 'SCRAM-SHA-256', byte(0));
+/** `mechanisms`: the best first. */
+export const authenticationSasl = (mechanisms: readonly string[]): Buffer =>
+  message(backend.authentication, 10, ...mechanisms, byte(0));
 export const authenticationSaslContinue = (text: string): Buffer =>
   message(backend.authentication, 11, Buffer.from(text, 'utf8'));
 export const authenticationSaslFinal = (text: string): Buffer =>
   message(backend.authentication, 12, Buffer.from(text, 'utf8'));
 
-export const backendKeyData = (processId: number, secret: number): Buffer =>
+export const backendKeyData = (processId: number, secret: Buffer): Buffer =>
   message(backend.backendKeyData, processId, secret);
 export const parameterStatus = (name: string, value: string): Buffer => message(backend.parameterStatus, name, value);
 
-/** The newest minor version that is spoken here, and the protocol options that aren't known. */
-export const negotiateProtocolVersion = (minor: number, unknownOptions: readonly string[]): Buffer =>
-  message(backend.negotiateProtocolVersion, minor, unknownOptions.length, ...unknownOptions);
+/** The version that is spoken from now on (major and minor in one number, as Postgres says it), and the protocol options that aren't known. */
+export const negotiateProtocolVersion = (version: number, unknownOptions: readonly string[]): Buffer =>
+  message(backend.negotiateProtocolVersion, version, unknownOptions.length, ...unknownOptions);
 
 export const parseComplete = message(backend.parseComplete);
 export const bindComplete = message(backend.bindComplete);

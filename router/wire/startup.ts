@@ -2,14 +2,14 @@
  * The first packets of a connection: they have no type byte. Reading and building only; who may send what when is
  * decided in `session/handshake.ts`. Source: "Message Flow", Start-up, SSL Session Encryption; "Message Formats".
  */
-import { maxStartupBytes, protocolVersion3, startupCodes } from './codes.ts';
+import { maxCancelKeyBytes, maxStartupBytes, newestMinorVersion, protocolVersion3, startupCodes } from './codes.ts';
 import { ProtocolViolation } from './protocol-violation.ts';
 import { MessageReader } from './reader.ts';
 import { cString, int32 } from './writer.ts';
 
 export type StartupPacket =
   | { readonly kind: 'ssl' | 'gss' }
-  | { readonly kind: 'cancel'; readonly processId: number; readonly secret: number }
+  | { readonly kind: 'cancel'; readonly processId: number; readonly secret: Buffer }
   | {
       readonly kind: 'startup';
       readonly minorVersion: number;
@@ -39,13 +39,16 @@ export function readStartupPacket(packet: Buffer): StartupPacket {
     return { kind: code === startupCodes.ssl ? 'ssl' : 'gss' };
   }
   if (code === startupCodes.cancel) {
-    // Longer keys belong to protocol 3.2, which isn't offered: such a key can't be one of ours.
-    if (reader.remaining !== 8) throw new ProtocolViolation('invalid length of cancel request');
-    return { kind: 'cancel', processId: reader.int32(), secret: reader.int32() };
+    const processId = reader.int32();
+    if (reader.remaining === 0 || reader.remaining > maxCancelKeyBytes)
+      throw new ProtocolViolation('invalid length of cancel key');
+    return { kind: 'cancel', processId, secret: reader.bytes(reader.remaining) };
   }
   const major = code >>> 16;
   if (major !== 3)
-    throw new ProtocolViolation(`unsupported frontend protocol ${major}.${code & 0xffff}: server supports 3.0`);
+    throw new ProtocolViolation(
+      `unsupported frontend protocol ${major}.${code & 0xffff}: server supports 3.0 to 3.${newestMinorVersion}`,
+    );
   const parameters = new Map<string, string>();
   const protocolOptions: string[] = [];
   for (;;) {
@@ -67,8 +70,11 @@ export function startupPacket(parameters: Readonly<Record<string, string>>): Buf
 
 export const sslRequest = Buffer.concat([int32(8), int32(startupCodes.ssl)]);
 
-export const cancelRequest = (processId: number, secret: number): Buffer =>
-  Buffer.concat([int32(16), int32(startupCodes.cancel), int32(processId), int32(secret)]);
+/** `secret`: four bytes as a number, or a longer key of protocol 3.2. */
+export function cancelRequest(processId: number, secret: number | Buffer): Buffer {
+  const key = typeof secret === 'number' ? int32(secret) : secret;
+  return Buffer.concat([int32(12 + key.length), int32(startupCodes.cancel), int32(processId), key]);
+}
 
 /**
  * The words of the `options` start-up parameter: separated by white space, where a backslash takes the next character as it is.

@@ -201,6 +201,9 @@ export class RouterKeyspace {
     const settings: RouterSettings = {
       namespace: owner.namespace,
       podName: `router-${region}`,
+      podAddress: '127.0.0.1',
+      peers: [],
+      proxyFrom: [],
       keyspace: owner.keyspace,
       region,
       tlsFolder: this.folder,

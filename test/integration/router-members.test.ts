@@ -102,6 +102,9 @@ before(async () => {
     settings: {
       namespace: keyspace.namespace,
       podName: 'router-0',
+      podAddress: '',
+      peers: [],
+      proxyFrom: [],
       keyspace: keyspace.keyspace,
       region: 'eu',
       tlsFolder: folder,

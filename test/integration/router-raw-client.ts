@@ -16,6 +16,18 @@ export interface RawMessage {
   readonly frame: Buffer;
 }
 
+export interface LoginOptions {
+  readonly direct?: boolean;
+  readonly parameters?: Readonly<Record<string, string>>;
+  /** Minor version of the protocol. */
+  readonly minor?: number;
+  /** Sent before anything else, in the clear. */
+  readonly header?: Buffer;
+  readonly certificate?: { readonly certificate: string; readonly privateKey: string };
+  readonly bindTo?: Buffer;
+  readonly behind?: Buffer;
+}
+
 export class RawClient {
   readonly socket: Socket;
   readonly messages: RawMessage[] = [];
@@ -23,7 +35,7 @@ export class RawClient {
   #wake: () => void = () => undefined;
   isClosed = false;
   processId = 0;
-  secret = 0;
+  secret: Buffer = Buffer.alloc(0);
 
   private constructor(socket: Socket) {
     this.socket = socket;
@@ -50,17 +62,25 @@ export class RawClient {
   }
 
   /** TLS by SSLRequest, or from the first byte. */
-  static async tls(port: number, ca: string, direct = false): Promise<RawClient> {
+  static async tls(
+    port: number,
+    ca: string,
+    options: Pick<LoginOptions, 'direct' | 'header' | 'certificate'> = {},
+  ): Promise<RawClient> {
     const tcp = await RawClient.tcp(port);
-    if (!direct) {
+    if (options.header !== undefined) tcp.write(options.header);
+    if (options.direct !== true) {
       tcp.write(sslRequest);
-      await new Promise((resolve) => tcp.once('data', resolve));
+      await new Promise((resolve) => tcp.once('data', resolve).once('close', resolve));
     }
     const socket = connectTls({
       socket: tcp,
       ca,
       servername: 'localhost',
-      ...(direct ? { ALPNProtocols: ['postgresql'] } : {}),
+      ...(options.direct === true ? { ALPNProtocols: ['postgresql'] } : {}),
+      ...(options.certificate === undefined
+        ? {}
+        : { cert: options.certificate.certificate, key: options.certificate.privateKey }),
     });
     await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
     return new RawClient(socket);
@@ -70,34 +90,43 @@ export class RawClient {
     port: number,
     ca: string,
     who: { readonly user: string; readonly password: string; readonly database: string },
-    options: { readonly direct?: boolean; readonly parameters?: Readonly<Record<string, string>> } = {},
+    options: LoginOptions = {},
   ): Promise<RawClient> {
-    const client = await RawClient.tls(port, ca, options.direct);
-    client.send(startupPacket({ user: who.user, database: who.database, ...options.parameters }));
-    await client.authenticate(who.password);
+    const client = await RawClient.tls(port, ca, options);
+    const startup = startupPacket({ user: who.user, database: who.database, ...options.parameters });
+    startup.writeUInt16BE(options.minor ?? 0, 6);
+    client.send(startup);
+    await client.authenticate(who.password, options.bindTo, options.behind);
     return client;
   }
 
-  /** SCRAM-SHA-256 (RFC 7677), as a client. */
-  async authenticate(password: string): Promise<void> {
+  /**
+   * SCRAM-SHA-256 (RFC 7677), as a client. `bindTo`: with -PLUS, and that digest of the server's certificate. `behind`: sent in one
+   * piece with the last message, as no driver would.
+   */
+  async authenticate(password: string, bindTo?: Buffer, behind: Buffer = Buffer.alloc(0)): Promise<void> {
     await this.next('R');
     const nonce = randomBytes(18).toString('base64');
     const firstBare = `n=,r=${nonce}`;
-    const initial = Buffer.from(`n,,${firstBare}`);
-    this.send(message('p'.charCodeAt(0), 'SCRAM-SHA-256', initial.length, initial));
+    const header = bindTo === undefined ? 'n,,' : 'p=tls-server-end-point,,';
+    const initial = Buffer.from(`${header}${firstBare}`);
+    this.send(
+      message('p'.charCodeAt(0), `SCRAM-SHA-256${bindTo === undefined ? '' : '-PLUS'}`, initial.length, initial),
+    );
     const serverFirst = (await this.next('R')).frame.toString('utf8', 9);
     const [, serverNonce, salt, iterations] = /^r=(.*),s=(.*),i=(\d+)$/.exec(serverFirst) ?? [];
     const salted = pbkdf2Sync(password, Buffer.from(salt ?? '', 'base64'), Number(iterations), 32, 'sha256');
     const hmac = (key: Buffer, text: string): Buffer => createHmac('sha256', key).update(text).digest();
     const clientKey = hmac(salted, 'Client Key');
-    const withoutProof = `c=biws,r=${serverNonce}`;
+    const binding = Buffer.concat([Buffer.from(header), bindTo ?? Buffer.alloc(0)]).toString('base64');
+    const withoutProof = `c=${binding},r=${serverNonce}`;
     const storedKey = createHash('sha256').update(clientKey).digest();
     const signature = hmac(storedKey, `${firstBare},${serverFirst},${withoutProof}`);
     const proof = Buffer.from(clientKey.map((byte, index) => byte ^ (signature[index] as number)));
-    this.send(message('p'.charCodeAt(0), Buffer.from(`${withoutProof},p=${proof.toString('base64')}`)));
+    this.send(message('p'.charCodeAt(0), Buffer.from(`${withoutProof},p=${proof.toString('base64')}`)), behind);
     const key = await this.next('K');
     this.processId = key.frame.readInt32BE(5);
-    this.secret = key.frame.readInt32BE(9);
+    this.secret = key.frame.subarray(9);
     await this.next('Z');
   }
 

@@ -1,5 +1,6 @@
 /** SCRAM-SHA-256 as a server: the RFC's own conversation, several verifiers, and an unknown user who can't be told from a known one. */
 import assert from 'node:assert/strict';
+import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { makeVerifier } from '#operator/passwords/verifier.ts';
 import { mockVerifier, parseVerifier, ScramConversation, type ScramVerifier } from '#router/wire/scram.ts';
@@ -75,6 +76,48 @@ describe('ScramConversation', () => {
       conversation.first(clientFirst);
       assert.equal(conversation.final(wrong).kind, 'malformed', wrong);
     }
+  });
+});
+
+describe('channel binding', () => {
+  const digest = Buffer.alloc(32, 0xc1);
+  const plus = 'SCRAM-SHA-256-PLUS';
+  const password = 'pencil';
+
+  /** A client's conversation that says it is bound to `bound`; what the server makes of it. */
+  async function converse(header: string, mechanism: string, offered: Buffer | undefined, bound?: Buffer) {
+    const conversation = new ScramConversation([await verifierOf(password)], true, serverNonce, offered);
+    const bare = `n=user,r=${clientNonce}`;
+    const first = conversation.first(`${header}${bare}`, mechanism);
+    if (first.kind !== 'continue') return first;
+    const binding = Buffer.concat([Buffer.from(header), bound ?? Buffer.alloc(0)]).toString('base64');
+    const withoutProof = `c=${binding},r=${clientNonce}${serverNonce}`;
+    const clientKey = hmac(pbkdf2Sync(password, salt, 4096, 32, 'sha256'), 'Client Key');
+    const storedKey = createHash('sha256').update(clientKey).digest();
+    const signature = hmac(storedKey, `${bare},${first.message},${withoutProof}`);
+    const proof = Buffer.from(clientKey.map((byte, index) => byte ^ (signature[index] as number)));
+    return conversation.final(`${withoutProof},p=${proof.toString('base64')}`);
+  }
+  const hmac = (key: Buffer, text: string): Buffer => createHmac('sha256', key).update(text).digest();
+  const kindOf = async (...from: Parameters<typeof converse>): Promise<string> => (await converse(...from)).kind;
+
+  test('to this server’s certificate is taken, to another’s is not', async () => {
+    assert.equal(await kindOf('p=tls-server-end-point,,', plus, digest, digest), 'final');
+    assert.equal(await kindOf('p=tls-server-end-point,,', plus, digest, Buffer.alloc(32, 0xc2)), 'unbound');
+    assert.equal(await kindOf('p=tls-server-end-point,,', plus, digest), 'unbound');
+  });
+
+  test('may be left out, but not by a client that was kept from seeing the offer', async () => {
+    assert.equal(await kindOf('n,,', 'SCRAM-SHA-256', digest), 'final');
+    assert.equal(await kindOf('y,,', 'SCRAM-SHA-256', digest), 'unbound');
+    assert.equal(await kindOf('y,,', 'SCRAM-SHA-256', undefined), 'final');
+  });
+
+  test('of another kind, without -PLUS, or where none is offered, is malformed', async () => {
+    assert.equal(await kindOf('p=tls-unique,,', plus, digest, digest), 'malformed');
+    assert.equal(await kindOf('p=tls-server-end-point,,', 'SCRAM-SHA-256', digest, digest), 'malformed');
+    assert.equal(await kindOf('n,,', plus, digest), 'malformed');
+    assert.equal(await kindOf('p=tls-server-end-point,,', plus, undefined, digest), 'malformed');
   });
 });
 

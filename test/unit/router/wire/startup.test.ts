@@ -20,7 +20,14 @@ describe('startup packets', () => {
     assert.deepEqual(readStartupPacket(sslRequest), { kind: 'ssl' });
     assert.deepEqual(readStartupPacket(Buffer.from('0000000804d21630', 'hex')), { kind: 'gss' });
     assert.equal(cancelRequest(0x01020304, 0x05060708).toString('hex'), '0000001004d2162e0102030405060708');
-    assert.deepEqual(readStartupPacket(cancelRequest(7, -9)), { kind: 'cancel', processId: 7, secret: -9 });
+    assert.deepEqual(readStartupPacket(cancelRequest(7, -9)), { kind: 'cancel', processId: 7, secret: int32(-9) });
+  });
+
+  test('the key of a cancel request is one to 256 bytes', () => {
+    const key = Buffer.alloc(256, 7);
+    assert.deepEqual(readStartupPacket(cancelRequest(7, key)), { kind: 'cancel', processId: 7, secret: key });
+    for (const wrong of [Buffer.alloc(0), Buffer.alloc(257)])
+      assert.throws(() => readStartupPacket(cancelRequest(7, wrong)), ProtocolViolation);
   });
 
   test('parameters come back as they were sent, protocol options apart', () => {
