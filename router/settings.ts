@@ -16,6 +16,7 @@ const environmentSchema = z.object({
   MERIDIAN_KEYSPACE: z.string().min(1),
   MERIDIAN_REGION: z.string().min(1),
   MERIDIAN_TLS_DIR: z.string().default('/etc/meridian/tls'),
+  MERIDIAN_TOKEN_DIR: z.string().default('/etc/meridian/tokens'),
   MERIDIAN_MAP_FILE: z.string().optional(),
   MERIDIAN_PEERS: list,
   MERIDIAN_PROXY_FROM: list,
@@ -46,6 +47,8 @@ export interface RouterSettings {
   readonly keyspace: string;
   readonly region: string;
   readonly tlsFolder: string;
+  /** Keys of tokens, one file each. */
+  readonly tokenFolder?: string | undefined;
   /** A map from this file instead of the API server. */
   readonly mapFile: string | undefined;
   readonly allowPlaintext: boolean;
@@ -93,6 +96,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     keyspace: read.MERIDIAN_KEYSPACE,
     region: read.MERIDIAN_REGION,
     tlsFolder: read.MERIDIAN_TLS_DIR,
+    tokenFolder: read.MERIDIAN_TOKEN_DIR,
     mapFile: read.MERIDIAN_MAP_FILE,
     allowPlaintext: read.MERIDIAN_ALLOW_PLAINTEXT === '1',
     address: read.MERIDIAN_ADDRESS,

@@ -165,8 +165,7 @@ export class Handshake {
     if (this.#isCancel) throw new ProtocolViolation('bytes behind a cancel request');
     this.#splitter.push(chunk, (type, frame) => this.#receiveFrame(type, frame));
     // The session has been made meanwhile: the beginning of its first message may be here.
-    const session = this.#session as Session | undefined;
-    if (session !== undefined && this.#splitter.heldBytes > 0) session.receive(this.#splitter.takeHeld());
+    if (this.#splitter.heldBytes > 0) this.#session?.receive(this.#splitter.takeHeld());
   }
 
   #receiveFrame(type: number, frame: Buffer): void {

@@ -60,7 +60,7 @@ describe('a PROXY protocol header', () => {
       binary(2, 0x11, four),
       binary(1, 0x11, four.subarray(0, 11)),
       binary(1, 0x11, Buffer.alloc(4_097)),
-      Buffer.from(`${binary(1, 0x11, four).toString('latin1').replace('!', '1')}`, 'latin1'),
+      Buffer.from(binary(1, 0x11, four).toString('latin1').replace('!', '1'), 'latin1'),
     ])
       assert.throws(() => readProxyHeader(wrong), ProtocolViolation, wrong.toString('latin1'));
   });
