@@ -26,7 +26,14 @@ export const errorKinds = {
   },
   Forbidden: { sqlstate: '42501' },
   NotSupported: { sqlstate: '0A000' },
-  LevelNotSupported: { sqlstate: '0A000', hint: "Use 'strong' or 'eventual'." },
+  Behind: {
+    sqlstate: 'MD005',
+    hint: 'No follower has seen enough yet, and meridian.when_behind says not to ask the primary: try again.',
+  },
+  MayBeLost: {
+    sqlstate: 'MD006',
+    hint: 'The shard acknowledges writes before a follower has them (k = 0), and its primary was lost. Look what is there; the next read goes on from that.',
+  },
   ReferenceWrite: {
     sqlstate: '0A000',
     hint: 'Reference tables have the same rows on every shard; change them with a migration of the Keyspace.',
@@ -60,6 +67,10 @@ export const errorKinds = {
     sqlstate: '53300',
     hint: 'All connections to this member are in use. Shorten transactions, or raise Keyspace.spec.routers.poolSize.',
   },
+  TooManyKept: {
+    sqlstate: '53300',
+    hint: 'Sessions that listen, or have session locks, temporary tables and the like, keep a connection each: at most half of Keyspace.spec.routers.poolSize.',
+  },
   NoMember: { sqlstate: '57P03', hint: 'Try again; kubectl get shards,regionalreplicas shows what is up.' },
   HeldTooLong: {
     sqlstate: '57P03',
@@ -73,6 +84,10 @@ export const errorKinds = {
   TransactionAborted: { sqlstate: '25P02' },
   SerializationFailure: { sqlstate: '40001', hint: 'Nothing of the transaction was kept: run it again.' },
   OutcomeUnknown: { sqlstate: '08007', hint: 'It may or may not have been committed: look before running it again.' },
+  KeptLost: {
+    sqlstate: '08006',
+    hint: 'Connect again: what the session had in Postgres (channels, session locks, temporary tables) is gone.',
+  },
   ConnectionLost: { sqlstate: '08006', hint: 'It was only reading: run it again.' },
   DuplicateStatement: { sqlstate: '42P05' },
   UnknownStatement: { sqlstate: '26000' },

@@ -12,6 +12,7 @@ const counters = {
   local_statements_total: 'Statements answered by the router itself',
   refusals_total: 'Statements refused by the router',
   reads_on_followers_total: 'Statements and batches sent to followers',
+  kept_total: 'Times that a session began to keep its connection to a member',
   backend_losses_total: 'Connections to members lost while in use',
   held_total: 'Transactions that waited for their primary',
   held_refused_total: 'Transactions refused because too much waited, or for too long',

@@ -12,7 +12,7 @@ const duplicateDatabase = '42P04';
  * Connected to any database as `meridian_operator`, outside a transaction (CREATE DATABASE allows none). Safe to run twice.
  *
  * The collation is Postgres' own (`builtin`, PG 17), which no C library decides: rows that move to a shard on another operating system
- * keep their order. TEMPORARY is granted to nobody: a temporary table stays in a pooled backend for the role's next client.
+ * keep their order. Applications may make temporary tables: the router keeps the connection for whoever has one.
  */
 export async function ensureDatabase(client: ClientBase, name: string): Promise<void> {
   const database = identifier(name);
@@ -27,4 +27,5 @@ export async function ensureDatabase(client: ClientBase, name: string): Promise<
   // Followers copy slots from it as the replication role, and pg_rewind looks at it so.
   const mayConnect = [applicationGroup, routerRole, directGroup, replicationRole].join(', ');
   await client.query(`grant connect on database ${database} to ${mayConnect}`);
+  await client.query(`grant temporary on database ${database} to ${applicationGroup}`);
 }

@@ -64,6 +64,8 @@ const otherSessions =
 const functions: Readonly<Record<string, string>> = {
   pg_terminate_backend: otherSessions,
   pg_cancel_backend: otherSessions,
+  pg_notify:
+    'Channels are each tenant’s own: use NOTIFY, or meridian.notify(channel, payload) in functions and triggers.',
   pg_reload_conf: notYours,
   pg_rotate_logfile: notYours,
   pg_promote: notYours,

@@ -2,13 +2,24 @@
  * What kind of statement a parsed one is, with the details that the session needs (which setting, which savepoint ...).
  * Which tenants it is restricted to is found in `restriction/`; what may not be run at all in `gate.ts`.
  */
-import type { Node } from '@pgsql/types';
+import type { CopyStmt, CreateStmt, Node } from '@pgsql/types';
 import { constantText } from './gate.ts';
-import type { StatementKind, StatementPlan, TransactionVerb } from './types.ts';
+import type { CopySource, StatementKind, StatementPlan, TransactionVerb } from './types.ts';
 
 type Details = Pick<
   StatementPlan,
-  'transaction' | 'set' | 'show' | 'reset' | 'discard' | 'prepared' | 'copy' | 'hold' | 'temporary'
+  | 'transaction'
+  | 'set'
+  | 'show'
+  | 'reset'
+  | 'discard'
+  | 'prepared'
+  | 'copy'
+  | 'channel'
+  | 'payload'
+  | 'hold'
+  | 'temporary'
+  | 'dropsAtCommit'
 >;
 
 export interface Described {
@@ -68,9 +79,10 @@ export function describe(statement: Node): Described {
   }
   if ('CopyStmt' in statement) {
     const { query, is_from } = statement.CopyStmt;
-    return { ...nested(query), kind: 'copy', details: { copy: { direction: is_from === true ? 'in' : 'out' } } };
+    if (is_from === true) return plain('copy', { copy: { direction: 'in', from: copySource(statement.CopyStmt) } });
+    return { ...nested(query), kind: 'copy', details: { copy: { direction: 'out' } } };
   }
-  if ('CreateStmt' in statement) return plain('utility', temporary(statement.CreateStmt.relation?.relpersistence));
+  if ('CreateStmt' in statement) return plain('utility', table(statement.CreateStmt));
   if ('ViewStmt' in statement) return plain('utility', temporary(statement.ViewStmt.view?.relpersistence));
   if ('CreateSeqStmt' in statement)
     return plain('utility', temporary(statement.CreateSeqStmt.sequence?.relpersistence));
@@ -80,15 +92,53 @@ export function describe(statement: Node): Described {
   }
   if ('FetchStmt' in statement) return plain('fetch');
   if ('ClosePortalStmt' in statement) return plain('close');
-  if ('ListenStmt' in statement) return plain('listen');
-  if ('UnlistenStmt' in statement) return plain('unlisten');
-  if ('NotifyStmt' in statement) return plain('notify');
+  if ('ListenStmt' in statement) return plain('listen', { channel: statement.ListenStmt.conditionname ?? '' });
+  if ('UnlistenStmt' in statement) {
+    const { conditionname } = statement.UnlistenStmt;
+    return plain('unlisten', conditionname === undefined ? {} : { channel: conditionname });
+  }
+  if ('NotifyStmt' in statement) {
+    const { conditionname = '', payload = '' } = statement.NotifyStmt;
+    return plain('notify', { channel: conditionname, payload });
+  }
   if ('CallStmt' in statement) return plain('call');
   if ('DoStmt' in statement) return plain('do');
   return plain('utility');
 }
 
 const temporary = (persistence: string | undefined): Details => (persistence === 't' ? { temporary: true } : {});
+
+function table({ relation, oncommit }: CreateStmt): Details {
+  const isTemporary = relation?.relpersistence === 't' || relation?.schemaname === 'pg_temp';
+  if (!isTemporary) return {};
+  return { temporary: true, ...(oncommit === 'ONCOMMIT_DROP' && { dropsAtCommit: true }) };
+}
+
+function copySource({ relation, attlist, options = [], whereClause }: CopyStmt): CopySource {
+  const columns = attlist?.map(textOf);
+  const given = options.flatMap((node) => ('DefElem' in node ? [node.DefElem] : []));
+  return {
+    ...(relation?.schemaname !== undefined && { schema: relation.schemaname }),
+    table: relation?.relname ?? '',
+    ...(columns !== undefined && { columns }),
+    options: Object.fromEntries(given.map(({ defname = '', arg }) => [defname.toLowerCase(), valueOf(arg)])),
+    hasCondition: whereClause !== undefined,
+  };
+}
+
+function valueOf(node: Node | undefined): string | readonly string[] {
+  if (node === undefined) return '';
+  if ('List' in node) return (node.List.items ?? []).map(textOf);
+  if ('A_Star' in node) return ['*'];
+  return textOf(node);
+}
+
+function textOf(node: Node): string {
+  if ('String' in node) return node.String.sval ?? '';
+  if ('Integer' in node) return String(node.Integer.ival ?? 0);
+  if ('Boolean' in node) return String(node.Boolean.boolval ?? false);
+  return '';
+}
 
 /** The query within EXPLAIN, PREPARE, DECLARE, COPY or CREATE TABLE AS; EXPLAIN may hold another of these. */
 function nested(query: Node | undefined): { readonly query: Node | undefined } {

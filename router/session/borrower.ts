@@ -24,6 +24,23 @@ export interface Request {
   readonly isExtended: boolean;
   /** Answered by the router after it, if it went well. */
   readonly trailing: readonly PlannedStatement[];
+  /** Its transaction is the router's own, and may be about one tenant after the other. */
+  readonly repins?: boolean;
+  /** The router's own, on the client's behalf: nothing of the answer is passed on. Exactly one of the two is called. */
+  readonly silent?: {
+    answered(answer: SilentAnswer): void;
+    /** Not sent, or lost: what the client should be told. */
+    failed(error: RouterError): void;
+  };
+}
+
+export interface SilentAnswer {
+  readonly rows: readonly (readonly (string | null)[])[];
+  /** Statements that were completed, and rows that they were about. */
+  readonly completed: number;
+  readonly affected: number;
+  /** Fields of the ErrorResponse, by letter. */
+  readonly error: ReadonlyMap<string, string> | undefined;
 }
 
 export interface Borrower {
@@ -43,6 +60,8 @@ export interface Borrower {
   settled(): void;
   /** The request can't be met: nothing of it was sent. */
   refused(error: RouterError, request: Request): void;
+  /** A NotificationResponse has come for a channel, as the member calls it. */
+  notified(processId: number, channel: string, payload: string): void;
   /** The connection to the client can't go on. */
   ended(error: RouterError): void;
   /** Everything up to the next Sync is to be ignored. */

@@ -18,10 +18,14 @@ export interface Bound {
   tenant: string | undefined;
   /** The pin has to be set (again) before the next statement. */
   needsPin: boolean;
+  /** The session keeps it between transactions (keeping.ts). */
+  isKept: boolean;
+  /** Something has run since the backend was last asked that may have begun or ended what it is kept for. */
+  isToBeAsked: boolean;
 }
 
 /** @throws RouterError for what would have to run elsewhere. */
-export function expectToStay({ tenant, chosen }: Bound, route: Route): void {
+export function expectToStay({ tenant, chosen, isKept }: Bound, route: Route): void {
   if (route === anyRoute) return;
   if (tenant !== undefined && route.tenant !== undefined && route.tenant !== tenant)
     throw new RouterError(
@@ -30,7 +34,11 @@ export function expectToStay({ tenant, chosen }: Bound, route: Route): void {
     );
   const { member, isPrimary } = chosen;
   if (route.shard !== undefined && route.shard !== member.shard)
-    throw new RouterError('OtherShard', `the transaction already runs on shard "${member.shard}"`);
+    throw isKept
+      ? new RouterError('OtherShard', `the session keeps its connection to shard "${member.shard}"`, {
+          hint: 'It listens, or has session locks, temporary tables or the like: DISCARD ALL lets go of them.',
+        })
+      : new RouterError('OtherShard', `the transaction already runs on shard "${member.shard}"`);
   if (route.primaryOnly && !isPrimary)
     throw new RouterError('NotOnFollower', 'this statement needs the primary, but the transaction reads on a follower');
 }

@@ -1,27 +1,29 @@
 /**
  * A session's hold on a backend: borrows one for a request, prepares it (settings, pin, a transaction that was begun lazily), sends,
- * passes the answers on, and gives the backend back when no transaction is open at it. Leaves to others: what is sent and where
- * (session.ts), who else waits (pool/), bytes and matching of answers (pool/backend.ts).
+ * and gives the backend back when no transaction is open at it and nothing of the session is left in it. Leaves to others: what is sent
+ * and where (session.ts), what answers mean (answers.ts), what is left (keeping.ts), who else waits (pool/), bytes (pool/backend.ts).
  *
- * Invariants: a backend is held exactly while a transaction of this client may be open at it, or something sent is unanswered; nothing
- * reaches the client that doesn't answer what it sent; nothing is sent to a backend while a cancel aimed at it may still arrive.
+ * Invariants: a backend is held exactly while a transaction of this client may be open at it, something sent is unanswered, or it is
+ * kept; nothing reaches the client that doesn't answer what it sent, but for notifications that it listens for; nothing is sent to a
+ * backend while a cancel aimed at it may still arrive.
  */
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import type { Route } from '../exec/route.ts';
-import type { StatementPlan } from '../plan/types.ts';
 import type { Backend, BackendReceiver } from '../pool/backend.ts';
 import { type Expectation, expectRefusal } from '../pool/expectation.ts';
 import { checkoutStatements, quoteLiteral } from '../pool/hygiene.ts';
 import { describeStatement, flushMessage } from '../wire/client-messages.ts';
-import { backend as code, headerBytes, transactionStatus as tx } from '../wire/codes.ts';
-import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
-import type { Borrower, Request } from './borrower.ts';
+import { transactionStatus as tx } from '../wire/codes.ts';
+import { readNotification, readyForQuery } from '../wire/server-messages.ts';
+import { Answers } from './answers.ts';
+import type { Borrower, Request, SilentAnswer } from './borrower.ts';
 import { type Bound, expectToStay } from './bound.ts';
 import { Cancelling } from './cancelling.ts';
+import { Keeper, tooManyKept } from './keeper.ts';
+import { mayChangeKeeping, surelyBegins } from './keeping.ts';
 import { borrowRefusal, cancelled, lossError } from './loss.ts';
 import { type Found, Search } from './search.ts';
-import { Segment } from './segment.ts';
 import { mayTaintSession } from './statement-class.ts';
 import { endsFailure } from './transaction.ts';
 
@@ -35,14 +37,12 @@ export class Loan implements BackendReceiver {
   #bound: Bound | undefined;
   /** Messages were sent that no Sync has followed yet. */
   #isOpen = false;
-  /** The answers under way aren't for the client any more: it has had an error in their place. */
-  #isMuted = false;
   /** A borrowed backend is made ready for the request. */
   #isPreparing = false;
   /** The request was cancelled meanwhile. */
   #wasCancelled = false;
-  readonly #segment = new Segment();
-  #request: Request | undefined;
+  readonly #keeper: Keeper;
+  readonly #answers: Answers;
   #search: Search | undefined;
   /** Backends that were lost before a byte of the request was sent. */
   #attempts = 0;
@@ -55,6 +55,8 @@ export class Loan implements BackendReceiver {
     this.#context = context;
     this.#session = session;
     this.#cancelling = new Cancelling(context);
+    this.#keeper = new Keeper(context, this);
+    this.#answers = new Answers(session, () => this.#isPinnedBySetting);
   }
 
   /** The next message may be taken: nothing is due, and no cancel may still hit what would be sent. */
@@ -64,6 +66,16 @@ export class Loan implements BackendReceiver {
 
   get isBound(): boolean {
     return this.#bound !== undefined;
+  }
+
+  /** The session keeps its backend between transactions. */
+  get isKept(): boolean {
+    return this.#bound?.isKept === true;
+  }
+
+  /** Of the backend, as other sessions know it. */
+  get processId(): number | undefined {
+    return this.#bound?.backend.identity.processId;
   }
 
   get isOpen(): boolean {
@@ -87,11 +99,15 @@ export class Loan implements BackendReceiver {
 
   /** @throws RouterError when the request can't run where the transaction is. */
   run(request: Request): void {
-    this.#request = request;
-    if (this.#bound !== undefined) {
-      this.#checkBound(this.#bound, request.route);
-      return this.#send(this.#bound, request);
+    const bound = this.#bound;
+    if (bound !== undefined) {
+      if (request.repins === true && request.route.tenant !== bound.tenant) bound.tenant = undefined;
+      this.#checkBound(bound, request.route);
+      if (!this.#keeper.admits(bound, request)) throw tooManyKept();
+      this.#answers.request = request;
+      return this.#send(bound, request);
     }
+    this.#answers.request = request;
     this.#attempts = 0;
     this.#look(request);
   }
@@ -137,7 +153,10 @@ export class Loan implements BackendReceiver {
   #refuse(error: RouterError, request: Request): void {
     this.#search = undefined;
     this.#phase = 'rest';
-    if (!this.#session.isClosed) this.#session.refused(error, request);
+    if (this.#session.isClosed) return;
+    if (request.silent === undefined) return this.#session.refused(error, request);
+    request.silent.failed(error);
+    if (!this.#session.isClosed) this.#session.settled();
   }
 
   #borrowed({ backend, pool, chosen, lease }: Found, request: Request): void {
@@ -158,15 +177,21 @@ export class Loan implements BackendReceiver {
       begun,
       tenant: request.route.tenant,
       needsPin: this.#isPinnedBySetting,
+      isKept: false,
+      isToBeAsked: false,
     };
     this.#bound = bound;
     this.#phase = 'busy';
     backend.assign(this);
     if (lease !== undefined) backend.believeUnder(lease);
+    if (!this.#keeper.admits(bound, request)) return this.#withdraw(tooManyKept(), request);
     const settings = this.#session.settings.replayText;
     const statements = checkoutStatements(backend.settings, settings);
+    const [begin = '', ...more] = begun;
+    // With nothing else to wait for, a BEGIN that can't fail goes along with the first statement: one round trip less.
+    if (statements.length === 0 && more.length === 0 && (begin === '' || surelyBegins(begin, chosen.isPrimary)))
+      return this.#send(bound, request, begin);
     if (begun.length > 0) statements.push(...this.#pin(bound), ...begun);
-    if (statements.length === 0) return this.#send(bound, request);
     // The client's statement waits for these: it must not run under settings that aren't its session's, nor outside the transaction
     // that it was meant for, should its BEGIN fail.
     this.#isPreparing = true;
@@ -197,19 +222,34 @@ export class Loan implements BackendReceiver {
 
   // ---- sending
 
-  #send(bound: Bound, request: Request): void {
-    const { backend } = bound;
+  #send(bound: Bound, request: Request, begin = ''): void {
+    const { backend, pool } = bound;
+    if (bound.isKept) pool.rest(backend, false);
     this.#phase = request.ends ? 'busy' : 'rest';
     this.#isOpen = !request.ends;
-    this.#segment.send(request.plans);
-    this.#request = request;
+    this.#answers.begin(request);
     this.#count(bound);
-    const parts = this.#pin(bound).map((sql) => backend.ownQuery(sql, ({ error }) => this.#pinFailed(error, backend)));
-    const { volatileFunctions } = this.#session.routing;
-    for (const plan of request.plans)
-      if (plan !== undefined && mayTaintSession(plan, volatileFunctions)) backend.isSuspect = true;
+    const parts = this.#pin(bound).map((sql) =>
+      backend.ownQuery(sql, ({ error }) => this.#answers.pinFailed(error, backend)),
+    );
+    if (begin !== '') parts.push(backend.ownQuery(begin, ({ error }) => this.#beginFailed(error, backend)));
+    this.#suspect(bound, request.plans);
     parts.push(...request.bytes(backend));
     if (parts.length > 0) backend.write(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
+  }
+
+  /** It should have been impossible: what followed has run outside its transaction, and nobody may take it for done. */
+  #beginFailed(error: ReadonlyMap<string, string> | undefined, backend: Backend): void {
+    if (error !== undefined && !backend.isClosed) backend.close(`BEGIN failed: ${error.get('M') ?? ''}`);
+  }
+
+  #suspect(bound: Bound, plans: Request['plans']): void {
+    const { volatileFunctions } = this.#session.routing;
+    for (const plan of plans) {
+      if (plan === undefined) continue;
+      if (mayTaintSession(plan, volatileFunctions)) bound.backend.isSuspect = true;
+      if (mayChangeKeeping(plan, volatileFunctions)) bound.isToBeAsked = true;
+    }
   }
 
   /**
@@ -241,124 +281,66 @@ export class Loan implements BackendReceiver {
     return [`SET meridian.tenant = ${quoteLiteral(bound.backend.pin)}`];
   }
 
-  /** The client hears of that instead of what follows. */
-  #pinFailed(error: ReadonlyMap<string, string> | undefined, backend: Backend): void {
-    if (error === undefined || this.#isMuted || this.#session.isClosed || backend.isClosed) return;
-    backend.isSuspect = true;
-    this.#session.say(
-      new RouterError('Internal', error.get('M') ?? 'a statement of the router failed', {
-        sqlstate: error.get('C'),
-        hint: error.get('H'),
-      }).response(),
-    );
-    this.#segment.fail();
-    this.#isMuted = true;
-  }
-
   // ---- answers
 
   forward(bytes: Buffer): void {
-    if (this.#isMuted) return;
+    if (!this.#answers.forward(bytes)) return;
     this.#context.metrics.add('server_bytes_total', bytes.length);
     this.#session.say(bytes);
   }
 
   observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {
-    switch (type) {
-      case code.commandComplete: {
-        if (this.#segment.waitWasCancelled) {
-          this.#outcomeUnknown();
-          return false;
-        }
-        const plan = this.#segment.complete();
-        if (plan !== undefined) this.#completed(plan, buffer.toString('latin1', start + headerBytes, end - 1));
-        return true;
-      }
-      case code.emptyQuery:
-      case code.portalSuspended:
-        this.#segment.complete();
-        return true;
-      case code.error: {
-        this.#segment.fail();
-        const fields = readErrorFields(buffer, start, end);
-        // A prepared statement whose result changed with the schema.
-        if (fields.get('C') === '0A000' && fields.get('R') === 'RevalidateCachedQuery')
-          this.#session.resultTypeChanged();
-        return true;
-      }
-      case code.notice:
-        return !this.#isCancelledWait(buffer, start, end);
-      case code.readyForQuery:
-        // In the extended protocol the commit comes with the Sync, when its statement has been called complete already.
-        if (this.#segment.waitWasCancelled) this.#outcomeUnknown();
-        return !this.#endsDifferently;
-      default:
-        return true;
-    }
+    return this.#answers.observe(type, buffer, start, end, this.#bound);
   }
 
-  /** The router says the ReadyForQuery itself: with another status, or after something more. */
-  get #endsDifferently(): boolean {
-    return this.#session.transaction.isRefused || this.#isMuted || (this.#request?.trailing.length ?? 0) > 0;
-  }
-
-  /** A commit whose wait for followers was cancelled: Postgres calls it a success with a warning (docs/design.md, section 4). */
-  #isCancelledWait(buffer: Buffer, start: number, end: number): boolean {
-    const fields = readErrorFields(buffer, start, end);
-    if (fields.get('C') !== '01000' || fields.get('R') !== 'SyncRepWaitForLSN') return false;
-    this.#segment.waitWasCancelled = true;
-    return true;
-  }
-
-  #outcomeUnknown(): void {
-    this.#segment.waitWasCancelled = false;
-    this.#session.say(new RouterError('OutcomeUnknown', 'the commit was not confirmed by its followers').response());
-    this.#segment.fail();
-    this.#isMuted = true;
-    // Settings made in it count as undone for the session, but the backend has kept them.
-    if (this.#bound !== undefined) this.#bound.backend.isSuspect = true;
-  }
-
-  #completed(plan: StatementPlan, tag: string): void {
-    const bound = this.#bound;
-    if (plan.kind === 'transaction') {
-      this.#session.transaction.apply(plan, tag);
-      // A pin set after the savepoint is gone with it.
-      if (plan.transaction?.verb === 'rollback-to' && bound !== undefined) bound.needsPin = this.#isPinnedBySetting;
-      return;
-    }
-    if (plan.kind !== 'set' && plan.kind !== 'reset') return;
-    if (!this.#session.settings.apply(plan) || bound === undefined) return;
-    // The backend went back to its own default, not to what the start-up packet of this client said; and RESET ALL took the pin.
-    bound.backend.isSuspect = true;
-    if (plan.reset?.name === 'all') bound.needsPin = this.#isPinnedBySetting;
+  notified(buffer: Buffer, start: number, end: number): void {
+    const { processId, channel, payload } = readNotification(buffer, start, end);
+    this.#session.notified(processId, channel, payload);
   }
 
   ready(status: number): void {
     const { transaction } = this.#session;
-    const isOurs = this.#endsDifferently;
-    const { hasFailed } = this.#segment;
-    const trailing = this.#request?.trailing ?? [];
-    this.#segment.end();
+    const isOurs = this.#answers.endsDifferently;
+    const { hasFailed } = this.#answers.segment;
+    const { request } = this.#answers;
+    const answer = this.#answers.end();
     this.#isOpen = false;
-    this.#isMuted = false;
     transaction.status = transaction.isRefused && status === tx.open ? tx.failed : status;
+    const bound = this.#bound;
     if (status === tx.idle) {
       this.#context.metrics.add('transactions_total');
       transaction.ended(hasFailed);
-      this.#release();
+      if (bound !== undefined && !bound.isKept && !bound.isToBeAsked) this.#release();
     }
     this.#session.segmentEnded(hasFailed || transaction.isRefused);
-    if (isOurs) {
-      if (!hasFailed) this.#session.answer(trailing);
+    if (isOurs && request !== undefined && request.silent === undefined) {
+      if (!hasFailed) this.#session.answer(request.trailing);
       this.#session.say(readyForQuery(transaction.status));
     }
-    this.#settle();
+    const isKept = status === tx.idle && bound !== undefined && this.#bound === bound;
+    if (!isKept) return this.#over(request, answer);
+    if (!bound.isToBeAsked) {
+      this.#keeper.rest(bound, this.#isPinnedBySetting);
+      return this.#over(request, answer);
+    }
+    this.#keeper.ask(bound, (fate) => {
+      if (this.#bound !== bound) return;
+      if (fate === 'refused') return this.#session.ended(tooManyKept());
+      if (fate === 'kept') this.#keeper.rest(bound, this.#isPinnedBySetting);
+      else this.#release();
+      this.#over(request, answer);
+    });
   }
 
-  #settle(): void {
+  #over(request: Request | undefined, answer: SilentAnswer): void {
     this.#phase = 'rest';
+    request?.silent?.answered(answer);
     if (!this.#session.isClosed) this.#session.settled();
+  }
+
+  /** DISCARD ALL, or the like: nothing is left to keep the backend for. */
+  letGo(): void {
+    if (this.#bound?.isKept === true && this.isAtRest && !this.#isOpen) this.#release();
   }
 
   chunkEnd(): void {
@@ -378,6 +360,7 @@ export class Loan implements BackendReceiver {
     const { backend, pool } = bound;
     backend.assign(undefined);
     backend.resume();
+    if (bound.isKept) backend.isSuspect = true;
     if (!backend.isSuspect) backend.settings = this.#session.settings.replayText;
     const cancelled = this.#cancelling.handOver();
     if (cancelled === undefined) return pool.giveBack(backend);
@@ -408,31 +391,40 @@ export class Loan implements BackendReceiver {
 
   lost(reason: string, partial: boolean): void {
     if (this.#session.isClosed) return;
-    if (this.#isPreparing && this.#request !== undefined) return this.#lostBefore(reason, this.#request);
+    const { request } = this.#answers;
+    if (this.#isPreparing && request !== undefined) return this.#lostBefore(reason, request);
     this.#context.metrics.add('backend_losses_total');
     this.#context.log.info({ role: this.#session.login.role, servedBy: this.servedBy, reason }, 'backend lost');
     const { transaction, settings } = this.#session;
     const wasInTransaction = !transaction.isIdle;
     const wasUnderWay = this.#phase === 'busy' || this.#isOpen;
-    const hadAnswer = this.#isMuted;
-    const { plans, hasFailed } = this.#segment;
-    const error = lossError(reason, wasInTransaction || hasFailed, plans);
+    const hadAnswer = this.#answers.isMuted;
+    const { plans, hasFailed } = this.#answers.segment;
+    // What was kept is gone: nothing that the session does later would be what it seems.
+    const isEnd = partial || this.#keeper.isAsking || this.#bound?.isKept === true;
+    const error =
+      isEnd && !wasInTransaction && (!wasUnderWay || this.#keeper.isAsking)
+        ? new RouterError('KeptLost', `terminating connection: ${reason}`)
+        : lossError(reason, wasInTransaction || hasFailed, plans);
     this.#bound = undefined;
     void this.#cancelling.handOver();
     this.#isPreparing = false;
-    this.#segment.end();
+    this.#answers.end();
     this.#isOpen = false;
-    this.#isMuted = false;
     settings.rollback();
     // The client has half a message: nothing can be said after that.
-    if (partial) return this.#session.ended(error);
+    if (isEnd) return this.#session.ended(error);
     transaction.lose(plans.some((plan) => plan !== undefined && endsFailure(plan) === 'transaction'));
     this.#session.segmentEnded(true);
     if (!wasUnderWay) return transaction.loseSilently(error);
-    if (!hadAnswer) this.#session.say(error.response());
-    if (this.#request?.ends === true) this.#session.say(readyForQuery(transaction.status));
-    else this.#session.skipToSync();
-    this.#settle();
+    this.#phase = 'rest';
+    if (request?.silent !== undefined) request.silent.failed(error);
+    else {
+      if (!hadAnswer) this.#session.say(error.response());
+      if (request?.ends === true) this.#session.say(readyForQuery(transaction.status));
+      else this.#session.skipToSync();
+    }
+    if (!this.#session.isClosed) this.#session.settled();
   }
 
   /** The client is gone. */
@@ -452,11 +444,14 @@ export class Loan implements BackendReceiver {
   // ---- cancelling
 
   #mayCancel(): boolean {
-    return this.#segment.mayBeCancelled(this.#session.transaction.isOpen, this.#session.routing.volatileFunctions);
+    return this.#answers.segment.mayBeCancelled(
+      this.#session.transaction.isOpen,
+      this.#session.routing.volatileFunctions,
+    );
   }
 
   cancel(): void {
-    const request = this.#request;
+    const { request } = this.#answers;
     if (this.#phase === 'waiting' && request !== undefined) {
       this.#search?.stop();
       this.#refuse(cancelled(), request);

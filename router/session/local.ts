@@ -3,7 +3,10 @@
  * Leaves transactions and everything that needs a backend to session.ts.
  */
 import { RouterError } from '../errors.ts';
-import { parseLevel, permitted, shardOf } from '../exec/route.ts';
+import { defaultCausalWaitMs, parseCausalWait, parseStaleness } from '../consistency/durations.ts';
+import type { SessionPositions } from '../consistency/session-positions.ts';
+import type { TokenKeyring } from '../consistency/token-keyring.ts';
+import { defaultStalenessMs, parseLevel, permitted, shardOf } from '../exec/route.ts';
 import { canonicalKey } from '../exec/tenant-key.ts';
 import type { Login } from '../map/logins.ts';
 import type { ClusterMap, ConsistencyLevel } from '../map/map.ts';
@@ -11,15 +14,23 @@ import type { StatementPlan } from '../plan/types.ts';
 import type { MeridianSettings, SessionSettings } from './settings.ts';
 import type { ClientStatement } from './statements.ts';
 
-export interface LocalScope {
+/** What a value is checked against. */
+export interface SettingScope {
   readonly map: ClusterMap;
   readonly login: Login;
+  readonly tokens: TokenKeyring;
+}
+
+export interface LocalScope extends SettingScope {
+  readonly positions: SessionPositions;
   readonly region: string;
   readonly settings: SessionSettings;
   readonly statements: Map<string, ClientStatement>;
   readonly isInTransaction: boolean;
   /** What `SHOW meridian.served_by` says. */
   readonly servedBy: string;
+  /** The backend that the session keeps is of no use to it any more. */
+  letGo(): void;
 }
 
 export interface LocalAnswer {
@@ -46,6 +57,8 @@ export function runLocal(plan: StatementPlan, scope: LocalScope): LocalAnswer {
     }
     case 'deallocate':
       return deallocate(plan.prepared?.name, scope);
+    case 'execute':
+      throw unknownStatement(plan.prepared?.name ?? '', scope);
     case 'unlisten':
       return { tag: 'UNLISTEN' };
     case 'discard':
@@ -62,6 +75,9 @@ function set(name: string, plan: StatementPlan, scope: LocalScope): LocalAnswer 
     return { tag: 'SET' };
   }
   const values = checkedSetting(name, value, scope);
+  // At once, whatever becomes of the transaction: seeing more than asked for is no harm.
+  if (values.token === '') scope.positions.clear();
+  else if (values.token !== undefined) scope.positions.adopt(scope.tokens.decode(values.token));
   // As in Postgres, SET LOCAL outside a transaction has no effect.
   const isLocal = plan.set?.local === true;
   if (!isLocal || scope.isInTransaction) scope.settings.set(values, isLocal);
@@ -74,11 +90,7 @@ function keepUnlessInTransaction(scope: LocalScope): void {
 }
 
 /** What a value means, checked against login and map. Also for start-up options. */
-export function checkedSetting(
-  name: string,
-  value: string,
-  scope: { readonly map: ClusterMap; readonly login: Login },
-): MeridianSettings {
+export function checkedSetting(name: string, value: string, scope: SettingScope): MeridianSettings {
   switch (name) {
     case 'meridian.tenant':
       return { tenant: value === '' ? undefined : checkedTenant(value, scope) };
@@ -86,12 +98,32 @@ export function checkedSetting(
       return { level: parseLevel(value) };
     case 'meridian.workflow':
       return { workflow: value };
+    case 'meridian.max_staleness':
+      return { maxStalenessMs: parseStaleness(value) };
+    case 'meridian.causal_wait':
+      return { causalWaitMs: parseCausalWait(value) };
+    case 'meridian.when_behind':
+      return { whenBehind: oneOf(name, value, ['primary', 'error'] as const) };
+    case 'meridian.report_token':
+      return { reportToken: oneOf(name, value, ['on', 'off'] as const) === 'on' };
+    case 'meridian.token':
+      if (value !== '') scope.tokens.decode(value);
+      return { token: value };
     case 'meridian.served_by':
     case 'meridian.region':
       throw new RouterError('InvalidSetting', `parameter "${name}" cannot be changed`, { sqlstate: '55P02' });
     default:
       throw unknownSetting(name);
   }
+}
+
+function oneOf<Value extends string>(name: string, text: string, values: readonly Value[]): Value {
+  const value = values.find((one) => one === text.toLowerCase());
+  if (value === undefined)
+    throw new RouterError('InvalidSetting', `invalid value for parameter "${name}": "${text}"`, {
+      hint: `Available values: ${values.join(', ')}.`,
+    });
+  return value;
 }
 
 function checkedTenant(text: string, { map, login }: { readonly map: ClusterMap; readonly login: Login }): string {
@@ -114,6 +146,22 @@ function reset(name: string, scope: LocalScope): void {
     case 'meridian.workflow':
       scope.settings.reset('workflow');
       break;
+    case 'meridian.max_staleness':
+      scope.settings.reset('maxStalenessMs');
+      break;
+    case 'meridian.causal_wait':
+      scope.settings.reset('causalWaitMs');
+      break;
+    case 'meridian.when_behind':
+      scope.settings.reset('whenBehind');
+      break;
+    case 'meridian.report_token':
+      scope.settings.reset('reportToken');
+      break;
+    case 'meridian.token':
+      scope.positions.clear();
+      scope.settings.set({ token: undefined }, false);
+      break;
     default:
       throw unknownSetting(name);
   }
@@ -121,7 +169,7 @@ function reset(name: string, scope: LocalScope): void {
 }
 
 function shown(name: string, scope: LocalScope): string {
-  const { tenant, level, workflow } = scope.settings.meridian;
+  const { tenant, level, workflow, maxStalenessMs, causalWaitMs, whenBehind, reportToken } = scope.settings.meridian;
   switch (name) {
     case 'meridian.tenant':
       return scope.login.fixedTenant ?? tenant ?? '';
@@ -129,6 +177,16 @@ function shown(name: string, scope: LocalScope): string {
       return level ?? (scope.map.keyspace.consistency.default satisfies ConsistencyLevel);
     case 'meridian.workflow':
       return workflow ?? '';
+    case 'meridian.max_staleness':
+      return `${maxStalenessMs ?? scope.map.keyspace.consistency.maxStalenessMs ?? defaultStalenessMs}ms`;
+    case 'meridian.causal_wait':
+      return `${causalWaitMs ?? defaultCausalWaitMs}ms`;
+    case 'meridian.when_behind':
+      return whenBehind ?? 'primary';
+    case 'meridian.report_token':
+      return reportToken === true ? 'on' : 'off';
+    case 'meridian.token':
+      return scope.tokens.encode(scope.positions.all);
     case 'meridian.region':
       return scope.region;
     case 'meridian.served_by':
@@ -155,12 +213,35 @@ function discard(what: string, scope: LocalScope): LocalAnswer {
     scope.statements.clear();
     scope.settings.resetAll();
     scope.settings.commit();
+    scope.positions.clear();
+    scope.letGo();
   }
   // Plans, sequences and temporary tables are the backends' own, and no client's for longer than a transaction.
   return { tag: `DISCARD ${what.toUpperCase()}` };
 }
 
+/** Nothing was prepared in SQL, or the session would keep its backend. */
+const unknownStatement = (name: string, { statements }: LocalScope): RouterError =>
+  statements.has(name)
+    ? new RouterError('NotSupported', 'EXECUTE of a statement that was prepared by the protocol', {
+        hint: 'Execute it by the protocol, or prepare it with PREPARE.',
+      })
+    : new RouterError('UnknownStatement', `prepared statement "${name}" does not exist`);
+
+const settingNames = [
+  'tenant',
+  'consistency',
+  'max_staleness',
+  'causal_wait',
+  'when_behind',
+  'token',
+  'report_token',
+  'workflow',
+  'served_by',
+  'region',
+];
+
 const unknownSetting = (name: string): RouterError =>
   new RouterError('UnknownSetting', `unrecognized configuration parameter "${name}"`, {
-    hint: 'There are meridian.tenant, meridian.consistency, meridian.workflow, meridian.served_by and meridian.region.',
+    hint: `There are ${settingNames.map((one) => `meridian.${one}`).join(', ')}.`,
   });

@@ -68,7 +68,7 @@ function changesSettings(plan: StatementPlan | undefined): boolean {
 function makeVisibly(frame: Buffer, statement: ClientStatement, backend: Backend, bytes: Buffer[]): void {
   const { shared } = statement;
   if (shared === undefined) {
-    bytes.push(frame);
+    bytes.push(statement.isRewritten ? parseMessage('', statement.body) : frame);
     backend.unnamed = statement;
     backend.expect({ kind: 'parse', hidden: false, name: '', statement });
     return;

@@ -2,6 +2,7 @@
  * Plans and routes the statements of one session: gathers what routing needs of it (login, settings, transaction, search path) and
  * asks exec/. Decides nothing itself.
  */
+import { SessionPositions } from '../consistency/session-positions.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
@@ -12,11 +13,13 @@ import {
   routeStatement,
   type SessionToRoute,
   type StatementToRoute,
+  shardOf,
 } from '../exec/route.ts';
 import { type Login, mayGoOn } from '../map/logins.ts';
 import type { ClusterMap } from '../map/map.ts';
 import { type Catalogue, PlanError, type StatementPlan } from '../plan/types.ts';
 import { type Operation, statementsOf } from './batch.ts';
+import { startsKeeping } from './keeping.ts';
 import { schemasOf } from './search-path.ts';
 import { namesPath, type SessionSettings } from './settings.ts';
 import { refuseSequenceMemory } from './statement-class.ts';
@@ -32,6 +35,8 @@ export interface RoutedSession {
 export class SessionRouting {
   readonly #context: RouterContext;
   readonly #session: RoutedSession;
+  /** What it has seen of each shard. */
+  readonly positions: SessionPositions;
   #login: Login;
   #searchPathText: string | undefined;
   #searchPath: readonly string[] = ['public'];
@@ -42,6 +47,9 @@ export class SessionRouting {
     this.#context = context;
     this.#login = login;
     this.#session = session;
+    this.positions = new SessionPositions(context.authority.positions);
+    const { token = '' } = session.settings.meridian;
+    if (token !== '') this.positions.adopt(context.tokens.decode(token));
   }
 
   /** What the role may do, as last known. */
@@ -114,10 +122,11 @@ export class SessionRouting {
     const session = this.#view(plans);
     refuseSequenceMemory(plans, session.isInTransaction);
     this.#followPath(plans, session.isInTransaction);
-    return mergeRoutes(
+    const route = mergeRoutes(
       statements.map((statement) => routeStatement(map, session, statement)),
       anyRoute,
     );
+    return placed(route, plans, map);
   }
 
   /**
@@ -144,6 +153,7 @@ export class SessionRouting {
         routeStatement(map, session, {
           plan: operation.statement.planned.plan,
           hints: operation.statement.planned.hints,
+          keys: operation.statement.planned.keys,
           parameters: (index) => bind.parameter(index),
           parameterTypes: statement.parameterTypes,
         }),
@@ -157,12 +167,12 @@ export class SessionRouting {
         if (!(error instanceof RouterError) || error.code !== 'NoTenant') throw error;
       }
     }
-    return mergeRoutes(routes, anyRoute);
+    return placed(mergeRoutes(routes, anyRoute), executed, map);
   }
 
   #view(plans: readonly StatementPlan[]): SessionToRoute {
     const { settings, transaction, applicationName } = this.#session;
-    const { tenant, level, workflow } = settings.meridian;
+    const { tenant, level, workflow, maxStalenessMs } = settings.meridian;
     const begin = plans.find((plan) => plan.transaction?.verb === 'begin');
     const isInTransaction = !transaction.isIdle || begin !== undefined;
     const readOnly = transaction.isIdle ? begin?.transaction?.readOnly === true : transaction.isReadOnly;
@@ -170,6 +180,7 @@ export class SessionRouting {
       login: this.#login,
       tenant,
       level,
+      maxStalenessMs,
       workflow: workflow ?? applicationName,
       isInTransaction,
       isWritingTransaction: isInTransaction && !readOnly,
@@ -194,6 +205,29 @@ export class SessionRouting {
     this.#searchPath = text === undefined ? ['public'] : schemasOf(text);
   }
 }
+
+/**
+ * What is kept in Postgres' session is kept at a primary. Channels and advisory locks are each shard's own: without a tenant that says
+ * which, two sessions would take the same lock, or wait for each other's word, in different places.
+ */
+function placed(route: Route, plans: readonly StatementPlan[], map: ClusterMap): Route {
+  const meets = plans.find(
+    (plan) => plan.channel !== undefined || plan.calls.some((name) => isMeetingPlace.test(name)),
+  );
+  if (meets !== undefined && route.tenant === undefined && (map.shards.size > 1 || meets.channel !== undefined))
+    throw new RouterError('NoTenant', 'no tenant is known, and channels and advisory locks are those of its shard', {
+      hint: "Run SET meridian.tenant = '...', or begin the statement with /* tenant='...' */.",
+    });
+  const isElsewhere = meets !== undefined && route.shard === undefined && route.tenant !== undefined;
+  if (!isElsewhere && !plans.some(startsKeeping)) return route;
+  return {
+    ...route,
+    ...(route.tenant === undefined ? {} : { shard: shardOf(map, route.tenant) }),
+    primaryOnly: true,
+  };
+}
+
+const isMeetingPlace = /^pg_(?:try_)?advisory_/;
 
 const endsTransaction: ReadonlySet<string> = new Set(['commit', 'rollback', 'rollback-to']);
 

@@ -1,5 +1,5 @@
 /**
- * Which statements the router answers itself, which steer transactions, and which it can't serve in transaction pooling: pure.
+ * Which statements the router answers itself, which steer transactions, and what they may leave in a session: pure.
  * What no tenant may ever do is refused by the planner (`plan.refuse`); here is only what has to do with sharing backends.
  */
 import { RouterError } from '../errors.ts';
@@ -23,6 +23,7 @@ export function classOf(plan: StatementPlan): StatementClass {
       return isMeridian(plan.reset?.name) ? 'local' : 'setting';
     case 'discard':
     case 'deallocate':
+    case 'execute':
     case 'unlisten':
       return 'local';
     case 'transaction':
@@ -32,18 +33,27 @@ export function classOf(plan: StatementPlan): StatementClass {
   }
 }
 
-/**
- * Whether a statement needs a backend. `together`: all that are sent at once. `isBound`: a backend has the transaction; `isLazy`: one
- * has begun for the client only.
- */
+export interface BackendState {
+  /** A backend has the transaction, or is kept. */
+  readonly isBound: boolean;
+  /** The session keeps its backend between transactions. */
+  readonly isKept: boolean;
+  /** A transaction has begun for the client only. */
+  readonly isLazy: boolean;
+  /** Prepared by the protocol. */
+  readonly statements: ReadonlyMap<string, unknown>;
+}
+
+/** Whether a statement needs a backend. `together`: all that are sent at once. */
 export function needsBackend(
   plan: StatementPlan,
   together: readonly { readonly plan: StatementPlan }[],
-  { isBound, isLazy }: { readonly isBound: boolean; readonly isLazy: boolean },
+  state: BackendState,
 ): boolean {
+  const { isBound, isLazy, isKept } = state;
   switch (classOf(plan)) {
     case 'local':
-      return false;
+      return isKept && isOfPostgres(plan, state);
     case 'transaction': {
       // BEGIN binds nothing until a statement needs a shard; with others that do, it goes along.
       const needsOne = (one: { readonly plan: StatementPlan }): boolean =>
@@ -56,6 +66,15 @@ export function needsBackend(
     case 'remote':
       return true;
   }
+}
+
+/** What is about the session's things in Postgres; where it keeps no backend there are none. */
+function isOfPostgres(plan: StatementPlan, { statements }: BackendState): boolean {
+  if (plan.kind === 'unlisten') return true;
+  if (plan.kind === 'discard') return plan.discard?.what !== 'all';
+  const name = plan.prepared?.name;
+  if (plan.kind === 'execute') return true;
+  return plan.kind === 'deallocate' && (name === undefined || !statements.has(name));
 }
 
 /** Fast-path function calls: nothing is known of them. */
@@ -71,33 +90,6 @@ export const functionCallPlan: StatementPlan = {
   tables: [],
   calls: [],
 };
-
-/** Session-level advisory locks: they would stay on a backend that goes on to other clients. */
-const sessionLocks = new Set([
-  'pg_advisory_lock',
-  'pg_advisory_lock_shared',
-  'pg_try_advisory_lock',
-  'pg_try_advisory_lock_shared',
-  'pg_advisory_unlock',
-  'pg_advisory_unlock_shared',
-  'pg_advisory_unlock_all',
-]);
-
-/** @throws RouterError for what can't work where backends are shared between clients. */
-export function refuseUnpoolable(plan: StatementPlan): void {
-  const refuse = (what: string, hint: string): never => {
-    throw new RouterError('NotSupported', `${what} is not supported through the router`, { hint });
-  };
-  if (plan.copy?.direction === 'in') throw new RouterError('CopyFrom', 'COPY FROM is not supported through the router');
-  if (plan.kind === 'listen') refuse('LISTEN', 'Poll a table, or use a queue; connections are shared between clients.');
-  if (plan.kind === 'prepare' || plan.kind === 'execute')
-    refuse('SQL-level PREPARE', 'Use prepared statements of the protocol (what drivers do); those work.');
-  if (plan.hold === true) refuse('DECLARE ... WITH HOLD', 'Use a cursor inside a transaction.');
-  if (plan.temporary === true) refuse('a temporary table', 'Use a CTE, or a real table.');
-  const lock = plan.calls.find((name) => sessionLocks.has(name));
-  if (lock !== undefined)
-    refuse(`${lock}()`, 'Use pg_advisory_xact_lock and its like: they are released with the transaction.');
-}
 
 /** What they answer with was made on this very backend: outside a transaction that was somebody else, or nobody. */
 const sequenceMemory = new Set(['currval', 'lastval']);
@@ -125,7 +117,8 @@ const harmless = new Set([
   'timeofday',
   'gen_random_uuid',
   'pg_sleep',
-  'pg_notify',
+  'channel',
+  'notify',
   'pg_is_in_recovery',
   'txid_current',
   'pg_current_xact_id',

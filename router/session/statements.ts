@@ -20,7 +20,10 @@ export interface SharedStatement {
 export class ClientStatement {
   readonly name: string;
   readonly sql: string;
-  readonly body: Buffer;
+  /** What it is made of at backends: the text and the parameter types. */
+  body: Buffer;
+  /** Its text at backends isn't the client's. */
+  isRewritten = false;
   readonly parameterTypes: readonly number[];
   /** ParseComplete has been said for it. */
   confirmed = false;
@@ -50,6 +53,15 @@ export class ClientStatement {
       this.#catalogue = planner.catalogue;
     }
     return this.#planned;
+  }
+
+  /** Said to backends in other words, without parameters. */
+  rewrite(sql: string): void {
+    const body = Buffer.concat([Buffer.from(`${sql}\0`, 'utf8'), Buffer.from([0, 0])]);
+    if (body.equals(this.body)) return;
+    this.body = body;
+    this.isRewritten = true;
+    this.#shared = undefined;
   }
 
   /** What keeping it takes, roughly: its text, and its body. */

@@ -110,6 +110,22 @@ export function readParameterStatus(buffer: Buffer, start: number, end: number):
   return { name, value: reader.text() };
 }
 
+export interface Notification {
+  readonly processId: number;
+  readonly channel: string;
+  readonly payload: string;
+}
+
+export function readNotification(buffer: Buffer, start: number, end: number): Notification {
+  const reader = new MessageReader(buffer, start + 5, end);
+  const processId = reader.int32();
+  const channel = reader.text();
+  return { processId, channel, payload: reader.text() };
+}
+
+export const notification = ({ processId, channel, payload }: Notification): Buffer =>
+  message(backend.notification, processId, channel, payload);
+
 /** The values of a DataRow in text format. */
 export function readTextRow(buffer: Buffer, start: number, end: number): (string | null)[] {
   const reader = new MessageReader(buffer, start + 5, end);

@@ -113,7 +113,6 @@ export const attempts: readonly Attempt[] = [
   { name: 'a rule of its own', sql: ['create rule r as on insert to notes do instead nothing'], ends: denied },
   { name: 'a function of its own', sql: [`create function f() returns int language sql as 'select 1'`], ends: denied },
   { name: 'a schema of its own', sql: ['create schema mine'], ends: denied },
-  { name: 'a temporary table', sql: ['create temp table login (name name)'], ends: denied },
   { name: 'TRUNCATE', sql: ['truncate notes cascade'], ends: denied },
   { name: 'a view', sql: [pretend, 'select * from notes_view'], ends: succeeds },
   { name: 'a SECURITY DEFINER function of a migration', sql: [pretend, 'select * from all_notes()'], ends: succeeds },

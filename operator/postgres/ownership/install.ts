@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
 import { ownerRole } from '#core/roles.ts';
 import { inTransaction } from '../sql-text.ts';
+import { channelPrivilegesSql, channelSql } from './channel-sql.ts';
 import { claimSql } from './claim-sql.ts';
 import { loginSql } from './login-sql.ts';
 import { patternSql } from './pattern-sql.ts';
@@ -92,6 +93,6 @@ async function installedVersion(client: ClientBase, wanted: OwnershipSettings): 
 }
 
 function installationSql(key: TenantKey): string {
-  const functions = `set local role ${ownerRole};\n${loginSql(key)}${claimSql(key)}${routerSql(key)}${patternSql(key)}reset role;\n`;
-  return `${schemaSql(key)}${functions}${privilegesSql(key)}`;
+  const functions = `set local role ${ownerRole};\n${loginSql(key)}${claimSql(key)}${channelSql(key)}${routerSql(key)}${patternSql(key)}reset role;\n`;
+  return `${schemaSql(key)}${functions}${privilegesSql(key)}${channelPrivilegesSql}`;
 }

@@ -57,6 +57,7 @@ class Recorder implements BackendReceiver {
   ready(status: number): void {
     this.statuses.push(String.fromCharCode(status));
   }
+  notified(): void {}
   chunkEnd(): void {}
   drained(): void {}
   lost(reason: string, partial: boolean): void {

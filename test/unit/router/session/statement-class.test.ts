@@ -1,16 +1,16 @@
 /** What the router answers itself, what it refuses where backends are shared, and what makes a backend suspect. With the real planner. */
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
-import { RouterError } from '#router/errors.ts';
 import { createPlanner } from '#router/plan/planner.ts';
 import type { Catalogue, Planner, StatementPlan } from '#router/plan/types.ts';
+import { mayChangeKeeping, startsKeeping, surelyBegins } from '#router/session/keeping.ts';
 import { schemasOf } from '#router/session/search-path.ts';
 import {
+  type BackendState,
   classOf,
   mayTaintSession,
   needsBackend,
   refuseSequenceMemory,
-  refuseUnpoolable,
   surelyWritesNothing,
 } from '#router/session/statement-class.ts';
 import { functionsWith } from '../plan/golden/functions.ts';
@@ -51,9 +51,10 @@ describe('classes', () => {
   });
 
   test('BEGIN needs a backend only with others that do, and a SET waits for a transaction that has none', () => {
-    const needed = (sql: string, state = { isBound: false, isLazy: false }): boolean[] => {
+    const needed = (sql: string, state: Partial<BackendState> = {}): boolean[] => {
       const planned = plans(sql).map((plan) => ({ plan }));
-      return planned.map(({ plan }) => needsBackend(plan, planned, state));
+      const none = { isBound: false, isLazy: false, isKept: false, statements: new Map() };
+      return planned.map(({ plan }) => needsBackend(plan, planned, { ...none, ...state }));
     };
     assert.deepEqual(needed('begin'), [false]);
     assert.deepEqual(needed('begin; commit'), [false, false]);
@@ -66,34 +67,75 @@ describe('classes', () => {
       assert.deepEqual(needed(sql, { isBound: false, isLazy: true }), [true], sql);
     assert.deepEqual(needed("set timezone = 'UTC'"), [true]);
   });
+
+  test('what is about things in Postgres’ session goes to the backend that is kept, and is answered where none is', () => {
+    const planned = plans(
+      'unlisten c; deallocate p; deallocate all; execute p; discard temp; discard all; deallocate q',
+    );
+    const needed = (isKept: boolean): boolean[] =>
+      planned.map((plan) =>
+        needsBackend(plan, [], { isBound: isKept, isKept, isLazy: false, statements: new Map([['q', 1]]) }),
+      );
+    assert.deepEqual(
+      needed(false),
+      planned.map(() => false),
+    );
+    assert.deepEqual(needed(true), [true, true, true, true, true, false, false]);
+  });
 });
 
-test('what would stay on a shared backend is refused', () => {
+test('what lives in Postgres’ session makes it keep its backend', () => {
   for (const sql of [
     'listen c',
     'prepare p as select 1',
-    'execute p',
     'create temp table t (a int)',
+    'create table pg_temp.t (a int)',
     'create temporary table t as select 1',
     'select 1 into temp t',
     'declare c cursor with hold for select 1',
-    'copy accounts from stdin',
     'select pg_advisory_lock(1)',
     'select 1 where pg_try_advisory_lock(2)',
   ])
-    assert.throws(
-      () => refuseUnpoolable(planOf(sql)),
-      (error: RouterError) => error.sqlstate === '0A000',
-      sql,
-    );
+    assert.ok(startsKeeping(planOf(sql)), sql);
   for (const sql of [
     'select 1',
+    'create temp table t (a int) on commit drop',
     'declare c cursor for select 1',
     'copy accounts to stdout',
     'select pg_advisory_xact_lock(1)',
     'notify c',
+    'unlisten c',
   ])
-    refuseUnpoolable(planOf(sql));
+    assert.ok(!startsKeeping(planOf(sql)), sql);
+  // What may end it, or begin it unseen: the backend is asked.
+  for (const sql of [
+    'unlisten *',
+    'close all',
+    'select pg_advisory_unlock(1)',
+    'do $$ begin end $$',
+    'drop table t',
+    'select leave_setting()',
+  ])
+    assert.ok(mayChangeKeeping(planOf(sql), catalogue.volatileFunctions), sql);
+  for (const sql of ['select 1', 'insert into accounts values (1)', 'begin'])
+    assert.ok(!mayChangeKeeping(planOf(sql), catalogue.volatileFunctions), sql);
+});
+
+test('a BEGIN that can not fail is told from one that a follower may refuse', () => {
+  for (const sql of [
+    'begin',
+    'BEGIN;',
+    'start transaction read only',
+    'begin isolation level repeatable read, read only',
+    'begin transaction not deferrable',
+  ])
+    assert.ok(surelyBegins(sql, false), sql);
+  for (const sql of ['begin isolation level serializable', 'begin read write']) {
+    assert.ok(surelyBegins(sql, true), sql);
+    assert.ok(!surelyBegins(sql, false), sql);
+  }
+  for (const sql of ['/* x */ begin', 'begin; select 1', 'set local work_mem = 1', ''])
+    assert.ok(!surelyBegins(sql, true), sql);
 });
 
 test('the last number of a sequence is asked for in a transaction only, or with what made it', () => {

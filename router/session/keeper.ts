@@ -1,0 +1,76 @@
+/**
+ * Keeps a backend for its session between transactions, and asks it whether it still has to: acts on what keeping.ts says.
+ * Leaves to others: how many may be kept (pool/pool.ts), what becomes of the session when a kept backend is lost (loan.ts).
+ */
+import type { RouterContext } from '../context.ts';
+import { RouterError } from '../errors.ts';
+import type { BackendReceiver } from '../pool/backend.ts';
+import type { Request } from './borrower.ts';
+import type { Bound } from './bound.ts';
+import { hasLeftovers, leftoversSql, startsKeeping } from './keeping.ts';
+
+export const tooManyKept = (): RouterError =>
+  new RouterError('TooManyKept', 'too many sessions of this role keep a connection to the member');
+
+export class Keeper {
+  readonly #context: RouterContext;
+  readonly #receiver: BackendReceiver;
+  #isAsking = false;
+
+  constructor(context: RouterContext, receiver: BackendReceiver) {
+    this.#context = context;
+    this.#receiver = receiver;
+  }
+
+  get isAsking(): boolean {
+    return this.#isAsking;
+  }
+
+  /** False where the request would have the session keep its backend, and too many are kept already. */
+  admits(bound: Bound, { plans }: Request): boolean {
+    return !plans.some((plan) => plan !== undefined && startsKeeping(plan)) || this.#keep(bound);
+  }
+
+  #keep(bound: Bound): boolean {
+    if (bound.isKept) return true;
+    if (!bound.pool.keep(bound.backend)) return false;
+    this.#context.metrics.add('kept_total');
+    bound.isKept = true;
+    return true;
+  }
+
+  /** Whether the backend has anything of the session's own left: only it can say (functions, rollbacks). Not called back once it is lost. */
+  ask(bound: Bound, answered: (fate: 'let-go' | 'kept' | 'refused') => void): void {
+    bound.isToBeAsked = false;
+    this.#isAsking = true;
+    const { backend } = bound;
+    backend.write(
+      backend.ownQuery(leftoversSql, (answer) => {
+        this.#isAsking = false;
+        if (backend.isClosed) return;
+        if (!hasLeftovers(answer)) return answered('let-go');
+        answered(this.#keep(bound) ? 'kept' : 'refused');
+      }),
+    );
+  }
+
+  /** Nothing is under way: the next transaction is pinned and believed anew; what comes unasked counts while there is a lease. */
+  rest(bound: Bound, needsPin: boolean): void {
+    const { backend, pool, chosen } = bound;
+    bound.tenant = undefined;
+    bound.needsPin = needsPin;
+    bound.lease = undefined;
+    // Whatever becomes of it, nobody else gets it as it is.
+    backend.isSuspect = true;
+    backend.assign(this.#receiver);
+    const { authority } = this.#context;
+    if (chosen.isPrimary)
+      backend.believeUnder({
+        get isHeld() {
+          return authority.leaseOf(chosen.member.name) !== undefined;
+        },
+        prove: (settle) => settle(false),
+      });
+    pool.rest(backend, true);
+  }
+}
