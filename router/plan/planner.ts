@@ -2,18 +2,21 @@
  * From SQL text to plans, one per statement: parsed with the real grammar, classified, gated, and restricted to tenants.
  * Pure but for the parser's memory; every text gives the same plans again, so that they can be cached.
  */
-import type { Node, RangeVar } from '@pgsql/types';
+import type { Node, ParseResult, RangeVar } from '@pgsql/types';
 import { refusalOf } from './gate.ts';
 import { parseHints } from './hints.ts';
 import { calledNames, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
+import { eraseLiterals, saysTheSame, withoutValues } from './literals.ts';
 import { Parser } from './parser.ts';
 import { relationOf } from './restriction/analysis.ts';
 import { tenantSourceOf } from './restriction/tenant-source.ts';
 import { type Described, describe } from './statement.ts';
 import {
   type Catalogue,
+  type Constants,
   PlanError,
   type Planner,
+  type ShapedPlan,
   type StatementKind,
   type StatementPlan,
   type TenantSource,
@@ -24,19 +27,47 @@ export async function createPlanner(): Promise<Planner> {
   const parser = await Parser.create();
   return {
     parseHints,
-    plan(sql, catalogue) {
-      try {
-        return plansOf(sql, parser, catalogue);
-      } catch (error) {
-        if (!(error instanceof RangeError)) throw error;
-        throw new PlanError('54001', 'the statement is nested too deeply to be planned');
-      }
-    },
+    plan: (sql, catalogue) => guarded(() => plansOf(sql, parser.parse(sql), catalogue)),
+    planShape: (sql, constants, catalogue) =>
+      guarded(() => {
+        const parsed = parser.parse(sql);
+        const plans = plansOf(sql, parsed, catalogue);
+        const [own] = plans;
+        const statement = parsed.stmts?.[0]?.stmt;
+        if (own === undefined || statement === undefined || plans.length > 1) return { plans };
+        return { plans, shaped: shapedPlan(own, statement, Buffer.from(sql), constants, catalogue) };
+      }),
   };
 }
 
-function plansOf(sql: string, parser: Parser, catalogue: Catalogue): StatementPlan[] {
-  const { stmts = [] } = parser.parse(sql);
+function guarded<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new PlanError('54001', 'the statement is nested too deeply to be planned');
+  }
+}
+
+/** Of these alone nothing else than the planner looks at constants. */
+const shapeable: ReadonlySet<StatementKind> = new Set(['select', 'insert', 'update', 'delete', 'merge']);
+
+/** Undoes the tree. */
+function shapedPlan(
+  own: StatementPlan,
+  statement: Node,
+  text: Buffer,
+  constants: Constants,
+  catalogue: Catalogue,
+): ShapedPlan {
+  const all = Array.from({ length: constants.count }, (_, index) => index);
+  if (all.length === 0 || !shapeable.has(own.kind)) return { plan: own, pinned: all };
+  const pinned = eraseLiterals(statement, constants, text);
+  const plan = withoutValues(() => planOf(statement, own.text, own.start, own.end, catalogue));
+  return plan !== undefined && saysTheSame(plan, own, constants) ? { plan, pinned } : { plan: own, pinned: all };
+}
+
+function plansOf(sql: string, { stmts = [] }: ParseResult, catalogue: Catalogue): StatementPlan[] {
   const length = Buffer.byteLength(sql);
   // The grammar counts bytes of UTF-8.
   const bytes = length === sql.length ? undefined : Buffer.from(sql);
@@ -133,9 +164,11 @@ function tenantOf(
   }
   if (touches === 'nothing' || touches === 'reference') return { from: 'none' };
   if (found.from === 'unrestricted') return found;
-  if (foreign !== undefined) return { from: 'unrestricted', why: readsUnseen(foreign), names: found.values };
+  const { values: names, literals } = found;
+  const named = { names, ...(literals !== undefined && { literals }) };
+  if (foreign !== undefined) return { from: 'unrestricted', why: readsUnseen(foreign), ...named };
   if (kind === 'prepare' && found.from === 'parameters')
-    return { from: 'unrestricted', why: 'the parameters of PREPARE have no values yet', names: found.values };
+    return { from: 'unrestricted', why: 'the parameters of PREPARE have no values yet', ...named };
   return found;
 }
 

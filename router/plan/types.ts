@@ -19,21 +19,33 @@ export interface Catalogue {
   readonly volatileFunctions: ReadonlySet<string>;
 }
 
+/**
+ * `values` are constants of the text, `indexes` parameters from 1, `literals` constants that the plan doesn't know, since it is for every
+ * statement that differs in them only (`literals.ts`): their texts come with the statement (`PlannedStatement.keys`), in the same order.
+ * With `mustAgree` the tables are restricted by different ones of these: only if all come to one tenant is the statement restricted at all.
+ */
 export type TenantSource =
   | { readonly from: 'none' }
-  | { readonly from: 'constant'; readonly values: readonly string[] }
-  /**
-   * `indexes` are parameters from 1; `values` are the constants that stand beside them. With `mustAgree` the tables are
-   * restricted by different ones of these: only if all come to one tenant is the statement restricted at all.
-   */
+  | {
+      readonly from: 'constant';
+      readonly values: readonly string[];
+      readonly literals?: readonly number[];
+      readonly mustAgree?: boolean;
+    }
   | {
       readonly from: 'parameters';
       readonly indexes: readonly number[];
       readonly values: readonly string[];
+      readonly literals?: readonly number[];
       readonly mustAgree?: boolean;
     }
-  /** `names`: constants that restrict some table all the same. A session of another tenant should not run it. */
-  | { readonly from: 'unrestricted'; readonly why: string; readonly names?: readonly string[] };
+  /** `names` and `literals`: what restricts some table all the same. A session of another tenant should not run it. */
+  | {
+      readonly from: 'unrestricted';
+      readonly why: string;
+      readonly names?: readonly string[];
+      readonly literals?: readonly number[];
+    };
 
 export type StatementKind =
   | 'select'
@@ -150,13 +162,36 @@ export interface Refusal {
 export interface Hints {
   readonly tenant?: string;
   readonly consistency?: string;
+  /** As in `meridian.max_staleness`. */
+  readonly maxStaleness?: string;
+  /** What another session has seen: counts as seen by this one from here on. */
+  readonly token?: string;
 }
 
 export interface Planner {
   /** One plan per statement of the text, none for an empty one. Throws PlanError on a syntax error. */
   plan(sql: string, catalogue: Catalogue): StatementPlan[];
+  /**
+   * The same, and where the text is one statement, the plan of all statements that differ from it in `constants` only, with what it
+   * leaves open; undefined where there is none, since the plan depends on them. @throws PlanError
+   */
+  planShape(sql: string, constants: Constants, catalogue: Catalogue): { plans: StatementPlan[]; shaped?: ShapedPlan };
   /** Hints in a leading comment of the text. */
   parseHints(sql: string): Hints;
+}
+
+/** The constants of a text, as a scanner found them: where each begins, in bytes of UTF-8. */
+export interface Constants {
+  readonly count: number;
+  start(index: number): number;
+  /** As a key that is compared with a tenant's; undefined where it is none. */
+  key(index: number): string | undefined;
+}
+
+export interface ShapedPlan {
+  readonly plan: StatementPlan;
+  /** Constants, by index, that may not differ: their place gives their value a meaning (ORDER BY 1, types, intervals). */
+  readonly pinned: readonly number[];
 }
 
 /** A statement that the grammar refuses; `position` counts characters from 1, as Postgres does. */

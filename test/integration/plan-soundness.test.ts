@@ -9,7 +9,7 @@ import type { Client } from 'pg';
 import { agentRole } from '#core/roles.ts';
 import { type Catalogue, createPlanner, PlanError, type TenantSource } from '#router/plan/index.ts';
 import { functionsWith } from '#test/unit/router/plan/golden/functions.ts';
-import { StatementGenerator, tables } from './plan-soundness/statements.ts';
+import { randomOf, StatementGenerator, tables } from './plan-soundness/statements.ts';
 import { PostgresFixture } from './postgres-fixture.ts';
 
 const statementCount = Number(process.env['MERIDIAN_PLAN_STATEMENTS'] ?? 2000);
@@ -31,17 +31,6 @@ const catalogue: Catalogue = {
   functions: functionsWith(),
   volatileFunctions: new Set(),
 };
-
-/** mulberry32 */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** The one tenant that a statement is restricted to, where it is. */
 function onlyTenant(source: TenantSource): string | undefined {

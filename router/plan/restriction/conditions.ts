@@ -37,7 +37,8 @@ export function linksOf(node: Node | undefined, scope: Scope): Link[] {
   if (!('A_Expr' in node) || !isEquals(node.A_Expr)) return [];
   const { kind, lexpr, rexpr } = node.A_Expr;
   if (kind === 'AEXPR_OP') return equality(lexpr, rexpr, scope);
-  if (kind === 'AEXPR_OP_ANY') return restriction(lexpr, constantArray(rexpr), scope);
+  if (kind === 'AEXPR_OP_ANY')
+    return termOf(lexpr, scope)?.kind === 'column' ? restriction(lexpr, constantArray(rexpr), scope) : [];
   if (kind !== 'AEXPR_IN' || rexpr === undefined || !('List' in rexpr)) return [];
   return membership(lexpr, rexpr.List.items ?? [], scope);
 }

@@ -4,6 +4,7 @@
  * numeric to text), no expressions, no collations, never NULL.
  */
 import type { A_ArrayExpr, A_Const, Node, TypeName } from '@pgsql/types';
+import { literalOf, needValue } from '../literals.ts';
 import { type KeySet, keySet, unionOfKeys } from './terms.ts';
 
 type TypeClass = 'text' | 'integer' | 'uuid';
@@ -43,6 +44,8 @@ function literal(constant: A_Const): string | undefined {
 export function constantKey(node: Node | undefined, within?: TypeClass): KeySet | undefined {
   if (node === undefined) return undefined;
   if ('A_Const' in node) {
+    const unseen = literalOf(node.A_Const);
+    if (unseen !== undefined) return unseen.mayBeKey ? keySet([], [], [unseen.reference]) : undefined;
     const text = literal(node.A_Const);
     return text === undefined ? undefined : keySet([], [text]);
   }
@@ -95,6 +98,7 @@ function elementsOf(array: A_ArrayExpr, within: TypeClass | undefined): KeySet |
 }
 
 function literalArray(constant: A_Const): KeySet | undefined {
+  if (literalOf(constant) !== undefined) needValue();
   const elements = plainArray.exec(constant.sval?.sval ?? '')?.[1]?.split(',');
   if (elements === undefined || elements.some((element) => element.toLowerCase() === 'null')) return undefined;
   return keySet([], elements);

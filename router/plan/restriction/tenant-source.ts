@@ -3,11 +3,12 @@
  * unrestricted, with the reason.
  */
 import type { Node, RangeVar } from '@pgsql/types';
+import { needValue } from '../literals.ts';
 import type { Catalogue, TenantSource } from '../types.ts';
 import { Analysis, type Occurrence } from './analysis.ts';
 import { bindDataModifying } from './modify.ts';
 import { bindSelect } from './query.ts';
-import { Facts, identityOf, type KeySet, unionOfKeys } from './terms.ts';
+import { Facts, identityOf, type KeySet, sizeOf, unionOfKeys } from './terms.ts';
 
 /** Past this many relations nothing is concluded: the work per statement stays bounded. */
 const maxRelations = 200;
@@ -38,15 +39,19 @@ export function tenantSourceOf(
   return { tenant: conclude(analysis, relations), relations };
 }
 
-const unrestricted = (why: string, names: readonly string[] = []): TenantSource => ({
+const unrestricted = (why: string, named?: KeySet): TenantSource => ({
   from: 'unrestricted',
   why,
-  ...(names.length > 0 && { names }),
+  ...(named !== undefined && named.values.length > 0 && { names: named.values }),
+  ...literalsOf(named?.literals ?? []),
 });
+
+const literalsOf = (literals: readonly number[]): { literals?: readonly number[] } =>
+  literals.length > 0 ? { literals } : {};
 
 function conclude(analysis: Analysis, relations: ReadonlySet<RangeVar>): TenantSource {
   const { occurrences } = analysis;
-  const names = unionOfKeys(occurrences.flatMap(({ keys }) => (keys === undefined ? [] : [keys]))).values;
+  const names = unionOfKeys(occurrences.flatMap(({ keys }) => (keys === undefined ? [] : [keys])));
   const open = occurrences.find(({ keys }) => keys === undefined);
   if (open !== undefined) return unrestricted(reasonOf(open, analysis), names);
   const [doubt] = analysis.doubts;
@@ -61,17 +66,20 @@ function conclude(analysis: Analysis, relations: ReadonlySet<RangeVar>): TenantS
   return first === undefined ? { from: 'none' } : agreed(sets, first, names);
 }
 
-function agreed(sets: readonly KeySet[], first: KeySet, names: readonly string[]): TenantSource {
+function agreed(sets: readonly KeySet[], first: KeySet, names: KeySet): TenantSource {
   const identity = identityOf(first);
   if (sets.every((keys) => identityOf(keys) === identity)) return sourceOf(first, false);
+  if (sets.some((keys) => keys.literals.length > 0 && sizeOf(keys) > 1)) needValue();
   const all = unionOfKeys(sets);
   if (all.values.length > 1) return unrestricted(`it is about several tenants: ${all.values.join(', ')}`, names);
   return sourceOf(all, true);
 }
 
-function sourceOf({ indexes, values }: KeySet, mustAgree: boolean): TenantSource {
-  if (indexes.length === 0) return { from: 'constant', values };
-  return { from: 'parameters', indexes, values, ...(mustAgree && { mustAgree }) };
+function sourceOf({ indexes, values, literals }: KeySet, mustAgree: boolean): TenantSource {
+  const more = { ...literalsOf(literals), ...(mustAgree && { mustAgree }) };
+  return indexes.length === 0
+    ? { from: 'constant', values, ...more }
+    : { from: 'parameters', indexes, values, ...more };
 }
 
 function reasonOf({ table, reason }: Occurrence, { tenantColumn }: Analysis): string {

@@ -3,11 +3,16 @@
  * Invariant: a link is only ever made from an equality that every row which can matter must satisfy (`query.ts` says why
  * at each place); so following links can only miss a restriction, never invent one.
  */
+import { needValue } from '../literals.ts';
 
-/** A finite set of keys: constants, and parameters by their number from 1. Both sorted, each once. */
+/**
+ * A finite set of keys: constants, parameters by their number from 1, and constants whose value isn't looked at (`literals.ts`), by their
+ * reference. All sorted, each once.
+ */
 export interface KeySet {
   readonly indexes: readonly number[];
   readonly values: readonly string[];
+  readonly literals: readonly number[];
 }
 
 /** The tenant key column of one occurrence of one table. Compared by identity. */
@@ -63,10 +68,15 @@ export function inForce(links: readonly Link[], conditionals: readonly Condition
   }
 }
 
-export function keySet(indexes: readonly number[], values: readonly string[]): KeySet {
+export function keySet(
+  indexes: readonly number[],
+  values: readonly string[],
+  literals: readonly number[] = [],
+): KeySet {
   return {
     indexes: [...new Set(indexes)].toSorted((a, b) => a - b),
     values: [...new Set(values)].toSorted(),
+    literals: [...new Set(literals)].toSorted((a, b) => a - b),
   };
 }
 
@@ -74,15 +84,26 @@ export const unionOfKeys = (sets: readonly KeySet[]): KeySet =>
   keySet(
     sets.flatMap(({ indexes }) => indexes),
     sets.flatMap(({ values }) => values),
+    sets.flatMap(({ literals }) => literals),
   );
 
-export const sizeOf = ({ indexes, values }: KeySet): number => indexes.length + values.length;
+export const sizeOf = ({ indexes, values, literals }: KeySet): number =>
+  indexes.length + values.length + literals.length;
 
-export const isSubset = (inner: KeySet, outer: KeySet): boolean =>
+export function isSubset(inner: KeySet, outer: KeySet): boolean {
+  const isSo = isWithin(inner, outer);
+  // Different constants may have the same value.
+  if (!isSo && inner.literals.length + outer.literals.length > 0) needValue();
+  return isSo;
+}
+
+const isWithin = (inner: KeySet, outer: KeySet): boolean =>
   inner.indexes.every((index) => outer.indexes.includes(index)) &&
-  inner.values.every((value) => outer.values.includes(value));
+  inner.values.every((value) => outer.values.includes(value)) &&
+  inner.literals.every((literal) => outer.literals.includes(literal));
 
-export const identityOf = ({ indexes, values }: KeySet): string => JSON.stringify([indexes, values]);
+export const identityOf = ({ indexes, values, literals }: KeySet): string =>
+  JSON.stringify([indexes, values, literals]);
 
 /** The links that hold at one place of a statement: its own and those of the places around it. */
 export class Facts {
@@ -140,6 +161,8 @@ export class Facts {
     for (const { column, keys } of restrictions) {
       const root = find(column);
       const known = best.get(root);
+      // Which of them is smaller may depend on what they are.
+      if (known !== undefined && keys.literals.length + known.literals.length > 2) needValue();
       if (known === undefined || isBetter(keys, known)) best.set(root, keys);
     }
     const solved = new Map<KeyColumn, KeySet>();

@@ -39,6 +39,17 @@ const placeIn = (outer: Place | undefined, items: Item[] = []): Place => ({ item
 const isNumber = (column: string): boolean => column === 'id' || column === 'n' || column.startsWith('i');
 const isKey = (column: string): boolean => column === 'tenant_id' || column === 't';
 
+/** Numbers from 0 to below 1, the same for the same seed: mulberry32. */
+export function randomOf(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
 export class StatementGenerator {
   readonly #random: () => number;
   #aliases = 0;
