@@ -7,7 +7,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { keyOfReference } from '../plan/literals.ts';
+import { indexOfReference, keyOfReference } from '../plan/literals.ts';
 import { marks, ShapeScanner } from '../plan/shape.ts';
 import type { Catalogue, Constants, Hints, Planner, ShapedPlan, StatementPlan } from '../plan/types.ts';
 
@@ -125,8 +125,12 @@ export class PlanCache {
   }
 
   #keys(literals: readonly number[], bytes: Buffer): readonly string[] {
-    const constants = this.#constants(bytes, 0);
-    return literals.map((reference) => keyOfReference(reference, constants));
+    const { starts, ends, kinds } = this.#scanner;
+    return literals.map((reference) => {
+      const index = indexOfReference(reference);
+      const key = keyText(bytes, starts[index] as number, ends[index] as number, kinds[index] as number) ?? '';
+      return keyOfReference(reference, key);
+    });
   }
 
   #planText(sql: string, catalogue: Catalogue): readonly PlannedStatement[] {

@@ -40,11 +40,10 @@ export function withoutValues<T>(plan: () => T): T | undefined {
 /** A constant by its index; with a minus, which the grammar makes part of the number. */
 const referenceOf = (index: number, isNegative: boolean): number => index * 2 + (isNegative ? 1 : 0);
 
-/** The text of the key that a reference stands for. */
-export function keyOfReference(reference: number, constants: Constants): string {
-  const key = constants.key(reference >> 1) ?? '';
-  return (reference & 1) === 1 ? `-${key}` : key;
-}
+export const indexOfReference = (reference: number): number => reference >> 1;
+
+/** The text of the key that a reference stands for. `text`: of its constant. */
+export const keyOfReference = (reference: number, text: string): string => ((reference & 1) === 1 ? `-${text}` : text);
 
 /** Takes the values out of the tree, in place. Returns the constants that have to stay as they are, by index. */
 export function eraseLiterals(statement: Node, constants: Constants, text: Buffer): number[] {
@@ -117,7 +116,9 @@ export function saysTheSame(shaped: StatementPlan, own: StatementPlan, constants
 /** The source with its references filled in; reasons apart. */
 function meaningOf(source: TenantSource, constants: Constants): string {
   if (source.from === 'none') return 'none';
-  const keys = (source.literals ?? []).map((reference) => keyOfReference(reference, constants));
+  const keys = (source.literals ?? []).map((reference) =>
+    keyOfReference(reference, constants.key(indexOfReference(reference)) ?? ''),
+  );
   const values = source.from === 'unrestricted' ? (source.names ?? []) : source.values;
   const all = [...new Set([...values, ...keys])].toSorted();
   if (source.from === 'unrestricted' || (source.mustAgree === true && all.length > 1))
