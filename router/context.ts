@@ -2,11 +2,14 @@
 import type { Logger } from 'pino';
 import type { Authority } from './authority/authority.ts';
 import type { Hold } from './authority/hold.ts';
+import type { TokenKeyring } from './consistency/token-keyring.ts';
 import type { PlanCache } from './exec/plan-cache.ts';
 import type { Directory } from './map/directory.ts';
 import type { ClusterMap } from './map/map.ts';
 import type { Metrics } from './metrics.ts';
 import type { BackendIdentity } from './pool/backend.ts';
+import type { Lanes } from './pool/lane.ts';
+import type { PlanCosts } from './pool/plan-cost.ts';
 import type { Pools } from './pool/pools.ts';
 import type { CancelRelay } from './session/cancel-relay.ts';
 import type { Proxies } from './session/proxies.ts';
@@ -22,8 +25,11 @@ export interface RouterContext {
   readonly directory: Directory;
   readonly plans: PlanCache;
   readonly pools: Pools;
+  readonly lanes: Lanes;
+  readonly costs: PlanCosts;
   readonly authority: Authority;
   readonly hold: Hold;
+  readonly tokens: TokenKeyring;
   readonly shared: SharedStatements;
   readonly cancels: CancelRelay;
   readonly proxies: Proxies;

@@ -8,6 +8,7 @@ const counters = {
   logins_total: 'Clients that logged in',
   logins_refused_total: 'Clients refused while logging in',
   statements_total: 'Statements and batches sent to members',
+  shared_total: 'Statements sent by connections that clients share',
   transactions_total: 'Transactions that ended',
   local_statements_total: 'Statements answered by the router itself',
   refusals_total: 'Statements refused by the router',
@@ -24,6 +25,8 @@ const counters = {
   cancels_forwarded_total: 'Cancel requests forwarded to a member',
   cancels_relayed_total: 'Cancel requests passed on to the router that gave the key',
   cancels_dropped_total: 'Cancel requests for other routers dropped because too many were under way',
+  position_checks_total: 'Followers asked whether they have seen enough for a read',
+  followers_behind_total: 'Reads that a follower could not serve as promised, and that went to the primary',
   client_bytes_total: 'Bytes received from clients',
   server_bytes_total: 'Bytes of answers passed on to clients',
 } as const;

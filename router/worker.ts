@@ -6,6 +6,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { Authority } from './authority/authority.ts';
 import { Hold } from './authority/hold.ts';
+import { TokenKeyring } from './consistency/token-keyring.ts';
 import type { RouterContext } from './context.ts';
 import { PlanCache } from './exec/plan-cache.ts';
 import { Directory } from './map/directory.ts';
@@ -16,6 +17,8 @@ import type { MapSource } from './map/source.ts';
 import { Metrics } from './metrics.ts';
 import type { Planner } from './plan/types.ts';
 import { sendCancel } from './pool/connect.ts';
+import { Lanes } from './pool/lane.ts';
+import { PlanCosts } from './pool/plan-cost.ts';
 import { Pools } from './pool/pools.ts';
 import { CancelRelay } from './session/cancel-relay.ts';
 import { Handshake } from './session/handshake.ts';
@@ -45,6 +48,7 @@ export class RouterWorker {
   readonly #pools: Pools;
   readonly #authority: Authority;
   readonly #hold: Hold;
+  readonly #tokens: TokenKeyring;
   readonly #context: RouterContext;
   readonly #server: Server;
   readonly #sessions = new Set<Session>();
@@ -99,6 +103,11 @@ export class RouterWorker {
       onHeld: () => this.metrics.add('held_total'),
       onRefused: () => this.metrics.add('held_refused_total'),
     });
+    this.#tokens = new TokenKeyring({
+      keyspace: settings.keyspace,
+      folder: settings.tokenFolder ?? '',
+      secret: () => tls.contexts.mockSecret,
+    });
     this.#context = {
       region: settings.region,
       allowPlaintext: settings.allowPlaintext,
@@ -107,8 +116,11 @@ export class RouterWorker {
       directory: this.#directory,
       plans: new PlanCache(options.planner),
       pools: this.#pools,
+      lanes: new Lanes((member) => this.#authority.leaseOf(member)),
+      costs: new PlanCosts(),
       authority: this.#authority,
       hold: this.#hold,
+      tokens: this.#tokens,
       shared: new SharedStatements(),
       cancels: new CancelRelay({
         worker: options.worker ?? 0,
@@ -157,11 +169,12 @@ export class RouterWorker {
   }
 
   get gauges(): Record<string, number> {
-    const { pools, idle, busy, opening, waiting } = this.#pools.counts;
+    const { pools, idle, busy, kept, opening, waiting } = this.#pools.counts;
     return {
       pools,
       backends_idle: idle,
       backends_busy: busy,
+      backends_kept: kept,
       backends_opening: opening,
       statements_waiting: waiting,
       tenants: this.#map?.tenants.size ?? 0,
@@ -188,6 +201,7 @@ export class RouterWorker {
     this.#context.cancels.stop();
     this.#directory.stop();
     this.#hold.close();
+    this.#tokens.stop();
     this.#pools.close();
     await this.#authority.stop();
   }

@@ -110,6 +110,11 @@ export class ShardPositions {
     return this.#samples.newestSeenBy(at, this.#history)?.atMs;
   }
 
+  /** On the boot-time clock, never behind the true time. */
+  get nowMs(): number {
+    return this.#watch.clock.latestMs();
+  }
+
   /** Surely before that time now. */
   isBefore(limitMs: number): boolean {
     return this.#watch.clock.isBefore(limitMs);

@@ -6,12 +6,7 @@
 import { createHmac } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  decodeToken,
-  encodeToken,
-  type TokenKeys,
-  type Positions as TokenPositions,
-} from '#core/consistency/token.ts';
+import { decodeToken, encodeToken, type TokenKeys, type Positions as TokenPositions } from '#core/consistency/token.ts';
 import { RouterError } from '../errors.ts';
 
 export interface TokenKeyringOptions {

@@ -3,6 +3,8 @@
  * pure, from the plan, the session and the map. Which member of the shard is decided in `member-choice.ts`.
  * The order in which tenant and level are found is that of docs/design.md, section 6; SQL text never widens the login.
  */
+import assert from 'node:assert/strict';
+import { parseStaleness } from '../consistency/durations.ts';
 import { RouterError } from '../errors.ts';
 import { type Login, mayActFor } from '../map/logins.ts';
 import { type ClusterMap, type ConsistencyLevel, consistencyLevels } from '../map/map.ts';
@@ -15,6 +17,8 @@ export type Parameters = (index: number) => { readonly format: number; readonly 
 export interface StatementToRoute {
   readonly plan: StatementPlan;
   readonly hints: Hints;
+  /** The constants of `plan.tenant.literals` in this very statement. */
+  readonly keys?: readonly string[] | undefined;
   /** Absent before a Bind: a statement that is only parsed or described. */
   readonly parameters?: Parameters | undefined;
   readonly parameterTypes?: readonly number[] | undefined;
@@ -26,6 +30,8 @@ export interface SessionToRoute {
   readonly tenant: string | undefined;
   /** `SET LOCAL`, `SET meridian.consistency` or the start-up option. */
   readonly level: ConsistencyLevel | undefined;
+  /** `meridian.max_staleness`, likewise. */
+  readonly maxStalenessMs?: number | undefined;
   readonly workflow: string | undefined;
   /** An explicit transaction: all of it runs in one place. */
   readonly isInTransaction: boolean;
@@ -38,6 +44,8 @@ export interface Route {
   readonly tenant: string | undefined;
   readonly shard: string | undefined;
   readonly level: ConsistencyLevel;
+  /** How old what is read may be; also of a causal read that runs together with a bounded one. */
+  readonly maxStalenessMs?: number | undefined;
   readonly primaryOnly: boolean;
 }
 
@@ -52,7 +60,7 @@ export function routeStatement(map: ClusterMap, session: SessionToRoute, stateme
       sqlstate: plan.refuse.sqlstate,
       hint: plan.refuse.hint,
     });
-  const level = levelOf(map, session, statement);
+  const { level, maxStalenessMs } = levelOf(map, session, statement);
   const tenant = tenantOf(map, session, statement);
   if (plan.touches === 'reference' && plan.access === 'write')
     throw new RouterError('ReferenceWrite', 'reference tables can not be written through the router');
@@ -64,6 +72,7 @@ export function routeStatement(map: ClusterMap, session: SessionToRoute, stateme
     tenant,
     shard: tenant === undefined || isAnywhere ? undefined : shardOf(map, tenant),
     level,
+    maxStalenessMs,
     primaryOnly: session.isWritingTransaction || writes || readsStrongly,
   };
 }
@@ -88,6 +97,7 @@ export function mergeRoutes(routes: readonly Route[], otherwise: Route): Route {
       shard: merged.shard ?? route.shard,
       level:
         consistencyLevels.indexOf(merged.level) <= consistencyLevels.indexOf(route.level) ? merged.level : route.level,
+      maxStalenessMs: shorterOf(merged.maxStalenessMs, route.maxStalenessMs),
       primaryOnly: merged.primaryOnly || route.primaryOnly,
     };
   }, first);
@@ -99,32 +109,53 @@ export function parseLevel(text: string): ConsistencyLevel {
     throw new RouterError('InvalidSetting', `invalid value for parameter "meridian.consistency": "${text}"`, {
       hint: `Available values: ${consistencyLevels.join(', ')}.`,
     });
-  if (level === 'causal' || level === 'bounded')
-    throw new RouterError('LevelNotSupported', `consistency level "${level}" is not supported yet`);
   return level;
 }
 
-/** The level of a statement, first found wins. */
-export function levelOf(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): ConsistencyLevel {
-  if (statement.hints.consistency !== undefined) return parseLevel(statement.hints.consistency);
-  if (session.level !== undefined) return session.level;
-  const { rules, default: otherwise } = map.keyspace.consistency;
-  const ofWorkflow = rules.find((rule) => rule.workflow !== undefined && rule.workflow === session.workflow);
-  if (ofWorkflow !== undefined) return parseLevel(ofWorkflow.level);
-  const ofRole = rules.find((rule) => rule.role !== undefined && rule.role === session.login.role);
-  const rest = ofRole?.level ?? otherwise;
-  // Of several tables the strictest counts; one without a rule of its own is held to what holds without its rules.
-  const levels = statement.plan.tables.map(
-    (table) => rules.find((rule) => rule.table !== undefined && names(rule.table, table))?.level ?? rest,
-  );
-  return parseLevel(levels.length === 0 ? rest : strictestOf(levels));
+/** What a statement is held to. `maxStalenessMs` is there where something bounds it, and only there. */
+export interface Level {
+  readonly level: ConsistencyLevel;
+  readonly maxStalenessMs?: number | undefined;
 }
+
+/** Of a bounded read where neither the session nor the manifest says how old it may be. */
+export const defaultStalenessMs = 5_000;
+
+/** The level of a statement, first found wins. */
+export function levelOf(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): Level {
+  const { hints, plan } = statement;
+  const hinted = hints.consistency === undefined ? undefined : parseLevel(hints.consistency);
+  const bound = hints.maxStaleness === undefined ? session.maxStalenessMs : parseStaleness(hints.maxStaleness);
+  const { rules, default: otherwise, maxStalenessMs } = map.keyspace.consistency;
+  const asked = hinted ?? session.level;
+  if (asked !== undefined) return bounded({ level: asked, maxStalenessMs }, bound);
+  const ofWorkflow = rules.find((rule) => rule.workflow !== undefined && rule.workflow === session.workflow);
+  if (ofWorkflow !== undefined) return bounded(ofWorkflow, bound);
+  const ofRole = rules.find((rule) => rule.role !== undefined && rule.role === session.login.role);
+  const rest: Level = ofRole ?? { level: otherwise, maxStalenessMs };
+  // Of several tables the strictest counts; one without a rule of its own is held to what holds without its rules.
+  const levels = plan.tables.map(
+    (table) => rules.find((rule) => rule.table !== undefined && names(rule.table, table)) ?? rest,
+  );
+  if (levels.length === 0) return bounded(rest, bound);
+  return levels.map((one) => bounded(one, bound)).reduce(strictestOf);
+}
+
+/** What the session says goes before what the manifest does. */
+const bounded = ({ level, maxStalenessMs }: Level, asked: number | undefined): Level =>
+  level === 'bounded' ? { level, maxStalenessMs: asked ?? maxStalenessMs ?? defaultStalenessMs } : { level };
+
+/** Both are kept: what is causal may be old, and what is young may lack what the session wrote. */
+const strictestOf = (one: Level, other: Level): Level => ({
+  level: consistencyLevels.indexOf(one.level) <= consistencyLevels.indexOf(other.level) ? one.level : other.level,
+  maxStalenessMs: shorterOf(one.maxStalenessMs, other.maxStalenessMs),
+});
+
+const shorterOf = (one: number | undefined, other: number | undefined): number | undefined =>
+  one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
 
 /** A rule may name a table of the public schema without it. */
 const names = (rule: string, table: string): boolean => rule === table || `public.${rule}` === table;
-
-const strictestOf = (levels: readonly ConsistencyLevel[]): ConsistencyLevel =>
-  consistencyLevels[Math.min(...levels.map((level) => consistencyLevels.indexOf(level)))] ?? 'strong';
 
 /** The tenant of a statement, first found wins; a statement that names another than its session is refused. */
 export function tenantOf(map: ClusterMap, session: SessionToRoute, statement: StatementToRoute): string | undefined {
@@ -175,30 +206,27 @@ type Named =
   /** `keys`: what it compares tenant keys with, though that doesn't restrict it. */
   | { readonly kind: 'unknown'; readonly why: string; readonly keys: readonly string[] };
 
-function tenantInStatement(map: ClusterMap, { plan, parameters, parameterTypes }: StatementToRoute): Named {
+function tenantInStatement(map: ClusterMap, statement: StatementToRoute): Named {
+  const { plan, keys: literals = [], parameters, parameterTypes } = statement;
   const type = map.keyspace.tenantType;
   const source = plan.tenant;
-  switch (source.from) {
-    case 'none':
-      return { kind: 'none' };
-    case 'unrestricted':
-      return { kind: 'unknown', why: source.why, keys: (source.names ?? []).map((name) => checkedKey(map, name)) };
-    case 'constant':
-      return { kind: 'tenants', keys: source.values.map((value) => checkedKey(map, value)) };
-    case 'parameters': {
-      if (parameters === undefined)
-        return { kind: 'unknown', why: 'its tenant is a parameter that has no value yet', keys: [] };
-      const keys = source.values.map((value) => checkedKey(map, value));
-      for (const index of source.indexes) {
-        const key = keyOfParameter(parameters(index), parameterTypes?.[index - 1] ?? 0, type);
-        if (key === undefined) return { kind: 'unknown', why: `parameter $${index} is no ${type} tenant key`, keys };
-        keys.push(key);
-      }
-      if (source.mustAgree === true && new Set(keys).size > 1)
-        return { kind: 'unknown', why: 'its relations are restricted to different tenants', keys };
-      return { kind: 'tenants', keys };
+  if (source.from === 'none') return { kind: 'none' };
+  assert.equal(literals.length, source.literals?.length ?? 0, 'a statement comes with its own constants');
+  const constants = source.from === 'unrestricted' ? (source.names ?? []) : source.values;
+  const keys = [...constants, ...literals].map((text) => checkedKey(map, text));
+  if (source.from === 'unrestricted') return { kind: 'unknown', why: source.why, keys };
+  if (source.from === 'parameters') {
+    if (parameters === undefined)
+      return { kind: 'unknown', why: 'its tenant is a parameter that has no value yet', keys: [] };
+    for (const index of source.indexes) {
+      const key = keyOfParameter(parameters(index), parameterTypes?.[index - 1] ?? 0, type);
+      if (key === undefined) return { kind: 'unknown', why: `parameter $${index} is no ${type} tenant key`, keys };
+      keys.push(key);
     }
   }
+  if (source.mustAgree === true && new Set(keys).size > 1)
+    return { kind: 'unknown', why: `it is about several tenants: ${[...new Set(keys)].toSorted().join(', ')}`, keys };
+  return { kind: 'tenants', keys };
 }
 
 function checkedKey(map: ClusterMap, text: string): string {

@@ -219,6 +219,7 @@ export class Directory {
         secret: connection.secret,
         generation: '',
         primaryEpoch: 0,
+        postmaster: connection.postmaster,
       },
       connection.parameters,
       performance.now(),

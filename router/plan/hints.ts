@@ -37,5 +37,12 @@ export function parseHints(sql: string): Hints {
   for (const [, key = '', value = ''] of comment.matchAll(pair)) found.set(decoded(key), decoded(value));
   const tenant = found.get('tenant');
   const consistency = found.get('consistency');
-  return { ...(tenant !== undefined && { tenant }), ...(consistency !== undefined && { consistency }) };
+  const maxStaleness = found.get('max_staleness');
+  const token = found.get('token');
+  return {
+    ...(tenant !== undefined && { tenant }),
+    ...(consistency !== undefined && { consistency }),
+    ...(maxStaleness !== undefined && { maxStaleness }),
+    ...(token !== undefined && { token }),
+  };
 }

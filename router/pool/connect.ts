@@ -49,6 +49,8 @@ export interface OpenedConnection {
   readonly processId: number;
   readonly secret: number;
   readonly parameters: Map<string, string>;
+  /** Start time of the Postgres, in microseconds; '' where it wasn't asked. */
+  readonly postmaster: string;
 }
 
 /** A connection on which nothing has been said yet: over TLS, unless the map is a bench's. */
@@ -125,9 +127,12 @@ export interface ConnectOptions {
 
 /**
  * Postgres holds what a login acts for as a constant of its connection. Where the router knows otherwise, the role was changed since:
- * a tenant that a client chose would count for nothing there, so the connection is of no use.
+ * a tenant that a client chose would count for nothing there, so the connection is of no use. The start time of the Postgres says to
+ * which run of it belongs what is known of the member (consistency/).
  */
-const actsForQuery = queryMessage("select coalesce(meridian.login_tenant()::text, '')");
+const actsForQuery = queryMessage(
+  "select coalesce(meridian.login_tenant()::text, ''), (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint",
+);
 
 /**
  * Resolves when the member is ready for a query, and agrees on whom the role acts for.
@@ -142,6 +147,7 @@ export async function connectToMember(options: ConnectOptions): Promise<OpenedCo
     let secret = 0;
     let isAsked = false;
     let actsFor: string | undefined;
+    let postmaster: string | undefined;
     const settle = (): void => {
       clearTimeout(timer);
       // Until its new owner listens: nothing may be lost, and no error may go unheard (that would end the process).
@@ -177,7 +183,7 @@ export async function connectToMember(options: ConnectOptions): Promise<OpenedCo
           secret = frame.readInt32BE(9);
           return;
         case code.dataRow:
-          actsFor = readTextRow(frame, 0, frame.length)[0] ?? undefined;
+          [actsFor, postmaster] = readTextRow(frame, 0, frame.length).map((value) => value ?? undefined);
           return;
         case code.error:
           return fail(new MemberRefusal(readErrorFields(frame, 0, frame.length)));
@@ -190,7 +196,7 @@ export async function connectToMember(options: ConnectOptions): Promise<OpenedCo
           }
           if (isAsked && actsFor !== (options.fixedTenant ?? '')) return fail(new RoleChanged(options.role));
           settle();
-          return resolve({ socket, processId, secret, parameters });
+          return resolve({ socket, processId, secret, parameters, postmaster: postmaster ?? '' });
         default:
       }
     };

@@ -1,5 +1,6 @@
 /** Where a transaction runs, and whether a statement may run there, too: it stays where it began. */
 import type { Lease } from '../authority/lease.ts';
+import type { FollowerRead } from '../consistency/follower-read.ts';
 import { RouterError } from '../errors.ts';
 import type { ChosenMember } from '../exec/member-choice.ts';
 import { anyRoute, type Route } from '../exec/route.ts';
@@ -18,6 +19,12 @@ export interface Bound {
   tenant: string | undefined;
   /** The pin has to be set (again) before the next statement. */
   needsPin: boolean;
+  /** At a follower, where something is asked of it. */
+  readonly read: FollowerRead | undefined;
+  /** Something was sent in its transaction that may write. */
+  mayHaveWritten: boolean;
+  /** Something of the answer under way is the client's already. */
+  hasAnswered: boolean;
   /** The session keeps it between transactions (keeping.ts). */
   isKept: boolean;
   /** Something has run since the backend was last asked that may have begun or ended what it is kept for. */
@@ -25,7 +32,7 @@ export interface Bound {
 }
 
 /** @throws RouterError for what would have to run elsewhere. */
-export function expectToStay({ tenant, chosen, isKept }: Bound, route: Route): void {
+export function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route): void {
   if (route === anyRoute) return;
   if (tenant !== undefined && route.tenant !== undefined && route.tenant !== tenant)
     throw new RouterError(
@@ -39,6 +46,9 @@ export function expectToStay({ tenant, chosen, isKept }: Bound, route: Route): v
           hint: 'It listens, or has session locks, temporary tables or the like: DISCARD ALL lets go of them.',
         })
       : new RouterError('OtherShard', `the transaction already runs on shard "${member.shard}"`);
+  // Its snapshot may be older than any check that could still be made.
+  if (!isPrimary && route.shard !== undefined && read?.serves(route) !== true)
+    throw new RouterError('NotOnFollower', `this statement asks for more than the transaction's follower was asked`);
   if (route.primaryOnly && !isPrimary)
     throw new RouterError('NotOnFollower', 'this statement needs the primary, but the transaction reads on a follower');
 }

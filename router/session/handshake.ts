@@ -212,7 +212,7 @@ export class Handshake {
     if (database !== map.keyspace.database)
       throw new RouterError('UnknownDatabase', `database "${database}" does not exist`);
     if (!this.#options.mayAdmit()) throw new RouterError('TooManyClients', 'sorry, too many clients already');
-    const start = readStartupSettings(startup.parameters, { map, login });
+    const start = readStartupSettings(startup.parameters, { map, login, tokens: this.#context.tokens });
 
     this.#isDone = true;
     clearTimeout(this.#timer);

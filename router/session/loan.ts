@@ -7,14 +7,17 @@
  * kept; nothing reaches the client that doesn't answer what it sent, but for notifications that it listens for; nothing is sent to a
  * backend while a cancel aimed at it may still arrive.
  */
+import { defaultCausalWaitMs } from '../consistency/durations.ts';
+import type { FollowerRead } from '../consistency/follower-read.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import type { Route } from '../exec/route.ts';
 import type { Backend, BackendReceiver } from '../pool/backend.ts';
+import { CostWatch } from '../pool/cost-watch.ts';
 import { type Expectation, expectRefusal } from '../pool/expectation.ts';
 import { checkoutStatements, quoteLiteral } from '../pool/hygiene.ts';
 import { describeStatement, flushMessage } from '../wire/client-messages.ts';
-import { transactionStatus as tx } from '../wire/codes.ts';
+import { backend as code, transactionStatus as tx } from '../wire/codes.ts';
 import { readNotification, readyForQuery } from '../wire/server-messages.ts';
 import { Answers } from './answers.ts';
 import type { Borrower, Request, SilentAnswer } from './borrower.ts';
@@ -24,6 +27,7 @@ import { Keeper, tooManyKept } from './keeper.ts';
 import { mayChangeKeeping, surelyBegins } from './keeping.ts';
 import { borrowRefusal, cancelled, lossError } from './loss.ts';
 import { type Found, Search } from './search.ts';
+import { Sightings } from './sightings.ts';
 import { mayTaintSession } from './statement-class.ts';
 import { endsFailure } from './transaction.ts';
 
@@ -43,19 +47,25 @@ export class Loan implements BackendReceiver {
   #wasCancelled = false;
   readonly #keeper: Keeper;
   readonly #answers: Answers;
+  readonly #watch: CostWatch;
   #search: Search | undefined;
   /** Backends that were lost before a byte of the request was sent. */
   #attempts = 0;
   readonly #cancelling: Cancelling;
   /** Shard -> follower that served the last read: staying there keeps reads from going back in time. */
   readonly #previousReader = new Map<string, string>();
+  /** The request at hand was tried at a follower that couldn't keep its promise. */
+  #avoidsFollowers = false;
+  readonly #sightings: Sightings;
   servedBy = '';
 
   constructor(context: RouterContext, session: Borrower) {
     this.#context = context;
     this.#session = session;
     this.#cancelling = new Cancelling(context);
+    this.#watch = new CostWatch(context.costs);
     this.#keeper = new Keeper(context, this);
+    this.#sightings = new Sightings(context, session);
     this.#answers = new Answers(session, () => this.#isPinnedBySetting);
   }
 
@@ -109,13 +119,15 @@ export class Loan implements BackendReceiver {
     }
     this.#answers.request = request;
     this.#attempts = 0;
+    this.#avoidsFollowers = false;
     this.#look(request);
   }
 
   /** A transaction stays where it is: refuses what would have to run elsewhere. */
   #checkBound(bound: Bound, route: Route): void {
     expectToStay(bound, route);
-    if (route.primaryOnly && bound.lease === undefined) this.#believe(bound);
+    const readsBelow = route.shard !== undefined && route.level !== 'eventual' && bound.chosen.isPrimary;
+    if ((route.primaryOnly || readsBelow) && bound.lease === undefined) this.#believe(bound);
     if (bound.tenant === undefined && route.tenant !== undefined) {
       bound.tenant = route.tenant;
       bound.needsPin = this.#isPinnedBySetting;
@@ -142,7 +154,11 @@ export class Loan implements BackendReceiver {
       route: request.route,
       role: this.#session.login.role,
       bytes: request.size,
+      wish: { settings: this.#session.settings.replayText, pin: this.#pinFor(request.route.tenant) },
       previous: shard === undefined ? undefined : this.#previousReader.get(shard),
+      positions: this.#session.routing.positions,
+      avoidsFollowers: this.#avoidsFollowers,
+      whenBehind: this.#session.settings.meridian.whenBehind ?? 'primary',
       map: () => this.#session.routing.map(),
       found: (found) => this.#borrowed(found, request),
       failed: (error) => this.#refuse(error, request),
@@ -159,7 +175,7 @@ export class Loan implements BackendReceiver {
     if (!this.#session.isClosed) this.#session.settled();
   }
 
-  #borrowed({ backend, pool, chosen, lease }: Found, request: Request): void {
+  #borrowed({ backend, pool, chosen, lease, read }: Found, request: Request): void {
     this.#search = undefined;
     if (this.#session.isClosed) return pool.giveBack(backend);
     // While it waited, its role may have come to act for others: the backend would do so already.
@@ -179,14 +195,49 @@ export class Loan implements BackendReceiver {
       needsPin: this.#isPinnedBySetting,
       isKept: false,
       isToBeAsked: false,
+      read,
+      mayHaveWritten: false,
+      hasAnswered: false,
     };
     this.#bound = bound;
     this.#phase = 'busy';
     backend.assign(this);
     if (lease !== undefined) backend.believeUnder(lease);
     if (!this.#keeper.admits(bound, request)) return this.#withdraw(tooManyKept(), request);
+    if (read?.verdict === 'open') this.#check(bound, read, request);
+    else this.#prepare(bound, request);
+  }
+
+  /** It isn't known that the follower has seen enough: it is asked, and waited for a little. */
+  #check(bound: Bound, read: FollowerRead, request: Request): void {
+    this.#isPreparing = true;
+    this.#wasCancelled = false;
+    const waitMs = this.#session.settings.meridian.causalWaitMs ?? defaultCausalWaitMs;
+    this.#context.metrics.add('position_checks_total');
+    read.check(bound.backend, performance.now() + waitMs, (isMet) => {
+      if (this.#bound !== bound) return;
+      this.#isPreparing = false;
+      if (this.#wasCancelled) return this.#withdraw(cancelled(), request);
+      if (isMet) return this.#prepare(bound, request);
+      this.#session.transaction.keepLazy(bound.begun);
+      this.#release();
+      this.#elsewhere(request);
+    });
+  }
+
+  /** Nothing of it has come to the client: the primary serves it instead. */
+  #elsewhere(request: Request): void {
+    this.#context.metrics.add('followers_behind_total');
+    this.#avoidsFollowers = true;
+    this.#look(request);
+  }
+
+  #prepare(bound: Bound, request: Request): void {
+    const { backend, chosen, begun } = bound;
     const settings = this.#session.settings.replayText;
     const statements = checkoutStatements(backend.settings, settings);
+    // RESET ALL takes the pin.
+    if (statements.length > 0) backend.isPinTrusted = false;
     const [begin = '', ...more] = begun;
     // With nothing else to wait for, a BEGIN that can't fail goes along with the first statement: one round trip less.
     if (statements.length === 0 && more.length === 0 && (begin === '' || surelyBegins(begin, chosen.isPrimary)))
@@ -228,13 +279,19 @@ export class Loan implements BackendReceiver {
     this.#phase = request.ends ? 'busy' : 'rest';
     this.#isOpen = !request.ends;
     this.#answers.begin(request);
+    this.#watch.begin(pool.progress);
     this.#count(bound);
+    bound.hasAnswered = false;
+    const readLease = bound.read?.lease();
+    if (readLease !== undefined) backend.believeUnder(readLease);
     const parts = this.#pin(bound).map((sql) =>
       backend.ownQuery(sql, ({ error }) => this.#answers.pinFailed(error, backend)),
     );
     if (begin !== '') parts.push(backend.ownQuery(begin, ({ error }) => this.#beginFailed(error, backend)));
     this.#suspect(bound, request.plans);
     parts.push(...request.bytes(backend));
+    const question = this.#sightings.ask(bound, request, (status) => this.#ready(status, true));
+    if (question !== undefined) parts.push(question);
     if (parts.length > 0) backend.write(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
   }
 
@@ -246,6 +303,7 @@ export class Loan implements BackendReceiver {
   #suspect(bound: Bound, plans: Request['plans']): void {
     const { volatileFunctions } = this.#session.routing;
     for (const plan of plans) {
+      if (plan?.mayShare !== true) bound.backend.isPinTrusted = false;
       if (plan === undefined) continue;
       if (mayTaintSession(plan, volatileFunctions)) bound.backend.isSuspect = true;
       if (mayChangeKeeping(plan, volatileFunctions)) bound.isToBeAsked = true;
@@ -273,24 +331,36 @@ export class Loan implements BackendReceiver {
     this.#previousReader.set(member.shard, member.name);
   }
 
+  /** What the session is to be pinned to; undefined where its role is fixed to one tenant. */
+  #pinFor(tenant: string | undefined): string | undefined {
+    return this.#isPinnedBySetting ? (tenant ?? this.#session.settings.meridian.tenant ?? '') : undefined;
+  }
+
   /** Goes ahead of the client's own, with a Sync of its own (trap B17). Where it fails the session has no tenant, and sees no rows. */
   #pin(bound: Bound): string[] {
     if (!bound.needsPin) return [];
     bound.needsPin = false;
-    bound.backend.pin = bound.tenant ?? this.#session.settings.meridian.tenant ?? '';
-    return [`SET meridian.tenant = ${quoteLiteral(bound.backend.pin)}`];
+    const { backend } = bound;
+    const pin = this.#pinFor(bound.tenant) ?? '';
+    // It has been let alone since it was set: for the same tenant once more.
+    if (backend.isPinTrusted && (backend.pin ?? '') === pin) return [];
+    backend.pin = pin;
+    return [`SET meridian.tenant = ${quoteLiteral(pin)}`];
   }
 
   // ---- answers
 
   forward(bytes: Buffer): void {
     if (!this.#answers.forward(bytes)) return;
+    this.#watch.bytes += bytes.length;
+    if (this.#bound !== undefined) this.#bound.hasAnswered = true;
     this.#context.metrics.add('server_bytes_total', bytes.length);
     this.#session.say(bytes);
   }
 
   observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {
-    return this.#answers.observe(type, buffer, start, end, this.#bound);
+    const isForClient = this.#answers.observe(type, buffer, start, end, this.#bound);
+    return isForClient && (type !== code.readyForQuery || !this.#sightings.isAsking);
   }
 
   notified(buffer: Buffer, start: number, end: number): void {
@@ -299,10 +369,16 @@ export class Loan implements BackendReceiver {
   }
 
   ready(status: number): void {
+    if (!this.#sightings.holds(status)) this.#ready(status, false);
+  }
+
+  /** `hasWaited`: the ReadyForQuery wasn't passed on, and where the primary was by then is known. */
+  #ready(status: number, hasWaited: boolean): void {
     const { transaction } = this.#session;
-    const isOurs = this.#answers.endsDifferently;
+    const isOurs = this.#answers.endsDifferently || hasWaited;
     const { hasFailed } = this.#answers.segment;
     const { request } = this.#answers;
+    if (request !== undefined) this.#watch.end(request.plans);
     const answer = this.#answers.end();
     this.#isOpen = false;
     transaction.status = transaction.isRefused && status === tx.open ? tx.failed : status;
@@ -310,6 +386,7 @@ export class Loan implements BackendReceiver {
     if (status === tx.idle) {
       this.#context.metrics.add('transactions_total');
       transaction.ended(hasFailed);
+      if (bound !== undefined && !hasWaited) this.#sightings.sighted(bound);
       if (bound !== undefined && !bound.isKept && !bound.isToBeAsked) this.#release();
     }
     this.#session.segmentEnded(hasFailed || transaction.isRefused);
@@ -389,10 +466,24 @@ export class Loan implements BackendReceiver {
     this.#refuse(new RouterError('NoMember', `connections to members were lost again and again: ${reason}`), request);
   }
 
+  /** Read at a follower, where nothing can be written, by itself, and nothing of the answer has come to the client. */
+  #mayRunElsewhere({ ends, silent }: Request): boolean {
+    const { transaction } = this.#session;
+    if (this.#bound?.read === undefined || this.#bound.hasAnswered || this.#bound.isKept) return false;
+    return ends && silent === undefined && transaction.isIdle && this.#phase === 'busy' && !this.#cancelling.isUnderWay;
+  }
+
   lost(reason: string, partial: boolean): void {
     if (this.#session.isClosed) return;
     const { request } = this.#answers;
     if (this.#isPreparing && request !== undefined) return this.#lostBefore(reason, request);
+    if (request !== undefined && this.#mayRunElsewhere(request)) {
+      this.#bound = undefined;
+      this.#answers.end();
+      return this.#elsewhere(request);
+    }
+    const status = this.#sightings.lost(this.#bound);
+    if (status !== undefined) return this.#ready(status, true);
     this.#context.metrics.add('backend_losses_total');
     this.#context.log.info({ role: this.#session.login.role, servedBy: this.servedBy, reason }, 'backend lost');
     const { transaction, settings } = this.#session;

@@ -2,10 +2,11 @@
  * Statements that the router answers itself: Meridian's own settings, and what is about the session's prepared statements.
  * Leaves transactions and everything that needs a backend to session.ts.
  */
-import { RouterError } from '../errors.ts';
+
 import { defaultCausalWaitMs, parseCausalWait, parseStaleness } from '../consistency/durations.ts';
 import type { SessionPositions } from '../consistency/session-positions.ts';
 import type { TokenKeyring } from '../consistency/token-keyring.ts';
+import { RouterError } from '../errors.ts';
 import { defaultStalenessMs, parseLevel, permitted, shardOf } from '../exec/route.ts';
 import { canonicalKey } from '../exec/tenant-key.ts';
 import type { Login } from '../map/logins.ts';

@@ -5,6 +5,9 @@
  */
 import type { Held } from '../authority/hold.ts';
 import type { Lease } from '../authority/lease.ts';
+import { type Demand, judge, lossOf } from '../consistency/demand.ts';
+import { FollowerRead } from '../consistency/follower-read.ts';
+import type { SessionPositions } from '../consistency/session-positions.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import { type ChosenMember, chooseMembers } from '../exec/member-choice.ts';
@@ -12,10 +15,12 @@ import type { Route } from '../exec/route.ts';
 import type { ClusterMap } from '../map/map.ts';
 import type { Backend } from '../pool/backend.ts';
 import { MemberRefusal, RoleChanged } from '../pool/connect.ts';
-import { Expelled, type Pool } from '../pool/pool.ts';
+import { Expelled, type Pool, type Wish } from '../pool/pool.ts';
 import { borrowError } from './loss.ts';
 
 export interface Found {
+  /** At a follower, where something is asked of it. */
+  readonly read: FollowerRead | undefined;
   readonly backend: Backend;
   readonly pool: Pool;
   readonly chosen: ChosenMember;
@@ -27,8 +32,14 @@ export interface Wanted {
   readonly route: Route;
   readonly role: string;
   readonly bytes: number;
+  readonly wish: Wish;
   /** Follower that served the session's last read of that shard. */
   readonly previous: string | undefined;
+  /** What the session has seen: what its reads must see. */
+  readonly positions: SessionPositions;
+  /** A follower was tried, and couldn't keep the read's promise: only the primary will. */
+  readonly avoidsFollowers: boolean;
+  readonly whenBehind: 'primary' | 'error';
   map(): ClusterMap;
   /** Called once, with one of the two; at once where a backend is idle. */
   found(found: Found): void;
@@ -37,7 +48,7 @@ export interface Wanted {
 
 export class Search {
   readonly #context: RouterContext;
-  readonly #wanted: Wanted;
+  #wanted: Wanted;
   readonly #held: Held;
   #stop: (() => void) | undefined;
   #isOver = false;
@@ -73,10 +84,18 @@ export class Search {
         isClosed: (member) => authority.isClosed(member),
         previous,
       });
-      if (!route.primaryOnly) return this.#borrow(candidates, 0);
-      const open = candidates.filter(({ member }) => this.#mayGo(member.shard, member.name));
-      if (open.length > 0) return this.#borrow(open, 0);
-      const { member } = candidates[0] as ChosenMember;
+      const demand = this.#demand(map);
+      if (!route.primaryOnly) {
+        if (demand === undefined) return this.#borrow(candidates, 0, undefined);
+        const readers = candidates.filter((candidate) => this.#mayRead(candidate, demand));
+        if (readers.length > 0) return this.#borrow(readers, 0, demand);
+        if (this.#wanted.whenBehind === 'error') return this.#fail(behind(route));
+      }
+      const primaries = candidates.filter(({ isPrimary }) => isPrimary);
+      const open = primaries.filter(({ member }) => this.#mayGo(member.shard, member.name, demand?.floor.epoch ?? 0));
+      if (open.length > 0) return this.#borrow(open, 0, demand);
+      const member = primaries[0]?.member;
+      if (member === undefined) throw new RouterError('NoMember', `shard "${route.shard}" has no primary now`);
       this.#wait(member.shard, `the primary of shard "${member.shard}", member "${member.name}", is not open now`);
     } catch (error) {
       if (!(error instanceof RouterError)) throw error;
@@ -87,10 +106,35 @@ export class Search {
     }
   }
 
-  /** Those who wait already go first, but for one that has been let go. */
-  #mayGo(shard: string, primary: string): boolean {
+  /**
+   * What a read of another level than strong asks of whoever serves it. @throws RouterError where what the session has seen may be
+   * lost: said once, and from then on it goes by what is left.
+   */
+  #demand(map: ClusterMap): Demand | undefined {
+    const { route, positions } = this.#wanted;
+    const { shard, level, maxStalenessMs } = route;
+    if (route.primaryOnly || shard === undefined || level === 'strong') return undefined;
+    const demand = positions.demand(shard, level, maxStalenessMs);
+    if (level !== 'causal') return demand;
+    const left = lossOf(this.#context.authority.positions.of(shard), demand.floor, map.shards.get(shard)?.epoch ?? 0);
+    if (left === undefined) return demand;
+    positions.cut(shard, left);
+    throw new RouterError('MayBeLost', `what this session has seen of shard "${shard}" may be lost`);
+  }
+
+  #mayRead({ member, isPrimary }: ChosenMember, demand: Demand): boolean {
+    if (isPrimary || this.#wanted.avoidsFollowers) return false;
+    const positions = this.#context.authority.positions.of(member.shard);
+    const place = positions.lastRunOf(member.name) ?? { member: member.name, postmaster: '' };
+    return judge(positions, place, demand) !== 'unmet';
+  }
+
+  /** Those who wait already go first, but for one that has been let go. The primary of an epoch before what was seen isn't one any more. */
+  #mayGo(shard: string, primary: string, epoch: number): boolean {
     const { authority, hold } = this.#context;
-    return authority.leaseOf(primary) !== undefined && (this.#held.place !== undefined || !hold.isHolding(shard));
+    const lease = authority.leaseOf(primary);
+    if (lease === undefined || lease.identity.epoch < epoch) return false;
+    return this.#held.place !== undefined || !hold.isHolding(shard);
   }
 
   #wait(shard: string, why: string): void {
@@ -98,38 +142,58 @@ export class Search {
     this.#stop = this.#context.hold.wait(shard, this.#held);
   }
 
-  #borrow(candidates: readonly ChosenMember[], index: number): void {
+  #borrow(candidates: readonly ChosenMember[], index: number, demand: Demand | undefined): void {
     const chosen = candidates[index] as ChosenMember;
     const { route, role } = this.#wanted;
     const { authority, hold, pools } = this.#context;
     const { shard, name } = chosen.member;
     const pool = pools.of(name, role);
     this.#stop = undefined;
-    const stop = pool.take({
-      give: (backend) => {
+    const taker = {
+      give: (backend: Backend) => {
         this.#stop = undefined;
         if (chosen.isPrimary) hold.calm(shard);
-        const lease = route.primaryOnly ? authority.leaseOf(name) : undefined;
+        const needsLease = route.primaryOnly || (demand !== undefined && chosen.isPrimary);
+        const lease = needsLease ? authority.leaseOf(name) : undefined;
         // While it waited for a connection the lease ran out.
-        if (route.primaryOnly && lease === undefined) {
+        if (needsLease && lease === undefined) {
           pool.giveBack(backend);
           return this.look();
         }
+        const read = demand === undefined || chosen.isPrimary ? undefined : this.#readAt(backend, chosen, demand);
+        if (read?.verdict === 'unmet') {
+          pool.giveBack(backend);
+          if (index + 1 < candidates.length) return this.#borrow(candidates, index + 1, demand);
+          this.#wanted = { ...this.#wanted, avoidsFollowers: true };
+          return this.look();
+        }
         this.#isOver = true;
-        this.#wanted.found({ backend, pool, chosen, lease });
+        this.#wanted.found({ backend, pool, chosen, lease, read });
       },
-      fail: (error) => {
+      fail: (error: Error) => {
         this.#stop = undefined;
         // Not a byte was sent: the next best may serve.
         if (!(error instanceof RouterError) && index + 1 < candidates.length)
-          return this.#borrow(candidates, index + 1);
+          return this.#borrow(candidates, index + 1, demand);
+        if (demand !== undefined && !chosen.isPrimary && !(error instanceof RouterError)) {
+          this.#wanted = { ...this.#wanted, avoidsFollowers: true };
+          return this.look();
+        }
         if (error instanceof Expelled) return this.look();
-        if (!route.primaryOnly || !isPassing(error)) return this.#fail(borrowError(error, chosen));
+        if (!(route.primaryOnly || demand !== undefined) || !isPassing(error))
+          return this.#fail(borrowError(error, chosen));
         hold.troubled(shard);
         this.#wait(shard, borrowError(error, chosen).message);
       },
-    });
+    };
+    const stop = pool.take(taker, this.#wanted.wish);
     if (!this.#isOver) this.#stop ??= stop;
+  }
+
+  /** What is known of a member is known of one run of its Postgres: this backend may be of another. */
+  #readAt({ identity }: Backend, { member }: ChosenMember, demand: Demand): FollowerRead {
+    const place = { member: member.name, postmaster: identity.postmaster };
+    return new FollowerRead(this.#context.authority.positions.of(member.shard), place, demand);
   }
 
   #fail(error: RouterError): void {
@@ -138,6 +202,9 @@ export class Search {
     this.#wanted.failed(error);
   }
 }
+
+const behind = ({ shard, level }: Route): RouterError =>
+  new RouterError('Behind', `no follower of shard "${shard}" can serve this ${level} read now`);
 
 /** The member is on its way up or down ("cannot_connect_now", "admin_shutdown"), or couldn't be reached at all. */
 function isPassing(error: Error): boolean {

@@ -28,6 +28,7 @@ import { Loan } from './loan.ts';
 import type { LocalScope } from './local.ts';
 import { Outbox } from './outbox.ts';
 import { Responder } from './responder.ts';
+import { type Passage, Ride, type RidingSession } from './ride.ts';
 import { SessionRouting } from './session-routing.ts';
 import type { SessionSettings } from './settings.ts';
 import { SimpleQueries } from './simple.ts';
@@ -41,12 +42,13 @@ export interface SessionStart {
   readonly applicationName: string;
 }
 
-export class Session implements Borrower, Cancellable, Conversation {
+export class Session implements Borrower, RidingSession, Cancellable, Conversation {
   readonly context: RouterContext;
   readonly settings: SessionSettings;
   readonly transaction: ClientTransaction;
   readonly routing: SessionRouting;
   readonly loan: Loan;
+  readonly ride: Ride;
   readonly responder: Responder;
   readonly statements = new KeptNames<ClientStatement>('prepared statements', ({ bytes }) => bytes);
   readonly portals = new KeptNames<BoundPortal>('portals', ({ statement }) => statement.bytes);
@@ -79,6 +81,7 @@ export class Session implements Borrower, Cancellable, Conversation {
     this.#onClosed = onClosed;
     this.#outbox = new Outbox(socket);
     this.loan = new Loan(context, this);
+    this.ride = new Ride(context, this);
     this.responder = new Responder(context, this);
     this.#simple = new SimpleQueries(this);
     this.#extended = new Extended(this);
@@ -119,7 +122,7 @@ export class Session implements Borrower, Cancellable, Conversation {
   #pump(): void {
     if (this.#isPumping || this.#isClosed) return;
     this.#isPumping = true;
-    while (!this.#isClosed && this.loan.isAtRest && !this.#outbox.isFull) {
+    while (!this.#isClosed && this.loan.isAtRest && !this.ride.isUnderWay && !this.#outbox.isFull) {
       const frame = this.#inbox.shift();
       if (frame === undefined) break;
       try {
@@ -213,6 +216,28 @@ export class Session implements Borrower, Cancellable, Conversation {
     this.flush();
   }
 
+  // ---- what shares a connection
+
+  mayRide(statement: PlannedStatement): boolean {
+    return this.transaction.isIdle && !this.loan.isBound && !this.loan.isOpen && this.ride.mayTake(statement);
+  }
+
+  rideEnded(hasFailed: boolean): void {
+    this.segmentEnded(hasFailed);
+    this.settled();
+  }
+
+  walk({ planned, route, frame, operations }: Passage): void {
+    try {
+      if (frame === undefined) this.#extended.walk(operations, route);
+      else this.#simple.walk(frame, planned, route);
+    } catch (error) {
+      if (error instanceof RouterError) this.#refuseFrame(error, frame === undefined ? frontend.sync : frontend.query);
+      else this.#endWith(error);
+    }
+    this.flush();
+  }
+
   refused(error: RouterError, request: Request): void {
     this.refuse(error, request.isExtended);
     if (request.isExtended && request.ends) this.#extended.sync();
@@ -285,6 +310,7 @@ export class Session implements Borrower, Cancellable, Conversation {
   cancel(): void {
     if (this.#isClosed) return;
     if (this.#copy !== undefined && this.loan.isAtRest) this.#copy.cancel();
+    else if (this.ride.isUnderWay) this.ride.cancel();
     else this.loan.cancel();
     this.flush();
   }
@@ -301,7 +327,7 @@ export class Session implements Borrower, Cancellable, Conversation {
   }
 
   #endIfDrained(): void {
-    const isBusy = !this.loan.isAtRest || (this.loan.isBound && !this.loan.isKept);
+    const isBusy = !this.loan.isAtRest || this.ride.isUnderWay || (this.loan.isBound && !this.loan.isKept);
     if (!isBusy && this.transaction.isIdle && this.#extended.isEmpty) this.terminate();
   }
 
@@ -354,6 +380,7 @@ export class Session implements Borrower, Cancellable, Conversation {
   #drained(): void {
     if (this.#isClosed) return;
     this.loan.resume();
+    this.ride.resume();
     this.settled();
   }
 }

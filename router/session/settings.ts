@@ -13,6 +13,16 @@ export interface MeridianSettings {
   readonly tenant?: string | undefined;
   readonly level?: ConsistencyLevel | undefined;
   readonly workflow?: string | undefined;
+  /** Of bounded reads. */
+  readonly maxStalenessMs?: number | undefined;
+  /** How long a causal read waits for a follower. */
+  readonly causalWaitMs?: number | undefined;
+  /** What becomes of a read that no follower can serve: it goes to the primary, or fails. */
+  readonly whenBehind?: 'primary' | 'error' | undefined;
+  /** The client is told its token after each commit. */
+  readonly reportToken?: boolean | undefined;
+  /** The last one that was handed over; what the session has seen since is not in it. */
+  readonly token?: string | undefined;
 }
 
 interface State {
@@ -67,6 +77,11 @@ export class SessionSettings {
       tenant: local.tenant ?? session.tenant,
       level: local.level ?? session.level,
       workflow: local.workflow ?? session.workflow,
+      maxStalenessMs: local.maxStalenessMs ?? session.maxStalenessMs,
+      causalWaitMs: local.causalWaitMs ?? session.causalWaitMs,
+      whenBehind: local.whenBehind ?? session.whenBehind,
+      reportToken: local.reportToken ?? session.reportToken,
+      token: local.token ?? session.token,
     };
   }
 

@@ -3,11 +3,9 @@
  * some are refused: they would widen what the login allows, or can't be kept where backends are shared.
  */
 import { RouterError } from '../errors.ts';
-import type { Login } from '../map/logins.ts';
-import type { ClusterMap } from '../map/map.ts';
 import { guardSetting } from '../plan/settings.ts';
 import { settingsOfOptions } from '../wire/startup.ts';
-import { checkedSetting } from './local.ts';
+import { checkedSetting, type SettingScope } from './local.ts';
 import { type MeridianSettings, SessionSettings } from './settings.ts';
 
 /** Not settings, or settings of the connection that the router has for itself. */
@@ -28,10 +26,7 @@ const reportedNames = new Map(
 );
 
 /** @throws RouterError naming what can't be. */
-export function readStartupSettings(
-  parameters: ReadonlyMap<string, string>,
-  scope: { readonly map: ClusterMap; readonly login: Login },
-): StartupSettings {
+export function readStartupSettings(parameters: ReadonlyMap<string, string>, scope: SettingScope): StartupSettings {
   const replication = parameters.get('replication') ?? 'off';
   if (!['off', 'false', 'no', '0'].includes(replication.toLowerCase()))
     throw new RouterError('NotSupported', 'replication connections are not supported through the router');

@@ -123,3 +123,16 @@ export function readQuery(frame: Buffer): string {
   reader.finish();
   return sql;
 }
+
+/**
+ * A call of a built-in function without arguments, its result in binary ("Function Call"): no parsing and no planning, which makes it
+ * the cheapest thing that can be asked. Built-in functions have the same numbers everywhere (pg_proc.dat).
+ */
+export function functionCallMessage(oid: number): Buffer {
+  const frame = Buffer.alloc(headerBytes + 10);
+  frame[0] = frontend.functionCall;
+  frame.writeInt32BE(frame.length - 1, 1);
+  frame.writeInt32BE(oid, headerBytes);
+  frame.writeInt16BE(1, headerBytes + 8);
+  return frame;
+}
