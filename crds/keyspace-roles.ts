@@ -3,6 +3,7 @@
  * A role fixed to one tenant is pinned by its login; one of several chooses by `meridian.tenant` (docs/design.md, section 5).
  */
 import { z } from 'zod';
+import { limits } from './limits.ts';
 import { mapOf, setOf } from './list.ts';
 import { ruled } from './rule.ts';
 import { tenantKey } from './tenant.ts';
@@ -27,6 +28,9 @@ export const roleName = () =>
     },
   );
 
+/** What a role may do at the routers' admin database. */
+export const adminRights = ['stats', 'full'] as const;
+
 const role = ruled(
   z.strictObject({
     name: roleName().describe('Name of the role, with which applications log in. 41 characters at most.'),
@@ -41,11 +45,24 @@ const role = ruled(
       .literal(true)
       .optional()
       .describe('True: the role may act for any tenant; each session or statement says for which.'),
+    admin: z
+      .enum(adminRights)
+      .optional()
+      .describe(
+        "Lets the role connect to the routers' admin database, meridian: stats may SHOW, full may PAUSE, RESUME and " +
+          'RELOAD as well. Such a role needs neither tenants nor anyTenant. Left out: it may not.',
+      ),
+    limits: limits
+      .prefault({})
+      .describe('How much all clients of the role together may use, enforced by the routers.'),
   }),
   {
-    cel: 'has(self.tenants) != has(self.anyTenant)',
-    message: 'a role acts for exactly one of tenants (a list of keys) or anyTenant (true): give one of the two',
-    holds: ({ tenants, anyTenant }) => (tenants === undefined) !== (anyTenant === undefined),
+    cel: '!(has(self.tenants) && has(self.anyTenant)) && (has(self.tenants) || has(self.anyTenant) || has(self.admin))',
+    message:
+      'a role acts for exactly one of tenants (a list of keys) or anyTenant (true): give one of the two, or neither where it has admin',
+    holds: ({ tenants, anyTenant, admin }) =>
+      !(tenants !== undefined && anyTenant !== undefined) &&
+      (tenants !== undefined || anyTenant !== undefined || admin !== undefined),
   },
 );
 

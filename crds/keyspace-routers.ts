@@ -67,4 +67,23 @@ export const routers = z.strictObject({
     .max(100_000)
     .default(1000)
     .describe('Client connections that one router accepts at most, 1 to 100000. Default: 1000.'),
+  idleSessionTimeoutMs: z
+    .int()
+    .min(0)
+    .max(2_147_483_647)
+    .default(0)
+    .describe(
+      'Milliseconds after which a client that says nothing, outside a transaction, is disconnected (57P05), as ' +
+        "Postgres' idle_session_timeout. 0: never. Default: 0.",
+    ),
+  idleInTransactionSessionTimeoutMs: z
+    .int()
+    .min(0)
+    .max(2_147_483_647)
+    .default(600_000)
+    .describe(
+      'Milliseconds after which a client that says nothing in an open transaction is disconnected (25P03) and its ' +
+        "transaction undone, as Postgres' idle_in_transaction_session_timeout: it holds a connection that others wait " +
+        'for. 0: the ten minutes that members allow. Default: 600000.',
+    ),
 });

@@ -28,13 +28,14 @@ const tenantKeyColumn = ruled(
   immutable('spec.tenantKey', 'every row of the keyspace carries it; make a new Keyspace'),
 );
 
-const databases = ['postgres', 'template0', 'template1'];
+/** Postgres' own, and the routers' admin database. */
+const databases = ['postgres', 'template0', 'template1', 'meridian'];
 
 export const keyspaceSpec = ruled(
   z.strictObject({
     database: ruled(identifier('a database name'), {
       cel: `!(self in [${databases.map((name) => `'${name}'`).join(', ')}])`,
-      message: "postgres, template0 and template1 are Postgres' own databases: choose another name",
+      message: "postgres, template0 and template1 are Postgres' own databases, meridian is the routers' admin database: choose another name",
       holds: (name) => !databases.includes(name),
     })
       .optional()

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { ageColumn, defineKind, messageColumn, phaseColumn } from './kind.ts';
+import { limits } from './limits.ts';
 import { setOf } from './list.ts';
 import {
   deletionPolicies,
@@ -26,27 +27,6 @@ export const tenantKey = () =>
     message: 'a tenant key has no control characters, and no blank at its beginning or end',
     holds: isTenantKey,
   });
-
-export const tenantLimits = z.strictObject({
-  connections: z
-    .int()
-    .min(1)
-    .max(100_000)
-    .optional()
-    .describe('Client connections at most, at each router. Default: no limit of its own.'),
-  statementsPerSecond: z
-    .int()
-    .min(1)
-    .max(1_000_000)
-    .optional()
-    .describe('Statements per second at most, at each router. Default: no limit.'),
-  statementTimeoutMs: z
-    .int()
-    .min(1)
-    .max(86_400_000)
-    .optional()
-    .describe('Milliseconds that one statement may run at most, then it is cancelled. Default: no limit of its own.'),
-});
 
 export const tenantSpec = z
   .strictObject({
@@ -71,7 +51,7 @@ export const tenantSpec = z
         "Residency: the tenant's rows may lie in these regions only. A shard fits if every region in which it has a " +
           'RegionalReplica is listed. Left out: every region is allowed.',
       ),
-    limits: tenantLimits.prefault({}).describe('How much the tenant may use, enforced by the routers.'),
+    limits: limits.prefault({}).describe('How much the tenant may use, enforced by the routers.'),
     deletionPolicy: z
       .enum(deletionPolicies)
       .default('Retain')

@@ -107,7 +107,9 @@ const goodObjects: readonly [string, Manifest][] = [
       },
       roles: [
         { name: 'app', anyTenant: true },
-        { name: '_one', tenants: ['Größe 42'] },
+        { name: '_one', tenants: ['Größe 42'], limits: { connections: 5, transactionsInFlight: 2 } },
+        { name: 'monitor', admin: 'stats' },
+        { name: 'both', anyTenant: true, admin: 'full' },
       ],
     }),
   ],
