@@ -32,7 +32,8 @@ const FRESH_MS = 30;
 const PATIENCE_MS = 50;
 const LOOK_TIMEOUT_MS = 1_000;
 
-const positionSql = `
+/** One row: postmaster, recovering, epoch, lsn. */
+export const positionSql = `
   select (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint::text as postmaster,
          pg_catalog.pg_is_in_recovery() as recovering,
          coalesce((select epoch from meridian.authority), 0)::int as epoch,

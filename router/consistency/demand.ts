@@ -31,7 +31,7 @@ export function judge(positions: ShardPositions, place: Place, demand: Demand): 
   if (only !== undefined && (only === 'primary' || !isSamePlace(only, place))) return 'unmet';
   if (floor.epoch === 0 && maxStalenessMs === undefined && !needsKeeper) return 'met';
   const position = positions.positionOf(place);
-  if (position === undefined || (needsKeeper && positions.keeperOf(place) === undefined)) return 'unmet';
+  if (position === undefined || (needsKeeper && positions.keeperOf(place)?.isHeld !== true)) return 'unmet';
   if (maxStalenessMs !== undefined && !isFresh(positions, position, maxStalenessMs)) {
     const newestMs = positions.newestSample?.atMs ?? Number.NEGATIVE_INFINITY;
     const mayBe =

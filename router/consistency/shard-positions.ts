@@ -131,13 +131,12 @@ export class ShardPositions {
     return ofRun?.position ?? this.#samples.firstAskedSince(sinceMs)?.position;
   }
 
-  /** Under which a causal read of that member may be delivered: what it shows can't be lost with others (docs/design-traps.md, A17). */
+  /** Under which a causal read of that member may be delivered, held or not at the moment: what it shows can't be lost with others (docs/design-traps.md, A17). */
   keeperOf(place: Place): Lease | undefined {
     const bound = this.#bounds.get(place.member);
     if (bound === undefined || bound.postmaster !== place.postmaster || bound.position.epoch < this.#keepersEpoch)
       return undefined;
-    const lease = this.#keepers.get(replicationName(bound.identity));
-    return lease?.isHeld === true ? lease : undefined;
+    return this.#keepers.get(replicationName(bound.identity));
   }
 
   /** The shard isn't known any more. */

@@ -7,8 +7,6 @@
  * kept; nothing reaches the client that doesn't answer what it sent, but for notifications that it listens for; nothing is sent to a
  * backend while a cancel aimed at it may still arrive.
  */
-import { defaultCausalWaitMs } from '../consistency/durations.ts';
-import type { FollowerRead } from '../consistency/follower-read.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import type { Route } from '../exec/route.ts';
@@ -26,6 +24,7 @@ import { Cancelling } from './cancelling.ts';
 import { Keeper, tooManyKept } from './keeper.ts';
 import { mayChangeKeeping, surelyBegins } from './keeping.ts';
 import { borrowRefusal, cancelled, lossError } from './loss.ts';
+import { Reading } from './reading.ts';
 import { type Found, Search } from './search.ts';
 import { Sightings } from './sightings.ts';
 import { mayTaintSession } from './statement-class.ts';
@@ -54,8 +53,7 @@ export class Loan implements BackendReceiver {
   readonly #cancelling: Cancelling;
   /** Shard -> follower that served the last read: staying there keeps reads from going back in time. */
   readonly #previousReader = new Map<string, string>();
-  /** The request at hand was tried at a follower that couldn't keep its promise. */
-  #avoidsFollowers = false;
+  readonly #reading: Reading;
   readonly #sightings: Sightings;
   servedBy = '';
 
@@ -66,6 +64,7 @@ export class Loan implements BackendReceiver {
     this.#watch = new CostWatch(context.costs);
     this.#keeper = new Keeper(context, this);
     this.#sightings = new Sightings(context, session);
+    this.#reading = new Reading(context, session);
     this.#answers = new Answers(session, () => this.#isPinnedBySetting);
   }
 
@@ -119,7 +118,7 @@ export class Loan implements BackendReceiver {
     }
     this.#answers.request = request;
     this.#attempts = 0;
-    this.#avoidsFollowers = false;
+    this.#reading.begin();
     this.#look(request);
   }
 
@@ -156,9 +155,7 @@ export class Loan implements BackendReceiver {
       bytes: request.size,
       wish: { settings: this.#session.settings.replayText, pin: this.#pinFor(request.route.tenant) },
       previous: shard === undefined ? undefined : this.#previousReader.get(shard),
-      positions: this.#session.routing.positions,
-      avoidsFollowers: this.#avoidsFollowers,
-      whenBehind: this.#session.settings.meridian.whenBehind ?? 'primary',
+      ...this.#reading.wish,
       map: () => this.#session.routing.map(),
       found: (found) => this.#borrowed(found, request),
       failed: (error) => this.#refuse(error, request),
@@ -204,17 +201,15 @@ export class Loan implements BackendReceiver {
     backend.assign(this);
     if (lease !== undefined) backend.believeUnder(lease);
     if (!this.#keeper.admits(bound, request)) return this.#withdraw(tooManyKept(), request);
-    if (read?.verdict === 'open') this.#check(bound, read, request);
+    if (read?.verdict === 'open') this.#check(bound, request);
     else this.#prepare(bound, request);
   }
 
-  /** It isn't known that the follower has seen enough: it is asked, and waited for a little. */
-  #check(bound: Bound, read: FollowerRead, request: Request): void {
+  /** It isn't known that the follower has seen enough. */
+  #check(bound: Bound, request: Request): void {
     this.#isPreparing = true;
     this.#wasCancelled = false;
-    const waitMs = this.#session.settings.meridian.causalWaitMs ?? defaultCausalWaitMs;
-    this.#context.metrics.add('position_checks_total');
-    read.check(bound.backend, performance.now() + waitMs, (isMet) => {
+    this.#reading.check(bound, (isMet) => {
       if (this.#bound !== bound) return;
       this.#isPreparing = false;
       if (this.#wasCancelled) return this.#withdraw(cancelled(), request);
@@ -227,8 +222,7 @@ export class Loan implements BackendReceiver {
 
   /** Nothing of it has come to the client: the primary serves it instead. */
   #elsewhere(request: Request): void {
-    this.#context.metrics.add('followers_behind_total');
-    this.#avoidsFollowers = true;
+    this.#reading.leaveFollowers();
     this.#look(request);
   }
 
@@ -293,6 +287,8 @@ export class Loan implements BackendReceiver {
     const question = this.#sightings.ask(bound, request, (status) => this.#ready(status, true));
     if (question !== undefined) parts.push(question);
     if (parts.length > 0) backend.write(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
+    // After a Flush nothing needs to be answered for the next message to be taken, and it may be here already.
+    if (!request.ends) this.#session.settled();
   }
 
   /** It should have been impossible: what followed has run outside its transaction, and nobody may take it for done. */
@@ -466,18 +462,12 @@ export class Loan implements BackendReceiver {
     this.#refuse(new RouterError('NoMember', `connections to members were lost again and again: ${reason}`), request);
   }
 
-  /** Read at a follower, where nothing can be written, by itself, and nothing of the answer has come to the client. */
-  #mayRunElsewhere({ ends, silent }: Request): boolean {
-    const { transaction } = this.#session;
-    if (this.#bound?.read === undefined || this.#bound.hasAnswered || this.#bound.isKept) return false;
-    return ends && silent === undefined && transaction.isIdle && this.#phase === 'busy' && !this.#cancelling.isUnderWay;
-  }
-
   lost(reason: string, partial: boolean): void {
     if (this.#session.isClosed) return;
     const { request } = this.#answers;
     if (this.#isPreparing && request !== undefined) return this.#lostBefore(reason, request);
-    if (request !== undefined && this.#mayRunElsewhere(request)) {
+    const isRunning = this.#phase === 'busy' && !this.#cancelling.isUnderWay;
+    if (request !== undefined && isRunning && this.#reading.mayRunElsewhere(this.#bound, request)) {
       this.#bound = undefined;
       this.#answers.end();
       return this.#elsewhere(request);

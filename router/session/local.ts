@@ -187,6 +187,8 @@ function shown(name: string, scope: LocalScope): string {
     case 'meridian.report_token':
       return reportToken === true ? 'on' : 'off';
     case 'meridian.token':
+      if (!scope.positions.isSettled)
+        throw new RouterError('NotReady', 'it is not known yet where something that this session has read was');
       return scope.tokens.encode(scope.positions.all);
     case 'meridian.region':
       return scope.region;

@@ -17,7 +17,7 @@ import {
 } from '../exec/route.ts';
 import { type Login, mayGoOn } from '../map/logins.ts';
 import type { ClusterMap } from '../map/map.ts';
-import { type Catalogue, PlanError, type StatementPlan } from '../plan/types.ts';
+import { type Catalogue, type Hints, PlanError, type StatementPlan } from '../plan/types.ts';
 import { type Operation, statementsOf } from './batch.ts';
 import { startsKeeping } from './keeping.ts';
 import { schemasOf } from './search-path.ts';
@@ -118,6 +118,7 @@ export class SessionRouting {
   /** One route for statements that are sent together. */
   routeOf(statements: readonly StatementToRoute[]): Route {
     const map = this.map();
+    for (const { hints } of statements) this.#adopt(hints);
     const plans = statements.map((statement) => statement.plan);
     const session = this.#view(plans);
     refuseSequenceMemory(plans, session.isInTransaction);
@@ -168,6 +169,11 @@ export class SessionRouting {
       }
     }
     return placed(mergeRoutes(routes, anyRoute), executed, map);
+  }
+
+  /** Another session's token, in a comment. */
+  #adopt({ token }: Hints): void {
+    if (token !== undefined) this.positions.adopt(this.#context.tokens.decode(token));
   }
 
   #view(plans: readonly StatementPlan[]): SessionToRoute {

@@ -34,6 +34,7 @@ import type { SessionSettings } from './settings.ts';
 import { SimpleQueries } from './simple.ts';
 import type { BackendState } from './statement-class.ts';
 import type { ClientStatement } from './statements.ts';
+import { TokenWait } from './token-wait.ts';
 import { ClientTransaction } from './transaction.ts';
 
 export interface SessionStart {
@@ -64,6 +65,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   readonly #extended: Extended;
   /** Rows of a COPY come in. */
   #copy: CopyIn | undefined;
+  readonly #tokenWait: TokenWait;
   #isPumping = false;
   #isDraining = false;
   #isClosed = false;
@@ -77,6 +79,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
       transaction: this.transaction,
       applicationName: start.applicationName,
     });
+    this.#tokenWait = new TokenWait(this.routing.positions);
     this.#socket = socket;
     this.#onClosed = onClosed;
     this.#outbox = new Outbox(socket);
@@ -118,19 +121,18 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     this.flush();
   }
 
+  get #isAtRest(): boolean {
+    return this.loan.isAtRest && !this.ride.isUnderWay && !this.#tokenWait.isUnderWay;
+  }
+
   /** Takes messages as long as nothing has to be waited for. */
   #pump(): void {
     if (this.#isPumping || this.#isClosed) return;
     this.#isPumping = true;
-    while (!this.#isClosed && this.loan.isAtRest && !this.ride.isUnderWay && !this.#outbox.isFull) {
+    while (!this.#isClosed && this.#isAtRest && !this.#outbox.isFull) {
       const frame = this.#inbox.shift();
-      if (frame === undefined) break;
-      try {
-        this.#take(frame);
-      } catch (error) {
-        if (error instanceof RouterError) this.#refuseFrame(error, frame[0]);
-        else this.#endWith(error);
-      }
+      if (frame === undefined || this.#tokenWait.begin(frame, () => this.#takeNow(frame))) break;
+      this.#handle(frame);
     }
     this.#isPumping = false;
     if (this.#isClosed) return;
@@ -138,6 +140,22 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     if (isJammed) this.#socket.pause();
     else if (this.#socket.isPaused()) this.#socket.resume();
     if (this.#isDraining) this.#endIfDrained();
+  }
+
+  /** Its turn came before, and it had to wait. */
+  #takeNow(frame: Buffer): void {
+    if (this.#isClosed) return;
+    this.#handle(frame);
+    this.settled();
+  }
+
+  #handle(frame: Buffer): void {
+    try {
+      this.#take(frame);
+    } catch (error) {
+      if (error instanceof RouterError) this.#refuseFrame(error, frame[0]);
+      else this.#endWith(error);
+    }
   }
 
   #take(frame: Buffer): void {
@@ -219,6 +237,8 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   // ---- what shares a connection
 
   mayRide(statement: PlannedStatement): boolean {
+    // Reads of a session to which it matters are placed, which takes a question of its own.
+    if (this.routing.positions.isAware) return false;
     return this.transaction.isIdle && !this.loan.isBound && !this.loan.isOpen && this.ride.mayTake(statement);
   }
 
@@ -359,6 +379,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   #close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#tokenWait.stop();
     this.loan.close();
     this.#inbox.clear();
     this.statements.clear();

@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { MemberIdentity } from '#core/identity.ts';
 import {
   type AuthorityAnswer,
   type AuthorityQuestion,
@@ -14,12 +15,16 @@ import {
 import type { KeyPairPem } from '#operator/pki/key-pair.ts';
 import type { MapFile } from '#router/map/file-source.ts';
 
-const incarnation = '00000000000000aa';
+export const incarnation = '00000000000000aa';
 
 export class TestAgent {
   readonly member: string;
   readonly shard: string;
   readonly words: RouterWord[] = [];
+  /** Looks at the member's Postgres; where a test gives none, nothing is said of positions. */
+  look: (() => Promise<Omit<NonNullable<AuthorityAnswer['position']>, 'begunMs'> | undefined>) | undefined;
+  /** Followers of its shard: all count. */
+  peers: MemberIdentity[] = [];
   #said: Partial<AuthorityAnswer> = {};
   #version = 1;
   #isFrozen = false;
@@ -66,6 +71,7 @@ export class TestAgent {
       primary: isPrimary
         ? { epoch, timeline: epoch, serving: true, leaseRemainingMs: 2_800, leaseNumber: 1, released: false }
         : undefined,
+      keepers: isPrimary ? { acknowledgements: 1, members: this.peers } : undefined,
     });
   }
 
@@ -92,6 +98,7 @@ export class TestAgent {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const receivedAt = performance.now();
     const chunks: Buffer[] = [];
     for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
     if (`${request.method} ${request.url}` !== 'POST /v1/authority') return void response.writeHead(404).end();
@@ -99,8 +106,12 @@ export class TestAgent {
     if (question.router !== undefined) this.words.push(question.router);
     while (this.#isFrozen) await this.#changed();
     if (question.after === this.#version) await this.#changed(question);
+    const begunAt = performance.now();
+    const seen = question.router === undefined ? undefined : await this.look?.().catch(() => undefined);
+    const begunMs = Math.floor(begunAt - receivedAt) - 1;
     while (this.#isFrozen) await this.#changed();
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(this.#answer()));
+    const answer = { ...this.#answer(), ...(seen === undefined ? {} : { position: { begunMs, ...seen } }) };
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
   }
 
   async #changed(question?: AuthorityQuestion): Promise<void> {

@@ -9,6 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { pino } from 'pino';
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers';
+import { gateSql, prepareSql } from '#agent/member/commits-sql.ts';
+import { positionSql } from '#agent/postgres/positions.ts';
 import { buildImage } from '#cluster/docker/image.ts';
 import type { PeerIdentity } from '#core/identity.ts';
 import { bootstrapRolesSql } from '#core/roles.ts';
@@ -16,7 +18,7 @@ import { makeVerifier } from '#operator/passwords/verifier.ts';
 import { type KeyspaceCa, makeCa } from '#operator/pki/authority.ts';
 import type { KeyPairPem } from '#operator/pki/key-pair.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
-import { withMember } from '#operator/postgres/connect.ts';
+import { connectMember, withMember } from '#operator/postgres/connect.ts';
 import { ensureDatabase } from '#operator/postgres/database.ts';
 import { runMigrations } from '#operator/postgres/migrations.ts';
 import { installOwnership } from '#operator/postgres/ownership/install.ts';
@@ -27,7 +29,7 @@ import { createPlanner } from '#router/plan/planner.ts';
 import { defaultTimes, type RouterSettings } from '#router/settings.ts';
 import { TlsFiles } from '#router/tls.ts';
 import { RouterWorker } from '#router/worker.ts';
-import { followMap, TestAgent } from './router-agents.ts';
+import { followMap, incarnation, TestAgent } from './router-agents.ts';
 
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
 
@@ -82,6 +84,7 @@ export class RouterKeyspace {
   members: readonly TestMember[];
   readonly agents: ReadonlyMap<string, TestAgent>;
   readonly #routers: RouterWorker[] = [];
+  readonly #watching: pg.Client[] = [];
   readonly #aborter = new AbortController();
 
   private constructor(
@@ -125,6 +128,7 @@ export class RouterKeyspace {
     );
     const keyspace = new RouterKeyspace(ca, folder, operator, members, agents);
     await Promise.all([keyspace.#setUp('one', 0), keyspace.#setUp('two', 1)]);
+    for (const agent of agents) keyspace.#watch(agent);
     await keyspace.writeMap();
     await keyspace.caughtUp();
     return keyspace;
@@ -255,6 +259,42 @@ export class RouterKeyspace {
     );
   }
 
+  /** As its agent would say it, from its Postgres. */
+  #watch(agent: TestAgent): void {
+    let client: Promise<pg.Client> | undefined;
+    agent.peers = this.members
+      .filter(({ name, shard }) => shard === agent.shard && name !== agent.member)
+      .map(({ name }) => ({ name, incarnation }));
+    agent.look = async () => {
+      client ??= this.#connect(agent.member);
+      try {
+        const { rows } = await (await client).query<{
+          postmaster: string;
+          recovering: boolean;
+          epoch: number;
+          lsn: string;
+        }>(positionSql);
+        const [row] = rows;
+        if (row === undefined) return undefined;
+        return { postmaster: row.postmaster, isRecovering: row.recovering, epoch: row.epoch, lsn: row.lsn };
+      } catch {
+        client = undefined;
+        return undefined;
+      }
+    };
+  }
+
+  async #connect(name: string): Promise<pg.Client> {
+    const { address } = this.member(name);
+    const client = await connectMember({ ...owner, member: name, address }, database, {
+      ca: this.ca.bundle,
+      ...this.operator,
+    });
+    client.on('error', () => undefined);
+    this.#watching.push(client);
+    return client;
+  }
+
   /** Connections of application roles at a member, as Postgres counts them. */
   async backends(member: string, where = 'true'): Promise<number> {
     return this.asOperator(member, async (client) => {
@@ -270,6 +310,7 @@ export class RouterKeyspace {
     await Promise.all(this.#routers.map((router) => router.stop(0)));
     this.#aborter.abort();
     for (const agent of this.agents.values()) agent.stop();
+    await Promise.all(this.#watching.map((client) => client.end().catch(() => undefined)));
     await Promise.all(this.members.map((member) => member.container.stop({ timeout: 0 })));
     await rm(this.folder, { recursive: true, force: true });
   }
@@ -278,6 +319,8 @@ export class RouterKeyspace {
     const primary = this.members.find((member) => member.shard === shard)?.name ?? '';
     await this.asOperator(primary, (client) => ensureDatabase(client, database), 'postgres');
     await this.asOperator(primary, async (client) => {
+      await client.query(prepareSql);
+      await client.query(gateSql, [1, 1, '0/0']);
       await installOwnership(client, { tenantKey: { column: 'tenant_id', type: 'text' }, shardOrdinal });
       const run = await runMigrations(client, [{ name: '0001-schema', sql: schema }], {
         referenceTables: ['currencies'],
