@@ -53,8 +53,8 @@ const role = ruled(
           'RELOAD as well. Such a role needs neither tenants nor anyTenant. Left out: it may not.',
       ),
     limits: limits
-      .prefault({})
-      .describe('How much all clients of the role together may use, enforced by the routers.'),
+      .optional()
+      .describe('How much all clients of the role together may use, enforced by the routers. Left out: no limits.'),
   }),
   {
     cel: '!(has(self.tenants) && has(self.anyTenant)) && (has(self.tenants) || has(self.anyTenant) || has(self.admin))',

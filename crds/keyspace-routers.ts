@@ -80,10 +80,10 @@ export const routers = z.strictObject({
     .int()
     .min(0)
     .max(2_147_483_647)
-    .default(600_000)
+    .default(300_000)
     .describe(
       'Milliseconds after which a client that says nothing in an open transaction is disconnected (25P03) and its ' +
         "transaction undone, as Postgres' idle_in_transaction_session_timeout: it holds a connection that others wait " +
-        'for. 0: the ten minutes that members allow. Default: 600000.',
+        'for. 0: the ten minutes that members allow. Default: 300000 (five minutes).',
     ),
 });

@@ -10,6 +10,12 @@ import { type ClusterMap, consistencyLevels } from './map.ts';
 import type { MapSource } from './source.ts';
 
 const levelSchema = z.enum(consistencyLevels);
+const limitsSchema = z.object({
+  connections: z.int().optional(),
+  transactionsInFlight: z.int().optional(),
+  statementsPerSecond: z.int().optional(),
+  statementTimeoutMs: z.int().optional(),
+});
 
 const fileSchema = z.object({
   keyspace: z.object({
@@ -36,6 +42,10 @@ const fileSchema = z.object({
       .default({ default: 'strong', rules: [] }),
     poolSize: z.int().min(1).default(10),
     roles: z.array(z.string()).default([]),
+    roleLimits: z.record(z.string(), limitsSchema).optional(),
+    admins: z.record(z.string(), z.enum(['stats', 'full'])).optional(),
+    idleSessionMs: z.int().optional(),
+    idleInTransactionMs: z.int().optional(),
     maxClients: z.int().min(1).default(1000),
   }),
   shards: z.array(
@@ -72,7 +82,13 @@ const fileSchema = z.object({
     }),
   ),
   tenants: z.array(
-    z.object({ key: z.string(), shard: z.string(), epoch: z.int().default(1), state: z.string().default('active') }),
+    z.object({
+      key: z.string(),
+      shard: z.string(),
+      epoch: z.int().default(1),
+      state: z.string().default('active'),
+      limits: limitsSchema.optional(),
+    }),
   ),
   proximity: z.record(z.string(), z.array(z.string())).default({}),
 });

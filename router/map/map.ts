@@ -20,6 +20,17 @@ export interface ConsistencyRule {
   readonly maxStalenessMs?: number | undefined;
 }
 
+/** How much a tenant, or a role, may use of this router; what isn't there isn't limited. */
+export interface Limits {
+  readonly connections?: number | undefined;
+  readonly transactionsInFlight?: number | undefined;
+  readonly statementsPerSecond?: number | undefined;
+  readonly statementTimeoutMs?: number | undefined;
+}
+
+/** At the admin database: to look, or to act as well. */
+export type AdminRight = 'stats' | 'full';
+
 export interface KeyspaceView {
   readonly name: string;
   readonly database: string;
@@ -36,6 +47,13 @@ export interface KeyspaceView {
   readonly maxClients: number;
   /** The roles that are declared, whether or not a member knows them yet. */
   readonly roles: readonly string[];
+  /** Of those roles that have any. */
+  readonly roleLimits?: Readonly<Record<string, Limits>> | undefined;
+  /** Who may connect to the admin database. */
+  readonly admins?: Readonly<Record<string, AdminRight>> | undefined;
+  /** Until a client that says nothing is disconnected: outside a transaction, and in one. 0: never. */
+  readonly idleSessionMs?: number | undefined;
+  readonly idleInTransactionMs?: number | undefined;
 }
 
 export interface MemberView {
@@ -74,6 +92,8 @@ export interface TenantView {
   readonly shard: string;
   readonly epoch: number;
   readonly state: string;
+  /** Undefined where it has none. */
+  readonly limits?: Limits | undefined;
 }
 
 export interface ClusterMap {

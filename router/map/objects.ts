@@ -6,7 +6,7 @@
 import { ports } from '#core/names.ts';
 import { databaseOf } from '#crds/keyspace.ts';
 import type { Keyspace, Region, RegionalReplica, Shard, Tenant } from '#kube/meridian.ts';
-import type { ClusterMap, KeyspaceView, MemberView, ShardView, TenantView } from './map.ts';
+import type { ClusterMap, KeyspaceView, Limits, MemberView, ShardView, TenantView } from './map.ts';
 
 export interface KeyspaceObjects {
   readonly keyspace: Keyspace | undefined;
@@ -43,7 +43,8 @@ export function mapOfObjects(name: string, objects: KeyspaceObjects): ClusterMap
     const authority = tenant.status?.authority;
     if (tenant.spec.keyspace !== name || authority === undefined) continue;
     const { shard, epoch, state } = authority;
-    tenants.set(tenant.spec.key, { key: tenant.spec.key, uid: tenant.metadata.uid, shard, epoch, state });
+    const limits = limitsOf(tenant.spec.limits);
+    tenants.set(tenant.spec.key, { key: tenant.spec.key, uid: tenant.metadata.uid, shard, epoch, state, limits });
   }
   return {
     keyspace: keyspaceOf(keyspace),
@@ -68,7 +69,7 @@ function shardOf(shard: Shard): ShardView {
 }
 
 function keyspaceOf(keyspace: Keyspace): KeyspaceView {
-  const { tenantKey, consistency, routers } = keyspace.spec;
+  const { tenantKey, consistency, routers, roles } = keyspace.spec;
   return {
     name: keyspace.metadata.name,
     database: databaseOf(keyspace),
@@ -80,7 +81,21 @@ function keyspaceOf(keyspace: Keyspace): KeyspaceView {
       rules: consistency.rules,
     },
     poolSize: routers.poolSize,
-    roles: keyspace.spec.roles.map(({ name }) => name),
+    roles: roles.map(({ name }) => name),
+    roleLimits: Object.fromEntries(
+      roles.flatMap(({ name, limits }) => {
+        const some = limitsOf(limits);
+        return some === undefined ? [] : [[name, some]];
+      }),
+    ),
+    admins: Object.fromEntries(roles.flatMap(({ name, admin }) => (admin === undefined ? [] : [[name, admin]]))),
     maxClients: routers.maxClients,
+    idleSessionMs: routers.idleSessionTimeoutMs,
+    idleInTransactionMs: routers.idleInTransactionSessionTimeoutMs,
   };
 }
+
+/** Objects of before the limits were declared have none. */
+const limitsOf = (limits: Limits | undefined): Limits | undefined =>
+  limits === undefined || Object.values(limits).every((value) => value === undefined) ? undefined : limits;
+

@@ -30,8 +30,11 @@ const keyspace = {
   spec: {
     tenantKey: { column: 'tenant_id', type: 'uuid' },
     consistency: { default: 'eventual', rules: [] },
-    routers: { regions: [], poolSize: 7, maxClients: 70 },
-    roles: [{ name: 'shop_app', anyTenant: true }],
+    routers: { regions: [], poolSize: 7, maxClients: 70, idleSessionTimeoutMs: 5, idleInTransactionSessionTimeoutMs: 6 },
+    roles: [
+      { name: 'shop_app', anyTenant: true, limits: { connections: 3 } },
+      { name: 'watcher', admin: 'stats' },
+    ],
   },
 } as unknown as Keyspace;
 const shard = (name: string, authority?: object, of = 'main-shop'): Shard =>
@@ -78,7 +81,10 @@ describe('mapOfObjects', () => {
     assert.equal(map.keyspace.database, 'main_shop');
     assert.equal(map.keyspace.tenantType, 'uuid');
     assert.deepEqual([map.keyspace.poolSize, map.keyspace.maxClients], [7, 70]);
-    assert.deepEqual(map.keyspace.roles, ['shop_app']);
+    assert.deepEqual(map.keyspace.roles, ['shop_app', 'watcher']);
+    assert.deepEqual(map.keyspace.roleLimits, { shop_app: { connections: 3 } });
+    assert.deepEqual(map.keyspace.admins, { watcher: 'stats' });
+    assert.deepEqual([map.keyspace.idleSessionMs, map.keyspace.idleInTransactionMs], [5, 6]);
     assert.deepEqual(map.proximity.get('eu'), ['us']);
   });
 

@@ -36,6 +36,8 @@ export const keyspace = (
       regions: [{ region: 'eu', replicas: 2, serviceType: 'ClusterIP' }],
       poolSize: 10,
       maxClients: 1000,
+      idleSessionTimeoutMs: 0,
+      idleInTransactionSessionTimeoutMs: 300_000,
     },
     roles: [{ name: 'shop_app', anyTenant: true }],
     passwordOverlapSeconds: 60,
