@@ -26,7 +26,8 @@ const catalogue: Catalogue = {
   searchPath: ['public'],
   tables: new Map([
     ...tenantTables.map((table) => [`public.${table}`, 'tenant'] as const),
-    ['public.currencies', 'reference'] as const,
+    ['public.rates', 'reference'] as const,
+    ['public.journal', 'local'] as const,
   ]),
   functions: functionsWith(),
   volatileFunctions: new Set(),
@@ -49,7 +50,7 @@ async function fill(client: Client): Promise<void> {
       (table) => `create table ${schema}.${table} (${columnsOf(table)});`,
     );
     await client.query(`create schema ${schema}; ${made.join(' ')}
-      insert into ${schema}.currencies values ('s1', 1), ('s2', 2), ('a', 3);`);
+      insert into ${schema}.rates values ('s1', 1), ('s2', 2), ('a', 3);`);
     for (const [index, tenant] of ['a', 'b', 'c'].entries()) {
       if (schema !== 'everything' && schema !== `only_${tenant}`) continue;
       await client.query(`

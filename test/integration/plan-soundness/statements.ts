@@ -1,5 +1,6 @@
 /**
- * Random statements over five small tables, biased towards what misleads a router: keys compared in all sorts of places,
+ * Random statements over five small tables, three of tenants, one that is the same everywhere, one of which nothing is known, biased
+ * towards what misleads a router: keys compared in all sorts of places,
  * outer joins, derived tables with LIMIT or windows, names that shadow others, aggregates over nothing, writes with FROM.
  * Many are refused by Postgres (an ambiguous name, say); that costs nothing. The same random numbers give the same text.
  */
@@ -8,7 +9,8 @@ export const tables = {
   orders: ['tenant_id', 'id', 'sku', 'n'],
   lines: ['tenant_id', 'id', 'sku', 'n'],
   stock: ['tenant_id', 'sku', 'n'],
-  currencies: ['sku', 'n'],
+  rates: ['sku', 'n'],
+  journal: ['sku', 'n'],
 } as const;
 
 type Table = keyof typeof tables;
@@ -52,11 +54,16 @@ export function randomOf(seed: number): () => number {
 
 export class StatementGenerator {
   readonly #random: () => number;
+  readonly #keys: readonly [string, ...string[]];
   #aliases = 0;
 
-  /** @param random gives numbers from 0 to below 1. */
-  constructor(random: () => number) {
+  /**
+   * @param random gives numbers from 0 to below 1.
+   * @param keys the tenants, the one that most statements are about first.
+   */
+  constructor(random: () => number, keys: readonly [string, ...string[]] = ['a', 'b', 'c']) {
     this.#random = random;
+    this.#keys = keys;
   }
 
   #upTo(count: number): number {
@@ -78,7 +85,11 @@ export class StatementGenerator {
 
   #key(): string {
     if (this.#chance(0.1)) return '$1';
-    return this.#chance(0.9) ? "'a'" : this.#one(["'b'", "'c'"]);
+    return this.#quoted(this.#chance(0.9) ? this.#keys[0] : this.#one(this.#keys));
+  }
+
+  #quoted(text: string): string {
+    return `'${text}'`;
   }
 
   /** A column in sight, nearer ones first; undefined where there is none. */
@@ -104,7 +115,7 @@ export class StatementGenerator {
   #text(place: Place, depth: number): string {
     if (depth > 0 && this.#chance(0.08)) return `(${this.#scalar(place, depth - 1, false)})`;
     const column = this.#column(place, (name) => !isNumber(name), 0.25);
-    return (this.#chance(0.85) ? column : undefined) ?? this.#one(["'s1'", "'s2'", "'a'"]);
+    return (this.#chance(0.85) ? column : undefined) ?? this.#one(["'s1'", "'s2'", this.#quoted(this.#keys[0])]);
   }
 
   #scalar(outer: Place, depth: number, isNumeric: boolean): string {
@@ -124,10 +135,10 @@ export class StatementGenerator {
       `${column} <> ${this.#key()}`,
       `(${column} = ${this.#key()}) is not true`,
       `not ${column} = ${this.#key()}`,
-      `${column} = ${this.#key()} or ${column} = 'b'`,
+      `${column} = ${this.#key()} or ${column} = ${this.#quoted(this.#one(this.#keys))}`,
       `${column} is null`,
-      `coalesce(${column}, 'a') = 'a'`,
-      `${column} in (${this.#key()}, 'b')`,
+      `coalesce(${column}, ${this.#key()}) = ${this.#key()}`,
+      `${column} in (${this.#key()}, ${this.#quoted(this.#one(this.#keys))})`,
     ];
     const choices = [
       `${column} = ${this.#key()}`,
@@ -185,7 +196,9 @@ export class StatementGenerator {
       const { name, columns } = this.#one(place.ctes);
       return { sql: `${name} ${alias}`, items: [{ alias, columns }] };
     }
-    const table = this.#one<Table>(['orders', 'orders', 'lines', 'lines', 'stock', 'currencies']);
+    const table = this.#chance(0.03)
+      ? 'journal'
+      : this.#one<Table>(['orders', 'orders', 'lines', 'lines', 'stock', 'rates']);
     return { sql: `${table} ${alias}`, items: [{ alias, columns: tables[table] }] };
   }
 
@@ -233,7 +246,7 @@ export class StatementGenerator {
   #parenthesised(place: Place, depth: number): Fragment {
     const { sql, items } = this.#joins({ ...place, items: [] }, depth);
     this.#aliases += 1;
-    return { sql: `(${sql} cross join currencies z${this.#aliases})`, items };
+    return { sql: `(${sql} cross join rates z${this.#aliases})`, items };
   }
 
   #from(place: Place, depth: number): string {
@@ -340,8 +353,8 @@ export class StatementGenerator {
       `select max(i.tenant_id) as tenant_id, count(*) as n from ${table()} i where ${filter}`,
       `select i.tenant_id, count(*) as n from ${table()} i where ${filter} group by rollup (i.tenant_id)`,
       `select i.tenant_id, count(*) as n from ${table()} i where ${filter} group by i.tenant_id`,
-      `select i.tenant_id, i.n from ${table()} i where ${filter} union select 'a', i.n from ${table()} i`,
-      `select coalesce(j.tenant_id, 'a') as tenant_id, i.n from ${table()} i left join stock j on j.n = i.n where ${filter}`,
+      `select i.tenant_id, i.n from ${table()} i where ${filter} union select ${this.#key()}, i.n from ${table()} i`,
+      `select coalesce(j.tenant_id, ${this.#key()}) as tenant_id, i.n from ${table()} i left join stock j on j.n = i.n where ${filter}`,
       `select i.sku as tenant_id, i.n from ${table()} i where ${filter}`,
       `select j.tenant_id, i.n from ${table()} i left join ${table()} j on j.tenant_id = i.tenant_id and ${this.#one(['true', filter])}`,
     ]);

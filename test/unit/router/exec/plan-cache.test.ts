@@ -16,7 +16,7 @@ const catalogue: Catalogue = {
     ['public.orders', 'tenant'],
     ['public.lines', 'tenant'],
     ['public.stock', 'tenant'],
-    ['public.currencies', 'reference'],
+    ['public.rates', 'reference'],
   ]),
 };
 
