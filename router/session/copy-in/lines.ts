@@ -54,8 +54,7 @@ export class LineRows implements RowReader {
 
   end(take: (row: CopyRow) => void): void {
     if (this.#isOver || this.#pieces.length === 0) return;
-    const line = this.#line + 1 + this.#innerLines;
-    if (this.#isInQuotes) throw new CopyDataError('22P04', 'unterminated CSV quoted field', line);
+    if (this.#isInQuotes) throw new CopyDataError('22P04', 'unterminated CSV quoted field', this.#line + 1);
     this.#takeLine(Buffer.concat(this.#pieces), take);
     this.#pieces = [];
   }

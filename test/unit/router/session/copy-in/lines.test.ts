@@ -1,0 +1,126 @@
+/** Rows of COPY data: whatever is written can be read again, however it is cut into pieces. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { LineRows } from '#router/session/copy-in/lines.ts';
+import { readCopyOptions } from '#router/session/copy-in/options.ts';
+import { BinaryRows, type CopyRow, type RowReader } from '#router/session/copy-in/rows.ts';
+
+const columns = ['a', 'b', 'c'];
+
+function read(reader: RowReader, data: Buffer, cuts: readonly number[]): (string | null)[][] {
+  const rows: (string | null)[][] = [];
+  const take = ({ values }: CopyRow): void => {
+    rows.push(values.map((value) => value?.toString('utf8') ?? null));
+  };
+  let start = 0;
+  for (const cut of [...cuts.map((one) => one % (data.length + 1)).toSorted((a, b) => a - b), data.length]) {
+    reader.push(data.subarray(start, cut), take);
+    start = cut;
+  }
+  reader.end(take);
+  return rows;
+}
+
+const value = fc.option(
+  fc.oneof(
+    fc.string({ maxLength: 8 }),
+    fc.constantFrom('\\N', '\\.', '', '\\', '"', '""', 'a,b', 'a\tb', 'a\nb', '\r', '\r\n', "it's", '\\\\N'),
+  ),
+  { nil: null },
+);
+const table = fc.array(fc.tuple(value, value, value), { maxLength: 8 });
+const cuts = fc.array(fc.nat(), { maxLength: 6 });
+
+describe('what is written is read', () => {
+  test('in text', () => {
+    const escaped = (text: string | null): string =>
+      text === null
+        ? '\\N'
+        : text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r').replaceAll('\t', '\\t');
+    const options = readCopyOptions({ table: 't', options: {}, hasCondition: false });
+    fc.assert(
+      fc.property(table, cuts, (rows, at) => {
+        const data = Buffer.from(rows.map((row) => `${row.map(escaped).join('\t')}\n`).join(''));
+        assert.deepEqual(read(new LineRows(options, columns), data, at), rows);
+      }),
+    );
+  });
+
+  test('in csv, with quotes of its own or another escape', () => {
+    for (const [quote, escape] of [
+      ['"', '"'],
+      ["'", "'"],
+      ['"', '\\'],
+    ] as const) {
+      const quoted = (text: string | null): string =>
+        text === null
+          ? ''
+          : `${quote}${[...text].map((one) => (one === quote || one === escape ? escape + one : one)).join('')}${quote}`;
+      const options = readCopyOptions({ table: 't', options: { format: 'csv', quote, escape }, hasCondition: false });
+      fc.assert(
+        fc.property(table, cuts, (rows, at) => {
+          const data = Buffer.from(rows.map((row) => `${row.map(quoted).join(',')}\n`).join(''));
+          assert.deepEqual(read(new LineRows(options, columns), data, at), rows);
+        }),
+      );
+    }
+  });
+
+  test('in binary', () => {
+    const int16 = (number: number): Buffer => Buffer.from([(number >> 8) & 0xff, number & 0xff]);
+    const int32 = (number: number): Buffer => Buffer.concat([int16(number >> 16), int16(number)]);
+    const field = (text: string | null): Buffer =>
+      text === null ? int32(-1) : Buffer.concat([int32(Buffer.byteLength(text)), Buffer.from(text)]);
+    const head = Buffer.concat([Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), int32(0), int32(0)]);
+    fc.assert(
+      fc.property(table, cuts, (rows, at) => {
+        const data = Buffer.concat([head, ...rows.flatMap((row) => [int16(3), ...row.map(field)]), int16(-1)]);
+        assert.deepEqual(read(new BinaryRows(columns), data, at), rows);
+      }),
+    );
+  });
+});
+
+test('any bytes at all are read or refused, and never leave the reader hanging', () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 60 }),
+      cuts,
+      fc.constantFrom('text', 'csv', 'binary'),
+      (bytes, at, format) => {
+        const options = readCopyOptions({ table: 't', options: { format }, hasCondition: false });
+        const reader = format === 'binary' ? new BinaryRows(columns) : new LineRows(options, columns);
+        try {
+          for (const row of read(reader, Buffer.from(bytes), at)) assert.equal(row.length, 3);
+        } catch (error) {
+          assert.equal((error as Error).name, 'CopyDataError', String(error));
+        }
+      },
+    ),
+    { numRuns: 1_000 },
+  );
+});
+
+test('a line is counted with the line ends within its quotes', () => {
+  const options = readCopyOptions({ table: 't', options: { format: 'csv', header: '' }, hasCondition: false });
+  const lines: number[] = [];
+  const reader = new LineRows(options, ['a']);
+  reader.push(Buffer.from('a\n"1\n2"\n"3"\n"4\n5\n6"\n'), ({ line }) => lines.push(line));
+  assert.deepEqual(lines, [3, 4, 7]);
+});
+
+test('options that only COPY itself can keep are refused', () => {
+  for (const options of [
+    { default: 'x' },
+    { freeze: '' },
+    { on_error: 'ignore' },
+    { encoding: 'latin1' },
+    { delimiter: 'ab' },
+  ])
+    assert.throws(() => readCopyOptions({ table: 't', options, hasCondition: false }), { sqlstate: '0A000' });
+  assert.throws(() => readCopyOptions({ table: 't', options: {}, hasCondition: true }), { sqlstate: '0A000' });
+  assert.throws(() => readCopyOptions({ table: 't', options: { format: 'xml' }, hasCondition: false }), {
+    sqlstate: '22023',
+  });
+});
