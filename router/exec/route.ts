@@ -67,7 +67,8 @@ export function routeStatement(map: ClusterMap, session: SessionToRoute, stateme
   // What touches no tenant's rows may run anywhere near, unless a transaction ties it to the rest.
   const writes = plan.access === 'write' && !steering.has(plan.kind);
   const isAnywhere = !writes && !session.isInTransaction && isTenantless(plan);
-  const readsStrongly = level === 'strong' && plan.touches !== 'nothing';
+  // A transaction stays where it begins, so its first statement, whatever it is, begins it where the others may go on.
+  const readsStrongly = level === 'strong' && (plan.touches !== 'nothing' || session.isInTransaction);
   return {
     tenant,
     shard: tenant === undefined || isAnywhere ? undefined : shardOf(map, tenant),

@@ -31,8 +31,31 @@ export interface Bound {
   isToBeAsked: boolean;
 }
 
-/** @throws RouterError for what would have to run elsewhere. */
-export function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route): void {
+/**
+ * Another statement of its transaction: it stays where it began, and what ran so far may have needed no lease, and no tenant.
+ * @throws RouterError for what would have to run elsewhere.
+ */
+export function stay(
+  bound: Bound,
+  route: Route,
+  isPinnedBySetting: boolean,
+  leaseOf: (member: string) => Lease | undefined,
+): void {
+  expectToStay(bound, route);
+  const { isPrimary, member } = bound.chosen;
+  const readsBelowStrong = isPrimary && route.shard !== undefined && route.level !== 'eventual';
+  if ((route.primaryOnly || readsBelowStrong) && bound.lease === undefined) {
+    bound.lease = leaseOf(member.name);
+    if (bound.lease === undefined)
+      throw new RouterError('NoMember', `the primary of shard "${member.shard}" is not open now`);
+    bound.backend.believeUnder(bound.lease);
+  }
+  if (bound.tenant !== undefined || route.tenant === undefined) return;
+  bound.tenant = route.tenant;
+  bound.needsPin = isPinnedBySetting;
+}
+
+function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route): void {
   if (route === anyRoute) return;
   if (tenant !== undefined && route.tenant !== undefined && route.tenant !== tenant)
     throw new RouterError(

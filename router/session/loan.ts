@@ -9,7 +9,6 @@
  */
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
-import type { Route } from '../exec/route.ts';
 import type { Backend, BackendReceiver } from '../pool/backend.ts';
 import { CostWatch } from '../pool/cost-watch.ts';
 import { type Expectation, expectRefusal } from '../pool/expectation.ts';
@@ -19,7 +18,7 @@ import { backend as code, transactionStatus as tx } from '../wire/codes.ts';
 import { readNotification, readyForQuery } from '../wire/server-messages.ts';
 import { Answers } from './answers.ts';
 import type { Borrower, Request, SilentAnswer } from './borrower.ts';
-import { type Bound, expectToStay } from './bound.ts';
+import { type Bound, stay } from './bound.ts';
 import { Cancelling } from './cancelling.ts';
 import { Keeper, tooManyKept } from './keeper.ts';
 import { mayChangeKeeping, surelyBegins } from './keeping.ts';
@@ -111,7 +110,7 @@ export class Loan implements BackendReceiver {
     const bound = this.#bound;
     if (bound !== undefined) {
       if (request.repins === true && request.route.tenant !== bound.tenant) bound.tenant = undefined;
-      this.#checkBound(bound, request.route);
+      stay(bound, request.route, this.#isPinnedBySetting, (member) => this.#context.authority.leaseOf(member));
       if (!this.#keeper.admits(bound, request)) throw tooManyKept();
       this.#answers.request = request;
       return this.#send(bound, request);
@@ -120,25 +119,6 @@ export class Loan implements BackendReceiver {
     this.#attempts = 0;
     this.#reading.begin();
     this.#look(request);
-  }
-
-  /** A transaction stays where it is: refuses what would have to run elsewhere. */
-  #checkBound(bound: Bound, route: Route): void {
-    expectToStay(bound, route);
-    const readsBelow = route.shard !== undefined && route.level !== 'eventual' && bound.chosen.isPrimary;
-    if ((route.primaryOnly || readsBelow) && bound.lease === undefined) this.#believe(bound);
-    if (bound.tenant === undefined && route.tenant !== undefined) {
-      bound.tenant = route.tenant;
-      bound.needsPin = this.#isPinnedBySetting;
-    }
-  }
-
-  /** What ran so far needed no lease; what follows does. */
-  #believe(bound: Bound): void {
-    const { name, shard } = bound.chosen.member;
-    bound.lease = this.#context.authority.leaseOf(name);
-    if (bound.lease === undefined) throw new RouterError('NoMember', `the primary of shard "${shard}" is not open now`);
-    bound.backend.believeUnder(bound.lease);
   }
 
   /** Roles fixed to one tenant are pinned by Postgres itself, by their login. */

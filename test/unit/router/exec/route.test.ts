@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { RouterError } from '#router/errors.ts';
 import {
+  anyRoute,
   mergeRoutes,
   type Route,
   routeStatement,
@@ -128,7 +129,9 @@ describe('what touches no tenant', () => {
   test('goes anywhere, also in a session with a tenant, unless a transaction ties it', () => {
     assert.equal(routed({}, nothing), '-@any');
     assert.equal(routed({ tenant: 'acme' }, nothing), 'acme@any');
-    assert.equal(routed({ tenant: 'acme', isInTransaction: true }, nothing), 'acme@one');
+    assert.equal(routed({ tenant: 'acme', isInTransaction: true, level: 'eventual' }, nothing), 'acme@one');
+    // What follows it there may be a strong read of the tenant's.
+    assert.equal(routed({ tenant: 'acme', isInTransaction: true }, nothing), 'acme@one primary');
     assert.equal(
       routed({ tenant: 'acme', isInTransaction: true, isWritingTransaction: true }, nothing),
       'acme@one primary',
@@ -189,13 +192,34 @@ describe('the level', () => {
     );
   });
 
-  test('that is still to come is refused, and one that never will be, too', () => {
-    for (const [consistency, sqlstate] of [
-      ['causal', '0A000'],
-      ['bounded', '0A000'],
+  test('of causal and bounded reads leaves the member open; one that there isn’t is refused', () => {
+    for (const [consistency, expected] of [
+      ['causal', 'acme@one'],
+      ['bounded', 'acme@one'],
       ['maybe', '22023'],
     ] as const)
-      assert.equal(routed({}, { ...read, hints: { consistency } }), sqlstate);
+      assert.equal(routed({}, { ...read, hints: { consistency } }), expected);
+  });
+
+  const boundOf = (more: Partial<SessionToRoute>, hints: StatementToRoute['hints'] = {}): number | undefined =>
+    routeStatement(map, session(more), { ...read, hints }).maxStalenessMs;
+
+  test('bounds age by the comment, then the session, then the manifest, and only where it is bounded', () => {
+    assert.equal(boundOf({ level: 'causal', maxStalenessMs: 700 }), undefined);
+    assert.equal(boundOf({ level: 'bounded' }), 5_000);
+    assert.equal(boundOf({ level: 'bounded', maxStalenessMs: 700 }), 700);
+    assert.equal(boundOf({ level: 'bounded', maxStalenessMs: 700 }, { maxStaleness: '2s' }), 2_000);
+    assert.throws(() => boundOf({ level: 'bounded' }, { maxStaleness: '2 weeks' }), { sqlstate: '22023' });
+  });
+
+  test('of statements that run together is the strictest in both ways: what one saw, and how old it is', () => {
+    const routeAt = (level: 'causal' | 'bounded' | 'eventual', maxStalenessMs?: number): Route => ({
+      ...anyRoute,
+      level,
+      maxStalenessMs,
+    });
+    const merged = mergeRoutes([routeAt('bounded', 900), routeAt('causal'), routeAt('bounded', 300)], anyRoute);
+    assert.deepEqual([merged.level, merged.maxStalenessMs], ['causal', 300]);
   });
 });
 

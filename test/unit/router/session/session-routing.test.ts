@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { pino } from 'pino';
+import { HorizonClock } from '#router/authority/horizon-clock.ts';
+import { Positions } from '#router/consistency/positions.ts';
 import type { RouterContext } from '#router/context.ts';
 import { PlanCache } from '#router/exec/plan-cache.ts';
 import { createPlanner } from '#router/plan/planner.ts';
@@ -35,6 +37,7 @@ function made(): { routing: SessionRouting; settings: SessionSettings; transacti
         tenantColumn: 'tenant_id',
         tables,
         searchPath,
+        views: new Map(),
         functions: functionsWith(),
         volatileFunctions: new Set(['set_config']),
       };
@@ -42,7 +45,14 @@ function made(): { routing: SessionRouting; settings: SessionSettings; transacti
       return found;
     },
   };
-  const context = { directory, plans: new PlanCache(planner), map: () => map, log: pino({ level: 'silent' }) };
+  const authority = { positions: new Positions({ clock: new HorizonClock(), onDoubt: () => {}, onMiss: () => {} }) };
+  const context = {
+    authority,
+    directory,
+    plans: new PlanCache(planner),
+    map: () => map,
+    log: pino({ level: 'silent' }),
+  };
   const routing = new SessionRouting(context as unknown as RouterContext, login, {
     settings,
     transaction,
