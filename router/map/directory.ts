@@ -35,6 +35,7 @@ interface Contents {
 /** What one reading of a member gave. */
 interface Read extends Omit<Contents, 'catalogue'> {
   readonly tables: Map<string, TableKind>;
+  readonly views: Map<string, string>;
   readonly functions: FunctionsRead;
 }
 
@@ -50,6 +51,11 @@ const patienceMs = 20_000;
 const soonMs = 500;
 
 const loginsSql = `SELECT pg_catalog.row_to_json(l)::text FROM meridian.router_logins() AS l`;
+/** Said first: what isn't in pg_catalog is then named with its schema in the definitions of views. */
+const noPathSql = `SET search_path TO ''`;
+const viewsSql = `SELECT n.nspname, c.relname, pg_catalog.pg_get_viewdef(c.oid)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'meridian') ORDER BY 1, 2`;
 const catalogueSql = `SELECT schema_name, table_name, kind FROM meridian.router_catalogue()`;
 
 export class Directory {
@@ -186,6 +192,7 @@ export class Directory {
       before !== undefined &&
       before.tenantColumn === map.keyspace.tenantColumn &&
       sameEntries(before.tables, read.tables) &&
+      sameEntries(before.views, read.views) &&
       before.functions === read.functions.functions;
     const catalogue: Catalogue = isSame
       ? before
@@ -194,6 +201,7 @@ export class Directory {
           tenantColumn: map.keyspace.tenantColumn,
           tables: read.tables,
           searchPath: ['public'],
+          views: read.views,
           functions: read.functions.functions,
           volatileFunctions: read.functions.volatileFunctions,
         };
@@ -227,14 +235,17 @@ export class Directory {
     );
     const timer = setTimeout(() => backend.close('too slow'), this.#options.timeoutMs);
     try {
-      const [logins, tables, functions] = await Promise.all([
+      await rowsOf(backend, noPathSql);
+      const [logins, tables, views, functions] = await Promise.all([
         rowsOf(backend, loginsSql),
         rowsOf(backend, catalogueSql),
+        rowsOf(backend, viewsSql),
         this.#readFunctions(backend),
       ]);
       return {
         logins: new Map(logins.map((row) => loginOfJson(row[0] ?? '{}')).map((login) => [login.role, login])),
         tables: new Map(tables.map(([schema, table, kind]) => [`${schema}.${table}`, kindOf(kind)])),
+        views: new Map(views.map(([schema, name, text]) => [`${schema}.${name}`, text ?? ''])),
         functions,
         parameters: connection.parameters,
       };

@@ -46,6 +46,12 @@ const readingArguments =
 
 const unknown: Judgement = { isVolatile: true, isForeign: true, mayAggregate: true };
 
+export const worst = (one: Judgement | undefined, other: Judgement): Judgement => ({
+  isVolatile: one?.isVolatile === true || other.isVolatile,
+  isForeign: one?.isForeign === true || other.isForeign,
+  mayAggregate: one?.mayAggregate === true || other.mayAggregate,
+});
+
 export class FunctionCatalogue {
   readonly #functions = new Map<string, FunctionRow[]>();
   readonly #operators = new Map<string, FunctionRow[]>();

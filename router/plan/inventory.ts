@@ -3,7 +3,7 @@
  * relations, function calls by whatever notation, row locks, writes.
  */
 import type { FuncCall, RangeVar } from '@pgsql/types';
-import { type FunctionCatalogue, functionName, type Judgement, namesOf } from './functions.ts';
+import { type FunctionCatalogue, functionName, type Judgement, namesOf, worst } from './functions.ts';
 import { forEachChild } from './walk.ts';
 
 export interface Inventory {
@@ -33,13 +33,7 @@ export function takeInventory(statement: object, functions: FunctionCatalogue): 
   let hasRowLocks = false;
   let hasWrites = false;
   const note = (name: string, judgement: Judgement | undefined): void => {
-    if (judgement === undefined) return;
-    const { isVolatile, isForeign, mayAggregate } = called.get(name) ?? judgement;
-    called.set(name, {
-      isVolatile: isVolatile || judgement.isVolatile,
-      isForeign: isForeign || judgement.isForeign,
-      mayAggregate: mayAggregate || judgement.mayAggregate,
-    });
+    if (judgement !== undefined) called.set(name, worst(called.get(name), judgement));
   };
   const visit = (node: object): void => {
     if ('relname' in node && typeof node.relname === 'string') mentions.add(node as RangeVar);

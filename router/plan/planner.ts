@@ -21,21 +21,23 @@ import {
   type StatementPlan,
   type TenantSource,
 } from './types.ts';
+import { Views } from './views.ts';
 
 /** Loads the grammar; takes some tens of milliseconds, once per thread. */
 export async function createPlanner(): Promise<Planner> {
   const parser = await Parser.create();
+  const views = new Views(parser);
   return {
     parseHints,
-    plan: (sql, catalogue) => guarded(() => plansOf(sql, parser.parse(sql), catalogue)),
+    plan: (sql, catalogue) => guarded(() => plansOf(sql, parser.parse(sql), catalogue, views)),
     planShape: (sql, constants, catalogue) =>
       guarded(() => {
         const parsed = parser.parse(sql);
-        const plans = plansOf(sql, parsed, catalogue);
+        const plans = plansOf(sql, parsed, catalogue, views);
         const [own] = plans;
         const statement = parsed.stmts?.[0]?.stmt;
         if (own === undefined || statement === undefined || plans.length > 1) return { plans };
-        return { plans, shaped: shapedPlan(own, statement, Buffer.from(sql), constants, catalogue) };
+        return { plans, shaped: shapedPlan(own, statement, Buffer.from(sql), constants, catalogue, views) };
       }),
   };
 }
@@ -59,15 +61,16 @@ function shapedPlan(
   text: Buffer,
   constants: Constants,
   catalogue: Catalogue,
+  views: Views,
 ): ShapedPlan {
   const all = Array.from({ length: constants.count }, (_, index) => index);
   if (all.length === 0 || !shapeable.has(own.kind)) return { plan: own, pinned: all };
   const pinned = eraseLiterals(statement, constants, text);
-  const plan = withoutValues(() => planOf(statement, own.text, own.start, own.end, catalogue));
+  const plan = withoutValues(() => planOf(statement, own.text, own, catalogue, views));
   return plan !== undefined && saysTheSame(plan, own, constants) ? { plan, pinned } : { plan: own, pinned: all };
 }
 
-function plansOf(sql: string, { stmts = [] }: ParseResult, catalogue: Catalogue): StatementPlan[] {
+function plansOf(sql: string, { stmts = [] }: ParseResult, catalogue: Catalogue, views: Views): StatementPlan[] {
   const length = Buffer.byteLength(sql);
   // The grammar counts bytes of UTF-8.
   const bytes = length === sql.length ? undefined : Buffer.from(sql);
@@ -79,7 +82,7 @@ function plansOf(sql: string, { stmts = [] }: ParseResult, catalogue: Catalogue)
     // From the end of the statement before, so that a comment ahead of the statement (a hint) belongs to it.
     const whole = bytes === undefined ? sql.slice(previousEnd, end) : bytes.toString('utf8', previousEnd, end);
     const separator = separatorLength(whole);
-    plans.push(planOf(stmt, whole.slice(separator), previousEnd + separator, end, catalogue));
+    plans.push(planOf(stmt, whole.slice(separator), { start: previousEnd + separator, end }, catalogue, views));
     previousEnd = end + 1;
   }
   return plans;
@@ -88,11 +91,17 @@ function plansOf(sql: string, { stmts = [] }: ParseResult, catalogue: Catalogue)
 /** White space and empty statements ahead of a statement: ASCII, so that characters are bytes. */
 const separatorLength = (text: string): number => /^[ \t\n\r\f\v;]*/.exec(text)?.[0].length ?? 0;
 
-function planOf(statement: Node, text: string, start: number, end: number, catalogue: Catalogue): StatementPlan {
+function planOf(
+  statement: Node,
+  text: string,
+  { start, end }: Pick<StatementPlan, 'start' | 'end'>,
+  catalogue: Catalogue,
+  views: Views,
+): StatementPlan {
   const described = describe(statement);
-  const inventory = takeInventory(statement, catalogue.functions);
-  const inQuery = described.query === statement ? inventory.mentions : mentionsIn(described.query, catalogue);
-  const restricted = restrictionOf(described, inventory, inQuery, catalogue);
+  const inventory = views.expanded(takeInventory(statement, catalogue.functions), catalogue);
+  const inQuery = described.query === statement ? inventory.mentions : mentionsIn(described.query, catalogue, views);
+  const restricted = restrictionOf(described, inventory, inQuery, catalogue, views);
   const systemTarget = inventory.targets.find((target) => relationOf(catalogue, target).kind === 'system');
   const refuse = refusalOf(statement, inventory.calls, systemTarget?.relname);
   const access = accessOf(described, inventory);
@@ -116,17 +125,21 @@ type Restricted = Pick<StatementPlan, 'touches' | 'tenant' | 'tables'>;
 /** Kinds that run what isn't in their text. */
 const runsUnseen: ReadonlySet<StatementKind> = new Set(['execute', 'call', 'do']);
 
-const mentionsIn = (query: Node | undefined, { functions }: Catalogue): ReadonlySet<RangeVar> =>
-  query === undefined ? new Set() : takeInventory(query, functions).mentions;
+const mentionsIn = (query: Node | undefined, catalogue: Catalogue, views: Views): ReadonlySet<RangeVar> =>
+  query === undefined ? new Set() : views.expanded(takeInventory(query, catalogue.functions), catalogue).mentions;
 
 function restrictionOf(
   described: Described,
   inventory: Inventory,
   inQuery: ReadonlySet<RangeVar>,
   catalogue: Catalogue,
+  views: Views,
 ): Restricted {
   const { kind, query, details } = described;
-  const found = query === undefined ? undefined : tenantSourceOf(query, inQuery, catalogue);
+  const found =
+    query === undefined
+      ? undefined
+      : tenantSourceOf(query, inQuery, catalogue, (name) => views.find(name, catalogue)?.select);
   // A new temporary table is nobody's; what it is filled from is in the query.
   const outside = details.temporary === true ? [] : [...inventory.mentions].filter((mention) => !inQuery.has(mention));
   const relations = [...(found?.relations ?? []), ...outside].map((mention) => relationOf(catalogue, mention));

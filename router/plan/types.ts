@@ -14,6 +14,8 @@ export interface Catalogue {
   /** Keyed `schema.table`. */
   readonly tables: ReadonlyMap<string, TableKind>;
   readonly searchPath: readonly string[];
+  /** Definitions of views among them, with every name qualified. */
+  readonly views: ReadonlyMap<string, string>;
   readonly functions: FunctionCatalogue;
   /** Unqualified names of functions that may leave something behind in their session or the database. */
   readonly volatileFunctions: ReadonlySet<string>;

@@ -15,6 +15,7 @@ const catalogue: Catalogue = {
     ['public.orders', 'tenant'],
     ['public.order_lines', 'tenant'],
   ]),
+  views: new Map(),
   functions: new FunctionCatalogue([]),
   volatileFunctions: new Set(),
 };

@@ -29,6 +29,7 @@ const catalogue: Catalogue = {
     ['public.rates', 'reference'] as const,
     ['public.journal', 'local'] as const,
   ]),
+  views: new Map(),
   functions: functionsWith(),
   volatileFunctions: new Set(),
 };

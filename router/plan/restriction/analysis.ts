@@ -2,7 +2,7 @@
  * What one analysis of a statement gathers: every place where a tenant-owned table is read or written, with the keys to
  * which it is restricted there. Names of tables are resolved here; conditions in `conditions.ts`.
  */
-import type { RangeVar } from '@pgsql/types';
+import type { RangeVar, SelectStmt } from '@pgsql/types';
 import type { Catalogue, TableKind } from '../types.ts';
 import { type Facts, KeyColumn, type KeySet } from './terms.ts';
 
@@ -22,6 +22,12 @@ export interface Occurrence {
   readonly reason?: string | undefined;
 }
 
+/** The query of a view by its name with its schema. */
+export type ViewQuery = (name: string) => SelectStmt | undefined;
+
+/** Views in views count each time that they are looked into: the work per statement stays bounded. */
+const maxViews = 100;
+
 export class Analysis {
   readonly catalogue: Catalogue;
   readonly occurrences: Occurrence[] = [];
@@ -36,8 +42,25 @@ export class Analysis {
   /** Reasons for which nothing can be concluded, however the tables are restricted. */
   readonly doubts: string[] = [];
 
-  constructor(catalogue: Catalogue) {
+  /** How many views were looked into. */
+  #viewCount = 0;
+  readonly #viewQuery: ViewQuery;
+
+  constructor(catalogue: Catalogue, viewQuery: ViewQuery) {
     this.catalogue = catalogue;
+    this.#viewQuery = viewQuery;
+  }
+
+  isView({ name }: { readonly name: string }): boolean {
+    return this.catalogue.views.has(name);
+  }
+
+  /** The query of a view; undefined where it isn't known, or too many were looked into already: then nothing is concluded. */
+  viewQuery({ name }: { readonly name: string }): SelectStmt | undefined {
+    this.#viewCount += 1;
+    const query = this.#viewCount > maxViews ? undefined : this.#viewQuery(name);
+    if (query === undefined) this.doubts.push(`what view "${name}" reads is not known`);
+    return query;
   }
 
   get tenantColumn(): string {

@@ -90,6 +90,7 @@ function bindTable(mention: RangeVar, scope: Scope, around: Surroundings): FromI
     return { ...single, ...named(alias, renamed(cte, mention.alias), scope) };
   }
   const relation = analysis.relation(mention);
+  if ('name' in relation && analysis.isView(relation)) return bindView(relation, mention, alias, scope, around);
   if (relation.kind !== 'tenant') return { ...single, ...named(alias, opaque, scope) };
   const column = analysis.keyColumn(relation.name);
   const hasOtherNames = (mention.alias?.colnames ?? []).length > 0;
@@ -99,6 +100,20 @@ function bindTable(mention: RangeVar, scope: Scope, around: Surroundings): FromI
     ...named(alias, columns, scope),
     restrict: (facts) => analysis.restricted(column, facts),
   };
+}
+
+/** As if its query stood here, but that it sees nothing of what is around it. */
+function bindView(
+  view: { readonly name: string },
+  { alias }: RangeVar,
+  name: string,
+  scope: Scope,
+  around: Surroundings,
+): FromItem {
+  const query = around.analysis.viewQuery(view);
+  if (query === undefined) return { ...single, ...named(name, opaque, scope) };
+  const bound = bindSelect(query, { ...around, outer: undefined, ctes: undefined });
+  return { ...single, ...named(name, renamed(bound, alias), scope), holds: bound.holds, restrict: bound.restrict };
 }
 
 function bindDerived(derived: RangeSubselect, scope: Scope, around: Surroundings): FromItem {

@@ -50,6 +50,8 @@ function bindTarget(mention: RangeVar | undefined, around: Surroundings): Target
   analysis.visited.add(mention);
   const relation = analysis.relation(mention);
   const alias = mention.alias?.aliasname ?? mention.relname ?? '';
+  // What is written through a view may go anywhere: rules and triggers decide.
+  if ('name' in relation && analysis.isView(relation)) analysis.doubts.push(`it writes to view "${relation.name}"`);
   if (relation.kind !== 'tenant') {
     return { column: undefined, columns: opaque, table: alias, alias, restrict: () => undefined };
   }

@@ -5,7 +5,7 @@
 import type { Node, RangeVar } from '@pgsql/types';
 import { needValue } from '../literals.ts';
 import type { Catalogue, TenantSource } from '../types.ts';
-import { Analysis, type Occurrence } from './analysis.ts';
+import { Analysis, type Occurrence, type ViewQuery } from './analysis.ts';
 import { bindDataModifying } from './modify.ts';
 import { bindSelect } from './query.ts';
 import { Facts, identityOf, type KeySet, sizeOf, unionOfKeys } from './terms.ts';
@@ -15,14 +15,15 @@ const maxRelations = 200;
 
 /**
  * @param statement SELECT, INSERT, UPDATE, DELETE or MERGE.
- * @param mentions every mention of a relation in it, found without understanding it.
+ * @param mentions every mention of a relation in it and in the views that it reads, found without understanding it.
  */
 export function tenantSourceOf(
   statement: Node,
   mentions: ReadonlySet<RangeVar>,
   catalogue: Catalogue,
+  viewQuery: ViewQuery,
 ): { readonly tenant: TenantSource; readonly relations: ReadonlySet<RangeVar> } {
-  const analysis = new Analysis(catalogue);
+  const analysis = new Analysis(catalogue, viewQuery);
   if (mentions.size > maxRelations)
     return { tenant: unrestricted(`it names more than ${maxRelations} tables`), relations: mentions };
   const around = { analysis, outer: undefined, ctes: undefined, facts: new Facts([]) };

@@ -189,6 +189,7 @@ const catalogue = {
     ...tables.map((table) => [`public.${table}`, 'tenant'] as const),
     ['public.rates', 'reference'] as const,
   ]),
+  views: new Map<string, string>(),
   functions: functionsWith(),
   volatileFunctions: new Set<string>(),
 };

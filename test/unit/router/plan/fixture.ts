@@ -14,6 +14,20 @@ export const catalogue: Catalogue = {
     ['sales.orders', 'tenant'],
     ['public.currencies', 'reference'],
     ['public.schema_history', 'local'],
+    ...['busy', 'totals', 'ranked', 'largest', 'deeper', 'booked', 'odd'].map(
+      (view) => [`public.${view}`, 'tenant'] as const,
+    ),
+    ['public.codes', 'reference'],
+  ]),
+  views: new Map([
+    ['public.busy', 'SELECT orders.tenant_id, orders.total AS n FROM public.orders WHERE orders.total > 0'],
+    ['public.totals', 'SELECT orders.tenant_id, count(*) AS n FROM public.orders GROUP BY orders.tenant_id'],
+    ['public.ranked', 'SELECT orders.tenant_id, rank() OVER (ORDER BY orders.total) AS place FROM public.orders'],
+    ['public.largest', 'SELECT max(stock.tenant_id) AS tenant_id FROM public.stock'],
+    ['public.deeper', 'SELECT b.tenant_id AS t, c.code FROM public.busy b CROSS JOIN public.currencies c'],
+    ['public.booked', 'SELECT orders.tenant_id, public.book_order(1) AS b FROM public.orders'],
+    ['public.codes', 'SELECT currencies.code FROM public.currencies'],
+    ['public.odd', 'SELECT nonsense of another version'],
   ]),
   functions: functionsWith(
     ['function', 'public', 'book_order', '1,1,v,f,f,f'],

@@ -122,6 +122,14 @@ const restricted: Readonly<Record<string, readonly (readonly [sql: string, ...ke
       'acme',
     ],
   ],
+  views: [
+    ["select * from busy where tenant_id = 'acme'", 'acme'],
+    ["select * from busy b(t) where t = 'acme'", 'acme'],
+    ["select * from totals where tenant_id = 'acme'", 'acme'],
+    ["select * from deeper d join stock s on s.tenant_id = d.t where d.t = 'acme'", 'acme'],
+    ["with busy as (select 1 as x) select * from busy, public.busy b where b.tenant_id = 'acme'", 'acme'],
+    ["insert into orders (tenant_id, total) select tenant_id, n from busy where tenant_id = 'acme'", 'acme'],
+  ],
   writes: [
     ["insert into orders (tenant_id, customer) values ('acme', 'x')", 'acme'],
     ["insert into orders (customer, tenant_id) values ('x', 'acme'), ('y', 'acme')", 'acme'],
@@ -320,6 +328,17 @@ const unrestricted: Readonly<Record<string, readonly string[]>> = {
     "select * from orders o, lateral (select count(*) from stock s where s.tenant_id = o.tenant_id and s.tenant_id = 'acme') x",
     "select * from orders o, lateral (select o.tenant_id, count(*) from stock s where s.tenant_id = o.tenant_id and s.tenant_id = 'acme') x join products p on p.tenant_id = x.tenant_id",
     "select * from orders o, lateral (select my_aggregate(s.sku) from stock s where s.tenant_id = o.tenant_id and s.tenant_id = 'acme') x",
+  ],
+  'what a view hides': [
+    "select * from ranked where tenant_id = 'acme'",
+    "select * from largest where tenant_id = 'acme'",
+    "select * from deeper where code = 'acme'",
+    "select * from booked where tenant_id = 'acme'",
+    "select * from odd where tenant_id = 'acme'",
+    "update busy set n = 1 where tenant_id = 'acme'",
+    "insert into busy (tenant_id, n) values ('acme', 1)",
+    'select * from totals',
+    "select * from orders o left join busy b on b.tenant_id = 'acme'",
   ],
   'recursion that leaves the tenant': [
     "with recursive c as (select tenant_id, sku from products where tenant_id = 'acme' union all select p.tenant_id, p.sku from products p join c on p.parent = c.sku) select * from c",

@@ -25,6 +25,8 @@ const classes: readonly (readonly [
   ['select * from currencies', 'select', 'read', 'reference'],
   ['select * from currencies join orders using (code)', 'select', 'read', 'tenant'],
   ['select * from schema_history', 'select', 'read', 'unknown'],
+  ['select * from codes', 'select', 'read', 'reference'],
+  ['select * from booked', 'select', 'write', 'tenant'],
   ['select * from mystery', 'select', 'read', 'unknown'],
   ['select my_function()', 'select', 'write', 'unknown'],
   ["select order_total(1) from orders where tenant_id = 'acme'", 'select', 'read', 'tenant'],

@@ -20,6 +20,7 @@ const catalogue: Catalogue = {
   tenantColumn: 'tenant_id',
   tables: new Map([['public.accounts', 'tenant']]),
   searchPath: ['public'],
+  views: new Map(),
   functions: functionsWith(['function', 'public', 'leave_setting', '0,0,v,f,f,f']),
   volatileFunctions: new Set(['leave_setting', 'nextval', 'pg_sleep', 'pg_advisory_lock', 'set_config']),
 };
