@@ -19,6 +19,8 @@ export interface BackendReceiver {
   forward(bytes: Buffer): void;
   /** A message of note that isn't whole rows: its type and place. False: it isn't for the client. */
   observe(type: number, expectation: Expectation, buffer: Buffer, start: number, end: number): boolean;
+  /** A NotificationResponse: it may come at any time, and is never passed on as it is. */
+  notified(buffer: Buffer, start: number, end: number): void;
   /** ReadyForQuery of a query or Sync has come and, unless `observe` refused it, been forwarded. */
   ready(status: number): void;
   /** A chunk has been worked through: a good moment to write. */
@@ -38,6 +40,8 @@ export interface BackendIdentity {
   readonly generation: string;
   /** Epoch of the shard if the member was its primary when this was opened, else 0. */
   readonly primaryEpoch: number;
+  /** Start time of the Postgres, in microseconds: what is known of one run of it says nothing of the next. */
+  readonly postmaster: string;
 }
 
 /** What makes an answer the client's: see authority/lease.ts. */
@@ -56,6 +60,8 @@ export class Backend {
   settings = '';
   /** `meridian.tenant` as set last by the router; undefined when it was never set. */
   pin: string | undefined;
+  /** Since it was set nothing has run here that could have changed it. */
+  isPinTrusted = true;
   /** What ran here may have left something in the session: it is discarded before the next use. */
   isSuspect = false;
   /** A SET, or the end of a transaction, was sent in a pipeline that no Sync has ended yet: under what the next is read isn't known. */
@@ -64,6 +70,9 @@ export class Backend {
   wasCancelled = false;
   readonly openedAtMs: number;
   idleSinceMs: number;
+  /** Whom it is lent to: a tenant, or '' where it is nobody's or several tenants'; undefined while it isn't lent. The pool's own. */
+  lentTo: string | undefined;
+  lentAtMs = 0;
 
   readonly #socket: TLSSocket | Socket;
   readonly #queue = new ExpectationQueue();
@@ -171,6 +180,12 @@ export class Backend {
   ownQuery(sql: string, done: (answer: OwnAnswer) => void): Buffer {
     this.expect({ kind: 'own', rows: [], error: undefined, done });
     return queryMessage(sql);
+  }
+
+  /** A function call of the router's own, with an answer of 8 bytes; only between the client's statements. Returns the bytes to be written. */
+  ownCall(call: Buffer, done: (value: bigint | undefined) => void): Buffer {
+    this.expect({ kind: 'own', rows: [], error: undefined, done: ({ rows }) => done(numberOf(rows[0]?.[0])) });
+    return call;
   }
 
   query(sql: string): Promise<OwnAnswer> {
@@ -297,11 +312,12 @@ export class Backend {
         this.#sayLocals();
         continue;
       }
-      const isForClient = this.#handle(type, buffer, position, end);
+      const isForClient = type !== code.notification && this.#handle(type, buffer, position, end);
       if (!isForClient) {
         if (position > from) this.#receiver?.forward(buffer.subarray(from, position));
         from = end;
       }
+      if (type === code.notification) this.#receiver?.notified(buffer, position, end);
       position = end;
       if (this.#queue.first?.kind === 'local') {
         if (position > from) this.#receiver?.forward(buffer.subarray(from, position));
@@ -343,7 +359,6 @@ export class Backend {
   #handle(type: number, buffer: Buffer, start: number, end: number): boolean {
     const item = this.#queue.first;
     if (item === undefined) return this.#unasked(type, buffer, start, end);
-    if (type === code.notification) return false;
     if (type === code.parameterStatus) {
       const { name, value } = readParameterStatus(buffer, start, end);
       this.parameters.set(name, value);
@@ -351,6 +366,7 @@ export class Backend {
     if (type === code.error) return this.#error(item, buffer, start, end);
     if (item.kind === 'own') {
       if (type === code.dataRow) item.rows.push(readTextRow(buffer, start, end));
+      else if (type === code.functionResult) item.rows.push([buffer.toString('hex', start + headerBytes + 4, end)]);
       return false;
     }
     switch (type) {
@@ -445,7 +461,7 @@ export class Backend {
       this.parameters.set(name, value);
       return false;
     }
-    if (type === code.notice || type === code.notification) return false;
+    if (type === code.notice) return false;
     throw new Error(`unasked message of type ${String.fromCharCode(type)}`);
   }
 
@@ -466,3 +482,7 @@ export class Backend {
     }
   }
 }
+
+/** Of the 8 bytes of a function's result; undefined for NULL, and where it failed. */
+const numberOf = (hex: string | null | undefined): bigint | undefined =>
+  hex?.length === 16 ? BigInt(`0x${hex}`) : undefined;

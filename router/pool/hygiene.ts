@@ -28,13 +28,24 @@ export interface Cleaning {
   readonly isClean: (answers: readonly OwnAnswer[]) => boolean;
 }
 
-/** What has to be asked of a backend before it goes back to its pool; undefined when nothing has. */
-export function cleaningOf(backend: {
+interface Used {
   readonly pin: string | undefined;
+  readonly isPinTrusted: boolean;
   readonly isSuspect: boolean;
   readonly wasCancelled: boolean;
-}): Cleaning | undefined {
-  if (backend.pin === undefined && !backend.isSuspect && !backend.wasCancelled) return undefined;
+}
+
+/**
+ * What has to be asked of a backend before it goes back to its pool; undefined when nothing has. A pin that only such statements ran
+ * under as can't change it stays for the next of its tenant.
+ */
+export function cleaningOf(backend: Used): Cleaning | undefined {
+  const isPinKnown = backend.pin === undefined || backend.isPinTrusted;
+  return isPinKnown && !backend.isSuspect && !backend.wasCancelled ? undefined : emptying(backend);
+}
+
+/** Makes it nobody's, and shows that it was whose it should have been. */
+export function emptying(backend: Used): Cleaning {
   const marker = randomUUID();
   // Read back first, then emptied: should setting the next pin ever fail, the session is nobody's.
   const probe = `SELECT '${marker}', pg_catalog.current_setting('meridian.tenant', true), pg_catalog.set_config('meridian.tenant', '', false)`;

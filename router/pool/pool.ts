@@ -7,13 +7,17 @@ import { RouterError } from '../errors.ts';
 import { Backend } from './backend.ts';
 import { MemberRefusal, type OpenedConnection } from './connect.ts';
 import type { OwnAnswer } from './expectation.ts';
-import { cleaningOf } from './hygiene.ts';
+import { FairQueue } from './fair-queue.ts';
+import { type Cleaning, cleaningOf, emptying } from './hygiene.ts';
+import { Progress } from './progress.ts';
 
 export interface PoolLimits {
   readonly size: number;
   readonly waitMs: number;
   readonly idleMs: number;
   readonly lifetimeMs: number;
+  /** One tenant may hold every connection: the role is its own. */
+  readonly isOfOneTenant?: boolean;
 }
 
 export interface PoolOwner {
@@ -28,15 +32,19 @@ export interface PoolOwner {
   /** The member could, or couldn't, be reached. */
   reached(error: Error | undefined): void;
   now(): number;
+  /** Nothing is lent: who wants a connection waits for as long as that lasts. */
+  readonly isPaused: boolean;
 }
 
 /** A backend that takes longer to answer between two clients is closed. */
 const cleaningMs = 5_000;
 
 interface Waiter {
-  readonly give: (backend: Backend) => void;
-  readonly fail: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
+  readonly taker: Taker;
+  readonly wish: Wish | undefined;
+  readonly tenant: string;
+  readonly sinceMs: number;
+  timer: NodeJS.Timeout | undefined;
 }
 
 /** The member takes nothing new: who waited for a connection may find another, or wait for the shard's primary. */
@@ -47,6 +55,18 @@ export class Expelled extends Error {
   }
 }
 
+/** What a backend had best have already, so that nothing has to be said to it first. */
+export interface Wish {
+  readonly settings: string;
+  /** Undefined where its role is fixed to one tenant. */
+  readonly pin: string | undefined;
+  /** Where its pin is another tenant's, whoever takes it sees to that: nothing is delivered that ran before the new one was set. */
+  readonly mayBePinned?: boolean;
+}
+
+/** So many idle ones are looked at for what is wished. */
+const lookedAt = 8;
+
 /** Called with exactly one of the two. */
 export interface Taker {
   give(backend: Backend): void;
@@ -54,25 +74,31 @@ export interface Taker {
 }
 
 export class Pool {
+  readonly progress = new Progress();
   readonly #owner: PoolOwner;
   readonly #idle: Backend[] = [];
   readonly #all = new Set<Backend>();
-  readonly #waiting: Waiter[] = [];
+  /** Kept by sessions beyond their transactions, and which of these run nothing now. */
+  readonly #kept = new Set<Backend>();
+  readonly #resting = new Set<Backend>();
+  readonly #waiting = new FairQueue<Waiter>();
   #opening = 0;
   #closed = false;
 
   constructor(owner: PoolOwner) {
     this.#owner = owner;
+    this.#waiting.mostHeld = this.#mostHeld;
   }
 
   get member(): string {
     return this.#owner.member;
   }
 
-  get counts(): { idle: number; busy: number; opening: number; waiting: number } {
+  get counts(): { idle: number; busy: number; kept: number; opening: number; waiting: number } {
     return {
       idle: this.#idle.length,
-      busy: this.#all.size - this.#idle.length,
+      busy: this.#all.size - this.#idle.length - this.#resting.size,
+      kept: this.#kept.size,
       opening: this.#opening,
       waiting: this.#waiting.length,
     };
@@ -82,39 +108,127 @@ export class Pool {
     return this.#all.size === 0 && this.#opening === 0 && this.#waiting.length === 0;
   }
 
-  /** Gives a backend at once where one is idle, else when one is free or made. Returns how to stop waiting. */
-  take(taker: Taker): () => void {
+  /** Sessions wait for a connection of their own, or everybody has to. */
+  get isWanted(): boolean {
+    return this.#waiting.isReady || this.#owner.isPaused;
+  }
+
+  /** Somebody who came now would get a connection without waiting for others to be done. */
+  get hasRoom(): boolean {
+    return !this.isWanted && (this.#idle.length > 0 || this.#all.size + this.#opening < this.#owner.limits().size);
+  }
+
+  /** It may be sent something new. */
+  isCurrent(backend: Backend): boolean {
+    return (
+      !this.#closed &&
+      !this.#owner.isPaused &&
+      !backend.isClosed &&
+      backend.identity.generation === this.#owner.generation() &&
+      this.#owner.now() - backend.openedAtMs < this.#owner.limits().lifetimeMs
+    );
+  }
+
+  /**
+   * Gives a backend at once where one is idle, else when one is free or made: then tenants take turns (fair-queue.ts). Returns how to
+   * stop waiting.
+   */
+  take(taker: Taker, wish?: Wish): () => void {
+    const tenant = wish?.mayBePinned === true ? '' : (wish?.pin ?? '');
+    const washed = this.#mayTakeNow(tenant) ? this.#takeIdle(taker, tenant, wish) : undefined;
+    if (washed === 'given') return () => undefined;
+    const waiter: Waiter = { taker, wish, tenant, sinceMs: this.#owner.now(), timer: undefined };
+    const place = this.#waiting.push(tenant, waiter);
+    const forget = (): void => {
+      clearTimeout(waiter.timer);
+      this.#waiting.remove(place);
+    };
+    const { waitMs } = this.#owner.limits();
+    const late = (): void => {
+      // The pause is nobody's fault: its end gives everybody a turn.
+      if (this.#owner.isPaused) {
+        waiter.timer = setTimeout(late, waitMs);
+        return;
+      }
+      forget();
+      taker.fail(new RouterError('NoBackendInTime', `no free connection to ${this.#owner.member} in ${waitMs} ms`));
+    };
+    waiter.timer = setTimeout(late, waitMs);
+    if (washed === undefined) this.#openIfWanted();
+    else this.#wash(washed, emptying(washed));
+    return forget;
+  }
+
+  #mayTakeNow(tenant: string): boolean {
+    return !this.#owner.isPaused && !this.#waiting.isReady && this.#waiting.mayHold(tenant);
+  }
+
+  /** 'given', or one that has to be emptied first. */
+  #takeIdle(taker: Taker, tenant: string, wish: Wish | undefined): Backend | 'given' | undefined {
     const generation = this.#owner.generation();
+    if (wish !== undefined) this.#bringForward(wish);
     for (let backend = this.#idle.pop(); backend !== undefined; backend = this.#idle.pop()) {
       if (backend.isClean && backend.identity.generation === generation) {
-        taker.give(backend);
-        return () => undefined;
+        if (isForeign(backend, wish)) return backend;
+        this.#lendTo(backend, taker, tenant);
+        return 'given';
       }
       backend.close('out of date');
     }
-    const waitMs = this.#owner.limits().waitMs;
-    const waiter: Waiter = {
-      give: (backend) => taker.give(backend),
-      fail: (error) => taker.fail(error),
-      timer: setTimeout(() => {
-        this.#forget(waiter);
-        taker.fail(new RouterError('NoBackendInTime', `no free connection to ${this.#owner.member} in ${waitMs} ms`));
-      }, waitMs),
-    };
-    this.#waiting.push(waiter);
-    this.#openIfWanted();
-    return () => this.#forget(waiter);
+    return undefined;
+  }
+
+  /** Of several tenants none may hold every connection: however long its transactions are, another finds one. */
+  get #mostHeld(): number {
+    const { size, isOfOneTenant } = this.#owner.limits();
+    return isOfOneTenant === true || size < 2 ? Number.POSITIVE_INFINITY : size - 1;
+  }
+
+  #lendTo(backend: Backend, taker: Taker, tenant: string): void {
+    backend.lentTo = tenant;
+    backend.lentAtMs = this.#owner.now();
+    this.#waiting.took(tenant);
+    taker.give(backend);
+  }
+
+  /** It is nobody's any more, whatever becomes of it. */
+  #unlend(backend: Backend): void {
+    const tenant = backend.lentTo;
+    if (tenant === undefined) return;
+    backend.lentTo = undefined;
+    this.#waiting.gave(tenant, this.#owner.now() - backend.lentAtMs);
+  }
+
+  /** A session wants to keep a backend that it has been lent. False where half of the pool, or the one there is, is kept already. */
+  keep(backend: Backend): boolean {
+    if (this.#kept.size >= Math.max(1, Math.floor(this.#owner.limits().size / 2))) return false;
+    this.#kept.add(backend);
+    return true;
+  }
+
+  /** A kept backend runs nothing at the moment: nobody has to wait for it before its member may stop. */
+  rest(backend: Backend, isResting: boolean): void {
+    if (isResting && this.#all.has(backend)) this.#resting.add(backend);
+    else this.#resting.delete(backend);
   }
 
   /** Takes a backend back after a session is done with it. The session must not touch it any more. */
   giveBack(backend: Backend): void {
     backend.assign(undefined);
+    this.#unlend(backend);
+    this.#kept.delete(backend);
+    this.#resting.delete(backend);
     if (!this.#mayReturn(backend)) {
       backend.close('not to be used again');
       return;
     }
     const cleaning = cleaningOf(backend);
-    if (cleaning === undefined) return this.#lend(backend);
+    if (cleaning === undefined) this.#lend(backend);
+    else this.#wash(backend, cleaning);
+  }
+
+  /** Lent again when its answers show that it may be. */
+  #wash(backend: Backend, cleaning: Cleaning): void {
     const answers: OwnAnswer[] = [];
     const timer = setTimeout(() => backend.close('no answer between two clients'), cleaningMs);
     const bytes = cleaning.statements.map((sql) =>
@@ -130,9 +244,10 @@ export class Pool {
         if (backend.isSuspect) {
           backend.prepared.clear();
           backend.settings = '';
-          backend.pin = undefined;
           backend.unnamed = undefined;
         }
+        if (backend.pin !== undefined) backend.pin = '';
+        backend.isPinTrusted = true;
         backend.isSuspect = false;
         backend.wasCancelled = false;
         this.#lend(backend);
@@ -143,6 +258,7 @@ export class Pool {
 
   /** Closes what has been idle for too long, lived too long, or belongs to another generation. */
   sweep(): void {
+    this.#waiting.mostHeld = this.#mostHeld;
     const now = this.#owner.now();
     const { idleMs, lifetimeMs } = this.#owner.limits();
     const generation = this.#owner.generation();
@@ -153,6 +269,24 @@ export class Pool {
       else backend.close('idle');
     }
     this.#idle.push(...keep);
+    this.#serve();
+  }
+
+  /** Nothing is lent any more (PAUSE): what isn't in use is closed at once, the rest when it comes back. */
+  pause(): void {
+    for (const backend of this.#idle.splice(0)) backend.close('paused');
+  }
+
+  /** It is lent again. */
+  resume(): void {
+    this.#serve();
+  }
+
+  /** The size may have grown, or a tenant may hold more: those who wait and may be served are. */
+  #serve(): void {
+    if (this.#owner.isPaused) return;
+    while (this.#idle.length > 0 && this.#waiting.isReady) this.#lend(this.#idle.pop() as Backend);
+    this.#openIfWanted();
   }
 
   /** Closes every connection that was opened to a primary of an epoch below this one, in use or not. Returns how many. */
@@ -169,16 +303,34 @@ export class Pool {
 
   close(): void {
     this.#closed = true;
-    for (const waiter of this.#waiting.splice(0)) {
-      clearTimeout(waiter.timer);
-      waiter.fail(new RouterError('ShuttingDown', 'the router is shutting down'));
-    }
+    this.#failWaiting(this.#waiting.length, new RouterError('ShuttingDown', 'the router is shutting down'));
     for (const backend of this.#all) backend.close('the pool is closed');
+  }
+
+  /** The latest used of those that fit best is the next to be taken. */
+  #bringForward({ settings, pin }: Wish): void {
+    const idle = this.#idle;
+    const last = idle.length - 1;
+    let best = last;
+    let bestFit = -1;
+    for (let index = last; index >= 0 && index > last - lookedAt; index--) {
+      const backend = idle[index] as Backend;
+      const fit = (backend.settings === settings ? 2 : 0) + (backend.pin === pin ? 1 : 0);
+      if (fit <= bestFit) continue;
+      best = index;
+      bestFit = fit;
+      if (fit === 3) break;
+    }
+    if (best === last || last < 0) return;
+    const found = idle[best] as Backend;
+    idle[best] = idle[last] as Backend;
+    idle[last] = found;
   }
 
   #mayReturn(backend: Backend): boolean {
     return (
       !this.#closed &&
+      !this.#owner.isPaused &&
       backend.isClean &&
       backend.identity.generation === this.#owner.generation() &&
       this.#owner.now() - backend.openedAtMs < this.#owner.limits().lifetimeMs
@@ -191,32 +343,30 @@ export class Pool {
       backend.close('not to be used again');
       return;
     }
-    const waiter = this.#waiting.shift();
+    const waiter = this.#waiting.peek();
     if (waiter === undefined) {
       backend.idleSinceMs = this.#owner.now();
       this.#idle.push(backend);
       return;
     }
+    if (isForeign(backend, waiter.wish)) return this.#wash(backend, emptying(backend));
+    this.#waiting.shift();
     clearTimeout(waiter.timer);
-    waiter.give(backend);
-  }
-
-  #forget(waiter: Waiter): void {
-    clearTimeout(waiter.timer);
-    const index = this.#waiting.indexOf(waiter);
-    if (index !== -1) this.#waiting.splice(index, 1);
+    this.#lendTo(backend, waiter.taker, waiter.tenant);
   }
 
   #failWaiting(count: number, error: Error): void {
-    for (const waiter of this.#waiting.splice(0, count)) {
+    for (const waiter of this.#waiting.drain(count)) {
       clearTimeout(waiter.timer);
-      waiter.fail(error);
+      waiter.taker.fail(error);
     }
   }
 
   #openIfWanted(): void {
     while (
       !this.#closed &&
+      !this.#owner.isPaused &&
+      this.#waiting.isReady &&
       this.#waiting.length > this.#opening &&
       this.#all.size + this.#opening < this.#owner.limits().size
     )
@@ -240,6 +390,7 @@ export class Pool {
             secret: connection.secret,
             generation: generation ?? '',
             primaryEpoch,
+            postmaster: connection.postmaster,
           },
           connection.parameters,
           this.#owner.now(),
@@ -263,8 +414,18 @@ export class Pool {
 
   #closedBackend(backend: Backend): void {
     this.#all.delete(backend);
+    this.#unlend(backend);
+    this.#kept.delete(backend);
+    this.#resting.delete(backend);
     const index = this.#idle.indexOf(backend);
     if (index !== -1) this.#idle.splice(index, 1);
-    this.#openIfWanted();
+    this.#serve();
   }
 }
+
+/**
+ * It is pinned to another tenant. Should setting the next pin ever fail, what follows would run as that one's: so it is emptied first,
+ * and nobody's.
+ */
+const isForeign = ({ pin }: Backend, wish: Wish | undefined): boolean =>
+  pin !== undefined && pin !== '' && wish?.mayBePinned !== true && pin !== wish?.pin;

@@ -38,6 +38,7 @@ export class Pools {
   readonly #pools = new Map<string, Pool>();
   readonly #unreachableUntilMs = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
+  #isPaused = false;
 
   constructor(options: PoolsOptions) {
     this.#options = options;
@@ -61,19 +62,20 @@ export class Pools {
   }
 
   /** Sums over all pools, for metrics. */
-  get counts(): { pools: number; idle: number; busy: number; opening: number; waiting: number } {
-    const sum = { pools: this.#pools.size, idle: 0, busy: 0, opening: 0, waiting: 0 };
+  get counts(): { pools: number; idle: number; busy: number; kept: number; opening: number; waiting: number } {
+    const sum = { pools: this.#pools.size, idle: 0, busy: 0, kept: 0, opening: 0, waiting: 0 };
     for (const pool of this.#pools.values()) {
-      const { idle, busy, opening, waiting } = pool.counts;
+      const { idle, busy, kept, opening, waiting } = pool.counts;
       sum.idle += idle;
       sum.busy += busy;
+      sum.kept += kept;
       sum.opening += opening;
       sum.waiting += waiting;
     }
     return sum;
   }
 
-  /** Connections of this member that are lent, or being cleaned after it. */
+  /** Connections of this member that are lent (but for those kept by sessions that run nothing), or being cleaned after it. */
   busyAt(member: string): number {
     let busy = 0;
     for (const pool of this.#pools.values()) if (pool.member === member) busy += pool.counts.busy;
@@ -94,6 +96,21 @@ export class Pools {
     for (const pool of this.#pools.values()) if (pool.member === member) pool.expel();
   }
 
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** Nothing is lent from now on; what is lent ends with its transaction. */
+  pause(): void {
+    this.#isPaused = true;
+    for (const pool of this.#pools.values()) pool.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    for (const pool of this.#pools.values()) pool.resume();
+  }
+
   sweep(): void {
     for (const pool of this.#pools.values()) pool.sweep();
     this.#dropUnused();
@@ -110,10 +127,14 @@ export class Pools {
 
   #make(member: string, role: string): Pool {
     const options = this.#options;
+    const isPaused = (): boolean => this.#isPaused;
     return new Pool({
       member,
       role,
       now: options.now,
+      get isPaused() {
+        return isPaused();
+      },
       generation: () => {
         const generation = memberGeneration(options.map(), member);
         return generation === undefined ? undefined : `${generation} ${options.reachOf(role)}`;
@@ -123,7 +144,11 @@ export class Pools {
         const shard = view === undefined ? undefined : options.map()?.shards.get(view.shard);
         return shard?.primary === member ? shard.epoch : 0;
       },
-      limits: () => ({ ...options.limits, size: options.map()?.keyspace.poolSize ?? 1 }),
+      limits: () => ({
+        ...options.limits,
+        size: options.map()?.keyspace.poolSize ?? 1,
+        isOfOneTenant: options.fixedTenantOf(role) !== undefined,
+      }),
       connect: async () => {
         const map = options.map();
         const view = map?.members.get(member);

@@ -14,6 +14,10 @@ export class PreparedNames {
     return this.#names.size;
   }
 
+  has(name: string): boolean {
+    return this.#names.has(name);
+  }
+
   /** True when the backend has it; it is then the most recently used. */
   use(name: string): boolean {
     if (!this.#names.delete(name)) return false;

@@ -4,7 +4,7 @@
  */
 import { RouterError } from '../errors.ts';
 import { type BindMessage, readBind, readExecute, readParse, readTarget } from '../wire/client-messages.ts';
-import { frontend } from '../wire/codes.ts';
+import { frontend, headerBytes } from '../wire/codes.ts';
 import { ClientStatement, type StatementScope } from './statements.ts';
 
 export interface BoundPortal {
@@ -86,3 +86,26 @@ export function statementsOf(operations: readonly Operation[]): ClientStatement[
   }
   return [...found];
 }
+
+/** Nothing but one whole run of one statement, by the unnamed portal: it may be made, described and bound before. */
+export function isOneRun(operations: readonly Operation[], statements: readonly ClientStatement[]): boolean {
+  if (statements.length !== 1) return false;
+  for (let index = 0; index < operations.length; index++) {
+    const operation = operations[index] as Operation;
+    switch (operation.kind) {
+      case 'bind':
+        if (operation.bind.portal !== '') return false;
+        break;
+      case 'execute':
+        return index === operations.length - 1 && operation.portal !== undefined && isWhole(operation.frame);
+      case 'close-statement':
+      case 'close-portal':
+        return false;
+      default:
+    }
+  }
+  return false;
+}
+
+/** Of the unnamed portal, and of all its rows ("Message Formats", Execute). */
+const isWhole = (execute: Buffer): boolean => execute[headerBytes] === 0 && execute.readInt32BE(headerBytes + 1) === 0;

@@ -7,6 +7,7 @@ import type { Channels } from './channels.ts';
 import type { KeptNames } from './kept-names.ts';
 import type { Loan } from './loan.ts';
 import type { Responder } from './responder.ts';
+import type { Ride } from './ride.ts';
 import type { SessionRouting } from './session-routing.ts';
 import type { SessionSettings } from './settings.ts';
 import type { BackendState } from './statement-class.ts';
@@ -20,10 +21,13 @@ export interface Conversation {
   readonly routing: SessionRouting;
   readonly loan: Loan;
   readonly responder: Responder;
+  readonly ride: Ride;
   readonly statements: KeptNames<ClientStatement>;
   readonly portals: KeptNames<BoundPortal>;
   readonly channels: Channels;
   readonly backendState: BackendState;
+  /** By itself, outside a transaction, and quick as far as is known. */
+  mayRide(statement: PlannedStatement): boolean;
   say(bytes: Buffer): void;
   /** What was asked for is refused, and not a byte of it was sent. */
   refuse(error: RouterError, isExtended: boolean): void;

@@ -7,7 +7,7 @@ import { anyRoute, type Route } from '../exec/route.ts';
 import { expectSync } from '../pool/expectation.ts';
 import { flushMessage, syncMessage } from '../wire/client-messages.ts';
 import { readyForQuery } from '../wire/server-messages.ts';
-import { type BatchScope, type Operation, readOperation, statementsOf } from './batch.ts';
+import { type BatchScope, isOneRun, type Operation, readOperation, statementsOf } from './batch.ts';
 import type { Conversation } from './conversation.ts';
 import { operationBytes } from './send.ts';
 import { needsBackend } from './statement-class.ts';
@@ -96,8 +96,19 @@ export class Extended {
       throw new RouterError('MixedPipeline', 'meridian.* settings and other statements in one pipeline');
     const route = routing.routeOfBatch(operations, loan.isBound);
     const named = statements.filter((statement) => statement.planned?.plan.channel !== undefined);
-    if (named.length === 0) return this.#runOperations(operations, end, route);
+    if (named.length === 0) {
+      const [only] = planned;
+      if (end === 'sync' && planned.length === 1 && only !== undefined && isOneRun(operations, statements))
+        if (this.#session.mayRide(only))
+          if (this.#session.ride.start({ planned: only, route, frame: undefined, operations })) return;
+      return this.#runOperations(operations, end, route);
+    }
     this.#nameChannels(named, route, operations, end);
+  }
+
+  /** What could have shared a connection goes the usual way. */
+  walk(operations: readonly Operation[], route: Route): void {
+    this.#runOperations(operations, 'sync', route);
   }
 
   /** LISTEN and the like are said with the names that channels have at the member. */

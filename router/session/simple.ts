@@ -30,6 +30,12 @@ export class SimpleQueries {
       this.#session.say(emptyQueryResponse);
       return this.#session.say(readyForQuery(transaction.status));
     }
+    const [only] = planned;
+    if (planned.length === 1 && only !== undefined && this.#session.mayRide(only)) {
+      const route = routing.routeOf(planned);
+      if (this.#session.ride.start({ planned: only, route, frame, operations: [] })) return;
+      return this.#run(frame, planned, route, []);
+    }
     settings.expectRoom(planned);
     if (transaction.hasFailed) return this.#inFailed(planned);
     const copied = planned.find(({ plan }) => plan.copy?.direction === 'in');
@@ -83,6 +89,11 @@ export class SimpleQueries {
     // The backend may not know that the transaction has failed: a COMMIT must not reach it.
     transaction.isRefused = false;
     this.#run(queryMessage(end === 'savepoint' ? only.plan.text : 'ROLLBACK'), planned, anyRoute, []);
+  }
+
+  /** What could have shared a connection goes the usual way. */
+  walk(frame: Buffer, planned: PlannedStatement, route: Route): void {
+    this.#run(frame, [planned], route, []);
   }
 
   functionCall(frame: Buffer): void {

@@ -108,7 +108,13 @@ console.log(
 );
 const site = await BenchSite.start({ poolSize: options.pool, docker: list(options.docker.replaceAll(' ', ',')) });
 let router: RouterProgram | undefined;
-process.once('SIGINT', () => void router?.stop().finally(() => site.stop().finally(() => process.exit(130))));
+process.once('SIGINT', () => {
+  void (async () => {
+    await router?.stop();
+    await site.stop();
+    process.exit(130);
+  })();
+});
 try {
   router = await RouterProgram.start(site, {
     runtime: options.runtime.split(' '),

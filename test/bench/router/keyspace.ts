@@ -116,10 +116,9 @@ export class BenchSite {
       ].join('\n'),
     };
     for (const [name, content] of Object.entries(files)) await writeFile(join(mounted, name), content, { mode: 0o644 });
-    const container = await run([
-      ...['docker', 'run', '-d', '--rm', '--network', 'host', '--shm-size', '1g', '--tmpfs', '/var/tmp:rw,mode=1777'],
-      ...['--ulimit', 'nofile=20000:20000', '-v', `${mounted}:/etc/bench:ro`, ...docker, image],
-    ]);
+    const limits = ['--shm-size', '1g', '--tmpfs', '/var/tmp:rw,mode=1777', '--ulimit', 'nofile=20000:20000'];
+    const start = ['docker', 'run', '-d', '--rm', '--network', 'host', ...limits];
+    const container = await run([...start, '-v', `${mounted}:/etc/bench:ro`, ...docker, image]);
     const agent = await TestAgent.start(member, 'one', own, ca.bundle);
     const site = new BenchSite(folder, container.trim(), ca, operator, agent, poolSize);
     try {
@@ -145,8 +144,14 @@ export class BenchSite {
       shards: [{ name: 'one', epoch: 1, primary: member }],
       members: [
         {
-          ...{ name: member, shard: 'one', region: 'eu', address: '127.0.0.1', port: ports.postgres, plaintext },
-          ...{ agentAddress: '127.0.0.1', agentPort: this.#agent.port },
+          name: member,
+          shard: 'one',
+          region: 'eu',
+          address: '127.0.0.1',
+          port: ports.postgres,
+          agentAddress: '127.0.0.1',
+          agentPort: this.#agent.port,
+          plaintext,
         },
       ],
       tenants: Array.from({ length: tenants }, (_, index) => ({ key: String(index + 1), shard: 'one' })),
@@ -162,6 +167,8 @@ export class BenchSite {
       at,
       { ca: this.#ca.bundle, ...this.#operator },
       use,
+      // A machine that is busy with the bench of somebody else still gets there.
+      { connectTimeoutMs: 30_000, statementTimeoutMs: 300_000 },
     );
   }
 

@@ -67,7 +67,15 @@ class Recorder implements BackendReceiver {
 
 function backendWith(receiver: BackendReceiver): { backend: Backend; socket: FakeSocket } {
   const socket = new FakeSocket();
-  const identity = { member: 'm', role: 'r', processId: 1, secret: 2, generation: 'g', primaryEpoch: 0, postmaster: 'p' };
+  const identity = {
+    member: 'm',
+    role: 'r',
+    processId: 1,
+    secret: 2,
+    generation: 'g',
+    primaryEpoch: 0,
+    postmaster: 'p',
+  };
   const backend = new Backend(socket as unknown as Socket, identity, new Map(), 0, () => undefined);
   backend.assign(receiver);
   return { backend, socket };

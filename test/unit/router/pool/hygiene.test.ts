@@ -22,7 +22,7 @@ describe('checkout', () => {
 });
 
 describe('cleaning', () => {
-  const none = { pin: undefined, isSuspect: false, wasCancelled: false };
+  const none = { pin: undefined, isPinTrusted: false, isSuspect: false, wasCancelled: false };
   const answer = (row: (string | null)[], error?: ReadonlyMap<string, string>): OwnAnswer => ({ rows: [row], error });
   const markerOf = (sql: string | undefined): string => /^SELECT '([^']*)'/.exec(sql ?? '')?.[1] ?? '';
 
@@ -41,6 +41,12 @@ describe('cleaning', () => {
     assert.ok(!cleaning.isClean([answer(['another marker', 'acme', ''])]));
     assert.ok(!cleaning.isClean([answer([marker, 'acme', ''], new Map([['C', '57014']]))]));
     assert.ok(!cleaning.isClean([]));
+  });
+
+  test('is nothing under a pin that nothing has run under which could change it, unless it is suspect for something else', () => {
+    assert.equal(cleaningOf({ ...none, pin: 'acme', isPinTrusted: true }), undefined);
+    assert.ok(cleaningOf({ ...none, pin: 'acme', isPinTrusted: true, isSuspect: true }) !== undefined);
+    assert.ok(cleaningOf({ ...none, pin: 'acme', isPinTrusted: true, wasCancelled: true }) !== undefined);
   });
 
   test('of a suspect discards everything, and each time with another marker', () => {

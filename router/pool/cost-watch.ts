@@ -1,0 +1,38 @@
+/**
+ * Measures what runs on a connection of its own, for what is known of plans that may share one: how long from its being sent to its
+ * ReadyForQuery, and how much it answered.
+ */
+import type { StatementPlan } from '../plan/types.ts';
+import type { PlanCosts } from './plan-cost.ts';
+import type { Mark, Progress } from './progress.ts';
+
+export class CostWatch {
+  readonly #costs: PlanCosts;
+  #progress: Progress | undefined;
+  #sinceMs = 0;
+  #mark: Mark | undefined;
+  bytes = 0;
+
+  constructor(costs: PlanCosts) {
+    this.#costs = costs;
+  }
+
+  begin(progress: Progress): void {
+    this.#progress = progress;
+    this.#sinceMs = performance.now();
+    this.#mark = progress.mark;
+    this.bytes = 0;
+  }
+
+  end(plans: readonly (StatementPlan | undefined)[]): void {
+    const progress = this.#progress;
+    const mark = this.#mark;
+    if (progress === undefined || mark === undefined) return;
+    this.#progress = undefined;
+    progress.answered();
+    const [only] = plans;
+    if (plans.length !== 1 || only?.mayShare !== true) return;
+    const nowMs = performance.now();
+    this.#costs.of(only).note((nowMs - this.#sinceMs) * 1_000, this.bytes, progress.wentOnSince(mark), nowMs);
+  }
+}

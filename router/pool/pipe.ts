@@ -1,0 +1,219 @@
+/**
+ * One connection to a member that several clients' statements share by pipelining: each ends with a ReadyForQuery of its own, so that
+ * the error of one is nobody else's, and answers come in the order in which statements were sent.
+ * Leaves to others: which statements may share (plan-cost.ts, the planner), which connection they take (lane.ts).
+ *
+ * Invariants: what comes back goes to the statement at the head, whose client it is; a statement is in line exactly from its being
+ * sent until its ReadyForQuery or the loss of the connection; no cancel is ever sent at a shared connection.
+ */
+import { backend as code, transactionStatus as tx } from '../wire/codes.ts';
+import type { AnswerLease, Backend, BackendReceiver } from './backend.ts';
+import type { Expectation } from './expectation.ts';
+import { quoteLiteral } from './hygiene.ts';
+import type { PlanCost } from './plan-cost.ts';
+import type { Mark, Progress } from './progress.ts';
+
+/** A client's statement that may share, and whom its answer goes to. The same object may come again once it is done. */
+export interface Rider {
+  readonly cost: PlanCost;
+  /** Tenant that the connection has to be pinned to; undefined where its role is fixed to one. */
+  readonly pin: string | undefined;
+  /** Name at backends of the prepared statement that it needs; '' for none. */
+  readonly needs: string;
+  /** Its answers count only under a lease of the member's. */
+  readonly needsLease: boolean;
+  /** Nobody waits for its answer any more. */
+  readonly isGone: boolean;
+  /** Notes at the backend what it will answer, and gives the bytes; ends with a ReadyForQuery. */
+  bytes(backend: Backend): Buffer[];
+  /** It goes out by this one. */
+  sent(pipe: Pipe): void;
+  forward(bytes: Buffer): void;
+  failed(buffer: Buffer, start: number, end: number): void;
+  /** A chunk ends in the middle of its answer. False: its client doesn't take it as fast. */
+  flush(): boolean;
+  /** Its ReadyForQuery was the last that `forward` got. */
+  done(): void;
+  /** The connection is gone; `partial`: half a message was forwarded. */
+  lost(reason: string, partial: boolean): void;
+  /** Nothing of it was sent, and nothing will be by this way. */
+  turnedAway(): void;
+}
+
+/** Pieces longer than this together aren't copied into one. */
+const joinBytes = 32 * 1024;
+/** A client that doesn't take its answer holds up those behind it no longer than this: then its connection ends. */
+const stalledMs = 100;
+
+export interface PipeOwner {
+  /** Of all connections of its pool. */
+  readonly progress: Progress;
+  /** Nothing is in line any more: it may go back to its pool. */
+  emptied(pipe: Pipe): void;
+  /** One less in line. */
+  progressed(pipe: Pipe): void;
+  gone(pipe: Pipe): void;
+  /** Has `flush` called once, when what came together has been worked through. */
+  flushLater(pipe: Pipe): void;
+}
+
+export class Pipe implements BackendReceiver {
+  readonly backend: Backend;
+  readonly lease: AnswerLease | undefined;
+  readonly #owner: PipeOwner;
+  #line: (Rider | undefined)[] = [];
+  #head = 0;
+  #out: Buffer[] = [];
+  #outBytes = 0;
+  #backlogMicros = 0;
+  #headSinceMs = 0;
+  #headBytes = 0;
+  /** When the head became it. */
+  #headMark: Mark;
+  #stalled: NodeJS.Timeout | undefined;
+  /** Names of prepared statements whose making isn't answered yet: should it fail, whoever relied on it would fail, too. */
+  readonly #making = new Map<string, Rider>();
+
+  constructor(backend: Backend, lease: AnswerLease | undefined, owner: PipeOwner) {
+    this.backend = backend;
+    this.lease = lease;
+    this.#owner = owner;
+    this.#headMark = owner.progress.mark;
+    backend.assign(this);
+    if (lease !== undefined) backend.believeUnder(lease);
+  }
+
+  get length(): number {
+    return this.#line.length - this.#head;
+  }
+
+  /** How long what is in line will take, as far as is known; more where the head takes longer than it should. */
+  backlogMicros(nowMs: number): number {
+    if (this.length === 0) return 0;
+    return Math.max(this.#backlogMicros, (nowMs - this.#headSinceMs) * 1_000);
+  }
+
+  /** A statement that another has made here and that may not be there yet. */
+  isMaking(name: string): boolean {
+    return this.#making.has(name);
+  }
+
+  add(rider: Rider, nowMs: number): void {
+    const { backend } = this;
+    if (this.length === 0) {
+      this.#headSinceMs = nowMs;
+      this.#headMark = this.#owner.progress.mark;
+    }
+    if (this.#out.length === 0) this.#owner.flushLater(this);
+    if (rider.pin !== undefined && rider.pin !== (backend.pin ?? '')) this.#setPin(rider.pin);
+    const isMade = rider.needs === '' || backend.prepared.has(rider.needs);
+    this.#line.push(rider);
+    if (!isMade) this.#making.set(rider.needs, rider);
+    this.#backlogMicros += rider.cost.micros;
+    rider.sent(this);
+    for (const bytes of rider.bytes(backend)) this.#push(bytes);
+  }
+
+  #push(bytes: Buffer): void {
+    this.#out.push(bytes);
+    this.#outBytes += bytes.length;
+  }
+
+  /** With a Sync of its own (trap B17). Where it fails, what follows would run as another tenant: none of it is delivered. */
+  #setPin(pin: string): void {
+    const { backend } = this;
+    backend.pin = pin;
+    this.#push(
+      backend.ownQuery(`SET meridian.tenant = ${quoteLiteral(pin)}`, ({ error }) => {
+        if (error !== undefined && !backend.isClosed)
+          backend.close(`its tenant could not be set: ${error.get('M') ?? ''}`);
+      }),
+    );
+  }
+
+  /** Sends what has been added since the last time. */
+  flush(): void {
+    const pieces = this.#out;
+    const bytes = this.#outBytes;
+    if (pieces.length === 0) return;
+    this.#out = [];
+    this.#outBytes = 0;
+    if (pieces.length === 1) this.backend.write(pieces[0] as Buffer);
+    else if (bytes <= joinBytes) this.backend.write(Buffer.concat(pieces, bytes));
+    else for (const piece of pieces) this.backend.write(piece);
+  }
+
+  forward(bytes: Buffer): void {
+    this.#headBytes += bytes.length;
+    this.#line[this.#head]?.forward(bytes);
+  }
+
+  observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {
+    if (type === code.error) this.#line[this.#head]?.failed(buffer, start, end);
+    return true;
+  }
+
+  notified(): void {
+    // Whoever listens has a connection of its own.
+  }
+
+  ready(status: number): void {
+    const rider = this.#line[this.#head];
+    if (rider === undefined) return this.backend.close('an answer that nobody waits for');
+    this.#line[this.#head] = undefined;
+    this.#head += 1;
+    if (this.#head === this.#line.length) {
+      this.#line = [];
+      this.#head = 0;
+    }
+    if (this.#making.size > 0 && this.#making.get(rider.needs) === rider) this.#making.delete(rider.needs);
+    const nowMs = performance.now();
+    this.#backlogMicros = this.length === 0 ? 0 : this.#backlogMicros - rider.cost.micros;
+    const { progress } = this.#owner;
+    const othersWentOn = progress.wentOnSince(this.#headMark);
+    rider.cost.note((nowMs - this.#headSinceMs) * 1_000, this.#headBytes, othersWentOn, nowMs);
+    progress.answered();
+    this.#headMark = progress.mark;
+    this.#headSinceMs = nowMs;
+    this.#headBytes = 0;
+    rider.done();
+    // A plain SELECT by itself leaves no transaction: whatever this is, nobody else gets it.
+    if (status !== tx.idle) this.backend.close('a shared statement left a transaction open');
+    if (this.backend.isClosed) return;
+    if (this.length === 0) this.#owner.emptied(this);
+    else this.#owner.progressed(this);
+  }
+
+  chunkEnd(): void {
+    if (this.#headBytes === 0 || this.#line[this.#head]?.flush() !== false || this.#stalled !== undefined) return;
+    const slow = this.#line[this.#head] as Rider;
+    this.backend.pause();
+    this.#stalled = setInterval(() => {
+      if (this.length === 1) return;
+      slow.lost('its client does not take the answer of a statement that others wait behind', true);
+      this.resume();
+    }, stalledMs);
+  }
+
+  /** The client at the head takes its answer again. */
+  resume(): void {
+    clearInterval(this.#stalled);
+    this.#stalled = undefined;
+    if (!this.backend.isClosed) this.backend.resume();
+  }
+
+  lost(reason: string, partial: boolean): void {
+    clearInterval(this.#stalled);
+    const riders = this.#line.slice(this.#head);
+    this.#line = [];
+    this.#head = 0;
+    this.#out = [];
+    this.#outBytes = 0;
+    this.#owner.gone(this);
+    for (const [index, rider] of riders.entries()) rider?.lost(reason, partial && index === 0);
+  }
+
+  drained(): void {
+    // Statements that share are short: what the socket holds of them is bounded by the clients' number.
+  }
+}

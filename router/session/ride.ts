@@ -1,0 +1,205 @@
+/**
+ * A session's quick way to its member: a statement that may share a connection, by itself and outside a transaction, goes there without
+ * a loan. Whether it may is decided here, for each statement anew; whatever may not goes the usual way (loan.ts), and so does what
+ * could have gone this way but finds no connection.
+ * Leaves to others: pipelining (pool/pipe.ts), where a statement belongs (session-routing.ts), messages (send.ts).
+ */
+import type { RouterContext } from '../context.ts';
+import type { RouterError } from '../errors.ts';
+import type { PlannedStatement } from '../exec/plan-cache.ts';
+import type { Route } from '../exec/route.ts';
+import type { Login } from '../map/logins.ts';
+import type { MemberView } from '../map/map.ts';
+import type { Backend } from '../pool/backend.ts';
+import { expectQuery, expectSync } from '../pool/expectation.ts';
+import type { Lane } from '../pool/lane.ts';
+import type { Pipe, Rider } from '../pool/pipe.ts';
+import { PlanCost } from '../pool/plan-cost.ts';
+import { syncMessage } from '../wire/client-messages.ts';
+import { transactionStatus as tx } from '../wire/codes.ts';
+import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
+import type { Operation } from './batch.ts';
+import { cancelled, lossError } from './loss.ts';
+import { operationBytes } from './send.ts';
+import type { SessionRouting } from './session-routing.ts';
+import type { SessionSettings } from './settings.ts';
+
+export interface RidingSession {
+  readonly login: Login;
+  readonly settings: SessionSettings;
+  readonly routing: SessionRouting;
+  readonly isClosed: boolean;
+  say(bytes: Buffer): void;
+  flush(): boolean;
+  /** Its answer has been said whole. */
+  rideEnded(hasFailed: boolean): void;
+  ended(error: RouterError): void;
+  resultTypeChanged(): void;
+  /** It goes the usual way instead. */
+  walk(what: Passage): void;
+}
+
+/** What is sent: a simple query as it came, or a batch that ends with a Sync. */
+export interface Passage {
+  readonly planned: PlannedStatement;
+  readonly route: Route;
+  readonly frame: Buffer | undefined;
+  readonly operations: readonly Operation[];
+}
+
+const noCost = new PlanCost();
+
+export class Ride implements Rider {
+  readonly #context: RouterContext;
+  readonly #session: RidingSession;
+  #passage: Passage | undefined;
+  #lane: Lane | undefined;
+  #pipe: Pipe | undefined;
+  #hasFailed = false;
+  /** Of the last one. */
+  member: MemberView | undefined;
+  cost: PlanCost = noCost;
+  pin: string | undefined;
+  needs = '';
+  needsLease = false;
+
+  constructor(context: RouterContext, session: RidingSession) {
+    this.#context = context;
+    this.#session = session;
+  }
+
+  get isUnderWay(): boolean {
+    return this.#passage !== undefined;
+  }
+
+  get isGone(): boolean {
+    return this.#passage === undefined || this.#session.isClosed;
+  }
+
+  /** The statement's plan may go this way as far as is known of it; where it would go isn't decided yet. */
+  mayTake({ plan }: PlannedStatement): boolean {
+    return plan.mayShare && plan.refuse === undefined && this.#context.costs.of(plan).mayShare(performance.now());
+  }
+
+  /** False: it has to go the usual way. */
+  start(passage: Passage): boolean {
+    const { route, planned, operations } = passage;
+    const { authority, hold, lanes, pools } = this.#context;
+    const { shard } = route;
+    if (shard === undefined || !route.primaryOnly) return false;
+    const map = this.#context.map();
+    const member = map?.members.get(map.shards.get(shard)?.primary ?? '');
+    if (member === undefined || hold.isHolding(shard) || authority.leaseOf(member.name) === undefined) return false;
+    const { login, settings, routing } = this.#session;
+    // Where the primary was has to be asked behind it.
+    if (routing.positions.isAware) return false;
+    const lane = lanes.of(pools.of(member.name, login.role), settings.replayText);
+    if (lane === undefined) return false;
+    this.#passage = passage;
+    this.#lane = lane;
+    this.#pipe = undefined;
+    this.#hasFailed = false;
+    this.member = member;
+    this.cost = this.#context.costs.of(planned.plan);
+    this.pin = login.fixedTenant === undefined ? (route.tenant ?? settings.meridian.tenant ?? '') : undefined;
+    this.needs = '';
+    for (const operation of operations) {
+      if (operation.kind === 'bind') this.needs = operation.statement.shared?.name ?? '';
+    }
+    this.needsLease = route.primaryOnly;
+    this.#context.metrics.add('statements_total');
+    this.#context.metrics.add('shared_total');
+    lane.submit(this);
+    return true;
+  }
+
+  /** The client wants it no more. Nothing is ever cancelled that shares a connection. */
+  cancel(): void {
+    if (this.#pipe !== undefined || this.#lane?.withdraw(this) !== true) return;
+    this.#end();
+    this.#session.say(cancelled().response());
+    this.#session.say(readyForQuery(tx.idle));
+    this.#session.rideEnded(true);
+  }
+
+  /** The client takes bytes again. */
+  resume(): void {
+    this.#pipe?.resume();
+  }
+
+  #end(): Passage | undefined {
+    const passage = this.#passage;
+    this.#passage = undefined;
+    this.#lane = undefined;
+    this.#pipe = undefined;
+    return passage;
+  }
+
+  // ---- what the pipe says
+
+  bytes(backend: Backend): Buffer[] {
+    const passage = this.#passage as Passage;
+    if (passage.frame !== undefined) {
+      backend.expect(expectQuery);
+      return [passage.frame];
+    }
+    const bytes = operationBytes(passage.operations, backend, true);
+    backend.expect(expectSync);
+    bytes.push(syncMessage);
+    return bytes;
+  }
+
+  sent(pipe: Pipe): void {
+    this.#pipe = pipe;
+  }
+
+  forward(bytes: Buffer): void {
+    if (this.#session.isClosed) return;
+    this.#context.metrics.add('server_bytes_total', bytes.length);
+    this.#session.say(bytes);
+  }
+
+  failed(buffer: Buffer, start: number, end: number): void {
+    this.#hasFailed = true;
+    const fields = readErrorFields(buffer, start, end);
+    if (fields.get('C') === '0A000' && fields.get('R') === 'RevalidateCachedQuery') this.#session.resultTypeChanged();
+  }
+
+  flush(): boolean {
+    return this.#session.isClosed || this.#session.flush();
+  }
+
+  done(): void {
+    this.#sighted();
+    this.#end();
+    if (this.#session.isClosed) return;
+    this.#context.metrics.add('transactions_total');
+    this.#session.rideEnded(this.#hasFailed);
+  }
+
+  /** What the session has seen, later reads must not fall behind. */
+  #sighted(): void {
+    const { member } = this;
+    const identity = this.#pipe?.backend.identity;
+    if (member === undefined || identity === undefined || !this.needsLease) return;
+    const place = { member: member.name, postmaster: identity.postmaster };
+    this.#session.routing.positions.wasAtPrimary(member.shard, place, performance.now(), true);
+  }
+
+  lost(reason: string, partial: boolean): void {
+    this.#sighted();
+    const passage = this.#end();
+    if (passage === undefined || this.#session.isClosed) return;
+    this.#context.metrics.add('backend_losses_total');
+    const error = lossError(reason, this.#hasFailed, [passage.planned.plan]);
+    if (partial) return this.#session.ended(error);
+    this.#session.say(error.response());
+    this.#session.say(readyForQuery(tx.idle));
+    this.#session.rideEnded(true);
+  }
+
+  turnedAway(): void {
+    const passage = this.#end();
+    if (passage !== undefined && !this.#session.isClosed) this.#session.walk(passage);
+  }
+}
