@@ -98,4 +98,3 @@ function keyspaceOf(keyspace: Keyspace): KeyspaceView {
 /** Objects of before the limits were declared have none. */
 const limitsOf = (limits: Limits | undefined): Limits | undefined =>
   limits === undefined || Object.values(limits).every((value) => value === undefined) ? undefined : limits;
-
