@@ -69,6 +69,9 @@ create function leave_setting() returns void language plpgsql as $$
 begin perform set_config('app.left', 'behind', false); end $$;
 `;
 
+/** What every shard is set up with; more may follow it. */
+export const firstMigration = { name: '0001-schema', sql: schema };
+
 interface TestMember {
   readonly name: string;
   readonly shard: string;
@@ -322,7 +325,7 @@ export class RouterKeyspace {
       await client.query(prepareSql);
       await client.query(gateSql, [1, 1, '0/0']);
       await installOwnership(client, { tenantKey: { column: 'tenant_id', type: 'text' }, shardOrdinal });
-      const run = await runMigrations(client, [{ name: '0001-schema', sql: schema }], {
+      const run = await runMigrations(client, [firstMigration], {
         referenceTables: ['currencies'],
       });
       if (run.failure !== undefined) throw new Error(JSON.stringify(run.failure));

@@ -12,6 +12,7 @@ export interface FuzzStatement {
   readonly session: 'open' | 'set' | 'hinted' | 'fixed';
   /** Of the session; where it is open, the one that most of the text is about. */
   readonly tenant: Tenant;
+  /** It is run in a transaction, looked at, and rolled back. */
   readonly isWrite: boolean;
   /** It is prepared by name, and has been run with these values before. */
   readonly before?: readonly unknown[];
@@ -141,12 +142,14 @@ export function fuzzStatement(seed: number): FuzzStatement {
       anyTenant: () => pick(tenants),
     });
   }
+  // Queries may have a DELETE in WITH.
+  const mayWrite = isWrite || /\b(?:insert|update|delete|merge)\b/.test(text);
   // A choice that wasn't taken may have bound a value, too.
   const used = compacted(text, values);
   const hint = session === 'hinted' ? `/* tenant='${tenant}' */ ` : '';
-  const isPrepared = !isWrite && used.values.length > 0 && random() < 0.4;
+  const isPrepared = !mayWrite && used.values.length > 0 && random() < 0.4;
   const before = used.values.map((value) => (typeof value === 'string' ? pick(tenants) : value));
-  return { ...used, text: hint + used.text, session, tenant, isWrite, ...(isPrepared && { before }) };
+  return { ...used, text: hint + used.text, session, tenant, isWrite: mayWrite, ...(isPrepared && { before }) };
 }
 
 /** Only the parameters that the text has, numbered anew. */

@@ -112,7 +112,10 @@ const details: readonly (readonly [sql: string, expected: Partial<StatementPlan>
   ['prepare p(int) as select $1', { prepared: { name: 'p' } }],
   ['execute "P"', { prepared: { name: 'P' } }],
   ['deallocate all', { prepared: {} }],
-  ['copy orders from stdin', { copy: { direction: 'in' } }],
+  [
+    'copy orders from stdin',
+    { copy: { direction: 'in', from: { table: 'orders', options: {}, hasCondition: false } } },
+  ],
   ['copy orders to stdout', { copy: { direction: 'out' } }],
   ['declare c cursor with hold for select 1', { hold: true }],
   ['create temporary table t (a int)', { temporary: true }],
