@@ -1,11 +1,15 @@
-/** Where a transaction runs, and whether a statement may run there, too: it stays where it began. */
+/** Where a transaction runs: whether a statement may run there, too (it stays where it began), what goes ahead of it, what it leaves. */
 import type { Lease } from '../authority/lease.ts';
 import type { FollowerRead } from '../consistency/follower-read.ts';
 import { RouterError } from '../errors.ts';
 import type { ChosenMember } from '../exec/member-choice.ts';
 import { anyRoute, type Route } from '../exec/route.ts';
+import type { StatementPlan } from '../plan/types.ts';
 import type { Backend } from '../pool/backend.ts';
+import { quoteLiteral } from '../pool/hygiene.ts';
 import type { Pool } from '../pool/pool.ts';
+import { mayChangeKeeping } from './keeping.ts';
+import { mayTaintSession } from './statement-class.ts';
 
 export interface Bound {
   readonly backend: Backend;
@@ -74,4 +78,49 @@ function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route): vo
     throw new RouterError('NotOnFollower', `this statement asks for more than the transaction's follower was asked`);
   if (route.primaryOnly && !isPrimary)
     throw new RouterError('NotOnFollower', 'this statement needs the primary, but the transaction reads on a follower');
+}
+
+/**
+ * Goes ahead of the client's own, with a Sync of its own (trap B17). Where it fails the session has no tenant, and sees no rows.
+ */
+export function pinStatements(bound: Bound, pin: string): string[] {
+  if (!bound.needsPin) return [];
+  bound.needsPin = false;
+  const { backend } = bound;
+  // It has been let alone since it was set: for the same tenant once more.
+  if (backend.isPinTrusted && (backend.pin ?? '') === pin) return [];
+  backend.pin = pin;
+  return [`SET meridian.tenant = ${quoteLiteral(pin)}`];
+}
+
+/** Notes at the backend what these statements may leave in it. */
+export function suspect(
+  bound: Bound,
+  plans: readonly (StatementPlan | undefined)[],
+  volatileFunctions: ReadonlySet<string>,
+): void {
+  for (const plan of plans) {
+    if (plan?.mayShare !== true) bound.backend.isPinTrusted = false;
+    if (plan === undefined) continue;
+    if (mayTaintSession(plan, volatileFunctions)) bound.backend.isSuspect = true;
+    if (mayChangeKeeping(plan, volatileFunctions)) bound.isToBeAsked = true;
+  }
+}
+
+/** Statements of the router's own; called back when all are answered, with the first error there was. */
+export function sayFirst(
+  backend: Backend,
+  statements: readonly string[],
+  answered: (failure: ReadonlyMap<string, string> | undefined) => void,
+): void {
+  let left = statements.length;
+  let failure: ReadonlyMap<string, string> | undefined;
+  const bytes = statements.map((sql) =>
+    backend.ownQuery(sql, ({ error }) => {
+      failure ??= error;
+      left -= 1;
+      if (left === 0) answered(failure);
+    }),
+  );
+  backend.write(Buffer.concat(bytes));
 }

@@ -60,6 +60,7 @@ export class Keeper {
     bound.tenant = undefined;
     bound.needsPin = needsPin;
     bound.lease = undefined;
+    bound.mayHaveWritten = false;
     // Whatever becomes of it, nobody else gets it as it is.
     backend.isSuspect = true;
     backend.assign(this.#receiver);

@@ -11,22 +11,22 @@ import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import type { Backend, BackendReceiver } from '../pool/backend.ts';
 import { CostWatch } from '../pool/cost-watch.ts';
-import { type Expectation, expectRefusal } from '../pool/expectation.ts';
-import { checkoutStatements, quoteLiteral } from '../pool/hygiene.ts';
-import { describeStatement, flushMessage } from '../wire/client-messages.ts';
+import type { Expectation } from '../pool/expectation.ts';
+import { checkoutStatements } from '../pool/hygiene.ts';
 import { backend as code, transactionStatus as tx } from '../wire/codes.ts';
 import { readNotification, readyForQuery } from '../wire/server-messages.ts';
 import { Answers } from './answers.ts';
 import type { Borrower, Request, SilentAnswer } from './borrower.ts';
-import { type Bound, stay } from './bound.ts';
+import { type Bound, pinStatements, sayFirst, stay, suspect } from './bound.ts';
 import { Cancelling } from './cancelling.ts';
 import { Keeper, tooManyKept } from './keeper.ts';
-import { mayChangeKeeping, surelyBegins } from './keeping.ts';
-import { borrowRefusal, cancelled, lossError } from './loss.ts';
+import { surelyBegins } from './keeping.ts';
+import { borrowRefusal, cancelled, keptLost, lossError } from './loss.ts';
 import { Reading } from './reading.ts';
 import { type Found, Search } from './search.ts';
+import { failInTurn } from './send.ts';
+import { Served } from './served.ts';
 import { Sightings } from './sightings.ts';
-import { mayTaintSession } from './statement-class.ts';
 import { endsFailure } from './transaction.ts';
 
 /** Backends that a request may lose before a byte of it was sent. */
@@ -50,16 +50,15 @@ export class Loan implements BackendReceiver {
   /** Backends that were lost before a byte of the request was sent. */
   #attempts = 0;
   readonly #cancelling: Cancelling;
-  /** Shard -> follower that served the last read: staying there keeps reads from going back in time. */
-  readonly #previousReader = new Map<string, string>();
   readonly #reading: Reading;
   readonly #sightings: Sightings;
-  servedBy = '';
+  readonly served: Served;
 
   constructor(context: RouterContext, session: Borrower) {
     this.#context = context;
     this.#session = session;
     this.#cancelling = new Cancelling(context);
+    this.served = new Served(context.metrics);
     this.#watch = new CostWatch(context.costs);
     this.#keeper = new Keeper(context, this);
     this.#sightings = new Sightings(context, session);
@@ -127,14 +126,13 @@ export class Loan implements BackendReceiver {
   }
 
   #look(request: Request): void {
-    const { shard } = request.route;
     this.#phase = 'waiting';
     this.#search = new Search(this.#context, {
       route: request.route,
       role: this.#session.login.role,
       bytes: request.size,
       wish: { settings: this.#session.settings.replayText, pin: this.#pinFor(request.route.tenant) },
-      previous: shard === undefined ? undefined : this.#previousReader.get(shard),
+      previous: this.served.previousReader(request.route.shard),
       ...this.#reading.wish,
       map: () => this.#session.routing.map(),
       found: (found) => this.#borrowed(found, request),
@@ -221,21 +219,14 @@ export class Loan implements BackendReceiver {
     // that it was meant for, should its BEGIN fail.
     this.#isPreparing = true;
     this.#wasCancelled = false;
-    let left = statements.length;
-    let failure: ReadonlyMap<string, string> | undefined;
-    const bytes = statements.map((sql) =>
-      backend.ownQuery(sql, ({ error }) => {
-        failure ??= error;
-        left -= 1;
-        if (left > 0 || this.#bound !== bound) return;
-        this.#isPreparing = false;
-        if (failure !== undefined) return this.#withdraw(borrowRefusal(failure), request);
-        if (this.#wasCancelled) return this.#withdraw(cancelled(), request);
-        backend.settings = settings;
-        this.#send(bound, request);
-      }),
-    );
-    backend.write(Buffer.concat(bytes));
+    sayFirst(backend, statements, (failure) => {
+      if (this.#bound !== bound) return;
+      this.#isPreparing = false;
+      if (failure !== undefined) return this.#withdraw(borrowRefusal(failure), request);
+      if (this.#wasCancelled) return this.#withdraw(cancelled(), request);
+      backend.settings = settings;
+      this.#send(bound, request);
+    });
   }
 
   /** Not a byte of the request was sent. */
@@ -254,7 +245,7 @@ export class Loan implements BackendReceiver {
     this.#isOpen = !request.ends;
     this.#answers.begin(request);
     this.#watch.begin(pool.progress);
-    this.#count(bound);
+    this.served.note(bound.chosen);
     bound.hasAnswered = false;
     const readLease = bound.read?.lease();
     if (readLease !== undefined) backend.believeUnder(readLease);
@@ -262,7 +253,7 @@ export class Loan implements BackendReceiver {
       backend.ownQuery(sql, ({ error }) => this.#answers.pinFailed(error, backend)),
     );
     if (begin !== '') parts.push(backend.ownQuery(begin, ({ error }) => this.#beginFailed(error, backend)));
-    this.#suspect(bound, request.plans);
+    suspect(bound, request.plans, this.#session.routing.volatileFunctions);
     parts.push(...request.bytes(backend));
     const question = this.#sightings.ask(bound, request, (status) => this.#ready(status, true));
     if (question !== undefined) parts.push(question);
@@ -276,35 +267,9 @@ export class Loan implements BackendReceiver {
     if (error !== undefined && !backend.isClosed) backend.close(`BEGIN failed: ${error.get('M') ?? ''}`);
   }
 
-  #suspect(bound: Bound, plans: Request['plans']): void {
-    const { volatileFunctions } = this.#session.routing;
-    for (const plan of plans) {
-      if (plan?.mayShare !== true) bound.backend.isPinTrusted = false;
-      if (plan === undefined) continue;
-      if (mayTaintSession(plan, volatileFunctions)) bound.backend.isSuspect = true;
-      if (mayChangeKeeping(plan, volatileFunctions)) bound.isToBeAsked = true;
-    }
-  }
-
-  /**
-   * Refuses what would follow in the open pipeline, in its turn: what was sent is answered first. A message that fails at the backend
-   * makes Postgres undo it all; should an earlier one fail, that error is the one to be heard.
-   */
+  /** Refuses what would follow in the open pipeline, in its turn. */
   refuseInTurn(error: RouterError): void {
-    const backend = this.#bound?.backend;
-    if (backend === undefined) return;
-    backend.expect(expectRefusal);
-    backend.expect({ kind: 'local', bytes: error.response(), statement: undefined });
-    backend.write(Buffer.concat([describeStatement('meridian refused'), flushMessage]));
-  }
-
-  #count({ chosen: { member, isPrimary } }: Bound): void {
-    const role = isPrimary ? 'primary' : 'follower';
-    this.servedBy = `member=${member.name} shard=${member.shard} region=${member.region} role=${role}`;
-    this.#context.metrics.add('statements_total');
-    if (isPrimary) return;
-    this.#context.metrics.add('reads_on_followers_total');
-    this.#previousReader.set(member.shard, member.name);
+    if (this.#bound !== undefined) failInTurn(this.#bound.backend, error);
   }
 
   /** What the session is to be pinned to; undefined where its role is fixed to one tenant. */
@@ -312,16 +277,8 @@ export class Loan implements BackendReceiver {
     return this.#isPinnedBySetting ? (tenant ?? this.#session.settings.meridian.tenant ?? '') : undefined;
   }
 
-  /** Goes ahead of the client's own, with a Sync of its own (trap B17). Where it fails the session has no tenant, and sees no rows. */
   #pin(bound: Bound): string[] {
-    if (!bound.needsPin) return [];
-    bound.needsPin = false;
-    const { backend } = bound;
-    const pin = this.#pinFor(bound.tenant) ?? '';
-    // It has been let alone since it was set: for the same tenant once more.
-    if (backend.isPinTrusted && (backend.pin ?? '') === pin) return [];
-    backend.pin = pin;
-    return [`SET meridian.tenant = ${quoteLiteral(pin)}`];
+    return pinStatements(bound, this.#pinFor(bound.tenant) ?? '');
   }
 
   // ---- answers
@@ -453,9 +410,9 @@ export class Loan implements BackendReceiver {
       return this.#elsewhere(request);
     }
     const status = this.#sightings.lost(this.#bound);
-    if (status !== undefined) return this.#ready(status, true);
+    if (status !== undefined) return this.#lostAfter(status, reason);
     this.#context.metrics.add('backend_losses_total');
-    this.#context.log.info({ role: this.#session.login.role, servedBy: this.servedBy, reason }, 'backend lost');
+    this.#context.log.info({ role: this.#session.login.role, servedBy: this.served.by, reason }, 'backend lost');
     const { transaction, settings } = this.#session;
     const wasInTransaction = !transaction.isIdle;
     const wasUnderWay = this.#phase === 'busy' || this.#isOpen;
@@ -465,7 +422,7 @@ export class Loan implements BackendReceiver {
     const isEnd = partial || this.#keeper.isAsking || this.#bound?.isKept === true;
     const error =
       isEnd && !wasInTransaction && (!wasUnderWay || this.#keeper.isAsking)
-        ? new RouterError('KeptLost', `terminating connection: ${reason}`)
+        ? keptLost(reason)
         : lossError(reason, wasInTransaction || hasFailed, plans);
     this.#bound = undefined;
     void this.#cancelling.handOver();
@@ -486,6 +443,16 @@ export class Loan implements BackendReceiver {
       else this.#session.skipToSync();
     }
     if (!this.#session.isClosed) this.#session.settled();
+  }
+
+  /** All that was sent has been answered; only what the router asked besides hasn't. */
+  #lostAfter(status: number, reason: string): void {
+    const bound = this.#bound;
+    const wasKept = bound?.isKept === true || bound?.isToBeAsked === true;
+    if (bound !== undefined) bound.isToBeAsked = false;
+    if (bound !== undefined) bound.isKept = false;
+    this.#ready(status, true);
+    if (wasKept) this.#session.ended(keptLost(reason));
   }
 
   /** The client is gone. */

@@ -23,6 +23,10 @@ export const borrowRefusal = (fields: ReadonlyMap<string, string>): RouterError 
     hint: fields.get('H') ?? '',
   });
 
+/** Nothing was under way, but what the session had in Postgres is gone. */
+export const keptLost = (reason: string): RouterError =>
+  new RouterError('KeptLost', `terminating connection: ${reason}`);
+
 export const cancelled = (): RouterError => new RouterError('Cancelled', 'canceling statement due to user request');
 
 /**

@@ -2,10 +2,18 @@
  * Turns the operations of a batch into bytes for one backend, and notes what it will answer: client names of statements become
  * shared ones, statements that this backend lacks are made on the way, and those it has aren't made again.
  */
+import type { RouterError } from '../errors.ts';
 import type { StatementPlan } from '../plan/types.ts';
 import type { Backend } from '../pool/backend.ts';
-import { expectBind, expectClose, expectDescribe, expectExecute, expectHiddenClose } from '../pool/expectation.ts';
-import { closeStatement, describeStatement, parseMessage, renameBind } from '../wire/client-messages.ts';
+import {
+  expectBind,
+  expectClose,
+  expectDescribe,
+  expectExecute,
+  expectHiddenClose,
+  expectRefusal,
+} from '../pool/expectation.ts';
+import { closeStatement, describeStatement, flushMessage, parseMessage, renameBind } from '../wire/client-messages.ts';
 import { closeComplete, parseComplete } from '../wire/server-messages.ts';
 import type { Operation } from './batch.ts';
 import type { ClientStatement } from './statements.ts';
@@ -105,4 +113,14 @@ function makeRoom(name: string, backend: Backend, bytes: Buffer[]): void {
   if (evicted === undefined) return;
   bytes.push(closeStatement(evicted));
   backend.expect(expectHiddenClose);
+}
+
+/**
+ * Refuses what would follow in an open pipeline, in its turn: what was sent is answered first. A message that fails at the backend makes
+ * Postgres undo it all; should an earlier one fail, that error is the one to be heard.
+ */
+export function failInTurn(backend: Backend, error: RouterError): void {
+  backend.expect(expectRefusal);
+  backend.expect({ kind: 'local', bytes: error.response(), statement: undefined });
+  backend.write(Buffer.concat([describeStatement('meridian refused'), flushMessage]));
 }

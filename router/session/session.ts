@@ -297,7 +297,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
       positions: this.routing.positions,
       statements: this.statements,
       isInTransaction: !this.transaction.isIdle,
-      servedBy: this.loan.servedBy,
+      servedBy: this.loan.served.by,
       letGo: () => this.loan.letGo(),
     };
   }
