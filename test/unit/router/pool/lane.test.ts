@@ -1,0 +1,323 @@
+/** Statements of several clients on one connection: whose answer is whose, whatever happens to one of them. */
+import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
+import { describe, test } from 'node:test';
+import type { AnswerLease, Backend } from '#router/pool/backend.ts';
+import { expectQuery } from '#router/pool/expectation.ts';
+import { Lane, Lanes } from '#router/pool/lane.ts';
+import type { Pipe, Rider } from '#router/pool/pipe.ts';
+import { PlanCost } from '#router/pool/plan-cost.ts';
+import { Pool } from '#router/pool/pool.ts';
+import { queryMessage } from '#router/wire/client-messages.ts';
+import { commandComplete, errorResponse, readyForQuery, textDataRow } from '#router/wire/server-messages.ts';
+
+const idle = 'I'.charCodeAt(0);
+const open = 'T'.charCodeAt(0);
+
+/** A member's side of a connection, as bytes. */
+class Member extends EventEmitter {
+  readonly sent: Buffer[] = [];
+  readonly writable = true;
+  readonly writableNeedDrain = false;
+  isDestroyed = false;
+  write(bytes: Buffer): boolean {
+    this.sent.push(bytes);
+    return true;
+  }
+  pause(): void {}
+  resume(): void {}
+  end(): void {}
+  destroy(): void {
+    this.isDestroyed = true;
+  }
+  destroySoon(): void {
+    this.isDestroyed = true;
+  }
+  answers(...bytes: Buffer[]): void {
+    this.emit('data', Buffer.concat(bytes));
+  }
+  get texts(): string[] {
+    return this.sent.map((bytes) => bytes.toString('latin1'));
+  }
+}
+
+class Client implements Rider {
+  readonly cost = new PlanCost();
+  readonly needs: string = '';
+  readonly pin: string | undefined;
+  readonly needsLease: boolean;
+  readonly sql: string;
+  isGone = false;
+  pipe: Pipe | undefined;
+  heard = '';
+  readonly fates: string[] = [];
+  onDone: () => void = () => undefined;
+
+  constructor(sql: string, { pin, needsLease = false }: { pin?: string; needsLease?: boolean } = {}) {
+    this.sql = sql;
+    this.pin = pin;
+    this.needsLease = needsLease;
+  }
+  bytes(backend: Backend): Buffer[] {
+    backend.expect(expectQuery);
+    return [queryMessage(this.sql)];
+  }
+  sent(pipe: Pipe): void {
+    this.pipe = pipe;
+  }
+  forward(bytes: Buffer): void {
+    this.heard += bytes.toString('latin1').replaceAll(/[^\w:]+/g, ' ');
+  }
+  failed(): void {
+    this.fates.push('failed');
+  }
+  flush(): boolean {
+    return true;
+  }
+  done(): void {
+    this.fates.push('done');
+    this.onDone();
+  }
+  lost(_reason: string, partial: boolean): void {
+    this.fates.push(partial ? 'lost in the middle' : 'lost');
+  }
+  turnedAway(): void {
+    this.fates.push('turned away');
+  }
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** A pool of so many connections, and one lane on it. */
+async function laneOf(size = 1, lease?: AnswerLease) {
+  const members: Member[] = [];
+  const pool = new Pool({
+    member: 'm',
+    role: 'r',
+    isPaused: false,
+    connect: async () => {
+      const member = new Member();
+      members.push(member);
+      const socket = member as unknown as Socket;
+      return { socket, processId: 1, secret: Buffer.alloc(4), parameters: new Map(), postmaster: '' } as never;
+    },
+    limits: () => ({ size, waitMs: 5_000, idleMs: 1e9, lifetimeMs: 1e9 }),
+    generation: () => 'g',
+    primaryEpoch: () => 1,
+    reached: () => undefined,
+    now: () => performance.now(),
+  });
+  let held = lease;
+  const lanes = new Lanes(() => held);
+  const lane = lanes.of(pool, '') as Lane;
+  return {
+    pool,
+    lane,
+    members,
+    lose: () => {
+      held = undefined;
+    },
+    submit: async (...clients: Client[]) => {
+      for (const client of clients) lane.submit(client);
+      await turn();
+      await turn();
+    },
+  };
+}
+
+const row = (text: string): Buffer =>
+  Buffer.concat([textDataRow([text]), commandComplete('SELECT 1'), readyForQuery(idle)]);
+const failure = (text: string): Buffer =>
+  Buffer.concat([errorResponse({ severity: 'ERROR', sqlstate: '22012', message: text }), readyForQuery(idle)]);
+
+describe('statements that share a connection', () => {
+  test('go out in one write, and each hears its own answer', async () => {
+    const { members, submit, pool } = await laneOf();
+    const [a, b, c] = [new Client('a'), new Client('b'), new Client('c')];
+    await submit(a, b, c);
+    assert.equal(members.length, 1);
+    assert.equal(members[0]?.sent.length, 1);
+    members[0]?.answers(row('of:a'), row('of:b'), row('of:c'));
+    for (const [client, name] of [
+      [a, 'a'],
+      [b, 'b'],
+      [c, 'c'],
+    ] as const) {
+      assert.match(client.heard, new RegExp(`of:${name}`));
+      assert.equal(client.heard.match(/of:/g)?.length, 1);
+      assert.deepEqual(client.fates, ['done']);
+    }
+    assert.equal(pool.counts.idle, 1);
+  });
+
+  test('however answers are cut into pieces', async () => {
+    const answers = Buffer.concat([row('of:a'), failure('of:b'), row('of:c')]);
+    for (let size = 1; size < 40; size += 3) {
+      const { members, submit } = await laneOf();
+      const clients = ['a', 'b', 'c'].map((name) => new Client(name));
+      await submit(...clients);
+      for (let at = 0; at < answers.length; at += size) members[0]?.answers(answers.subarray(at, at + size));
+      assert.deepEqual(
+        clients.map(({ heard }) => /of:\w/.exec(heard)?.[0]),
+        ['of:a', 'of:b', 'of:c'],
+      );
+      assert.deepEqual(clients[1]?.fates, ['failed', 'done']);
+    }
+  });
+
+  test('do not suffer from the error of one', async () => {
+    const { members, submit } = await laneOf();
+    const [a, b] = [new Client('a'), new Client('b')];
+    await submit(a, b);
+    members[0]?.answers(failure('of:a'), row('of:b'));
+    assert.deepEqual([a.fates, b.fates], [['failed', 'done'], ['done']]);
+  });
+
+  test('are all told when the connection is lost, and only the one at the head has half an answer', async () => {
+    const { members, submit } = await laneOf();
+    const [a, b] = [new Client('a'), new Client('b')];
+    await submit(a, b);
+    members[0]?.answers(row('of:a').subarray(0, 8));
+    members[0]?.emit('close');
+    assert.deepEqual([a.fates, b.fates], [['lost in the middle'], ['lost']]);
+    assert.doesNotMatch(b.heard, /of/);
+  });
+
+  test('never get what came behind an answer that left a transaction open', async () => {
+    const { members, submit } = await laneOf();
+    const [a, b] = [new Client('a'), new Client('b')];
+    await submit(a, b);
+    members[0]?.answers(commandComplete('BEGIN'), readyForQuery(open), row('of:b'));
+    assert.deepEqual(b.fates, ['lost']);
+    assert.equal(b.heard, '');
+    assert.ok(members[0]?.isDestroyed);
+  });
+
+  test('of a client that is gone are answered to nobody, and the next hears its own', async () => {
+    const { members, submit } = await laneOf();
+    const [a, b] = [new Client('a'), new Client('b')];
+    await submit(a, b);
+    a.isGone = true;
+    members[0]?.answers(row('of:a'), row('of:b'));
+    assert.match(b.heard, /of:b/);
+    assert.doesNotMatch(b.heard, /of:a/);
+  });
+
+  test('may be followed by the next of the same client from within its answer', async () => {
+    const { members, submit, lane } = await laneOf();
+    const [a, b] = [new Client('a'), new Client('b')];
+    const again = new Client('again');
+    a.onDone = () => lane.submit(again);
+    await submit(a, b);
+    members[0]?.answers(row('of:a'), row('of:b'));
+    await turn();
+    members[0]?.answers(row('of:again'));
+    assert.match(b.heard, /of:b/);
+    assert.match(again.heard, /of:again/);
+  });
+});
+
+describe('the tenant that a connection is pinned to', () => {
+  test('is set ahead of a statement of another, and not again for the same', async () => {
+    const { members, submit } = await laneOf();
+    await submit(
+      new Client('for a', { pin: 'acme' }),
+      new Client('for b', { pin: 'acme' }),
+      new Client('for c', { pin: 'bolt' }),
+    );
+    const text = members[0]?.texts.join('') ?? '';
+    assert.deepEqual(text.match(/SET meridian.tenant = '\w+'|for \w/g), [
+      "SET meridian.tenant = 'acme'",
+      'for a',
+      'for b',
+      "SET meridian.tenant = 'bolt'",
+      'for c',
+    ]);
+  });
+
+  test('could not be set: nobody hears what ran behind it', async () => {
+    const { members, submit } = await laneOf();
+    const [a, b] = [new Client('a', { pin: 'acme' }), new Client('b', { pin: 'bolt' })];
+    await submit(a, b);
+    const set = Buffer.concat([commandComplete('SET'), readyForQuery(idle)]);
+    members[0]?.answers(set, row('of:a'), failure('no setting'), row('of:somebody'));
+    assert.deepEqual(a.fates, ['done']);
+    assert.deepEqual(b.fates, ['lost']);
+    assert.equal(b.heard, '');
+    assert.ok(members[0]?.isDestroyed);
+  });
+});
+
+describe('a lane', () => {
+  test('lets its connection go when somebody waits for one of their own', async () => {
+    const { members, submit, pool, lane } = await laneOf(1);
+    const [a, b] = [new Client('a'), new Client('b')];
+    await submit(a);
+    let lent: Backend | undefined;
+    pool.take({
+      give: (backend) => {
+        lent = backend;
+      },
+      fail: (error) => assert.fail(error.message),
+    });
+    lane.submit(b);
+    await turn();
+    members[0]?.answers(row('of:a'));
+    assert.ok(lent !== undefined);
+    assert.deepEqual(b.fates, []);
+    pool.giveBack(lent);
+    await turn();
+    members[0]?.answers(row('of:b'));
+    assert.deepEqual(b.fates, ['done']);
+  });
+
+  test('takes back what waits, and nothing that was sent', async () => {
+    const { submit, pool, lane } = await laneOf(1);
+    const taken = new Client('a');
+    await submit(taken);
+    pool.take({ give: () => undefined, fail: () => undefined });
+    const waiting = new Client('b');
+    lane.submit(waiting);
+    assert.ok(lane.withdraw(waiting));
+    assert.ok(!lane.withdraw(taken));
+  });
+
+  test('sends nothing that needs a lease once there is none', async () => {
+    const held: AnswerLease = { isHeld: true, prove: () => undefined };
+    const { submit, pool, lane, lose, members } = await laneOf(1, held);
+    await submit(new Client('a', { needsLease: true }));
+    let lent: Backend | undefined;
+    pool.take({
+      give: (backend) => {
+        lent = backend;
+      },
+      fail: () => undefined,
+    });
+    const late = new Client('late', { needsLease: true });
+    lane.submit(late);
+    lose();
+    members[0]?.answers(row('of:a'));
+    pool.giveBack(lent as unknown as Backend);
+    await turn();
+    assert.deepEqual(late.fates, ['turned away']);
+  });
+
+  test('delivers nothing that was read when its lease did not surely hold', async () => {
+    let settle: ((isHeld: boolean) => void) | undefined;
+    const lease = {
+      isHeld: true,
+      prove: (done: (isHeld: boolean) => void) => {
+        settle = done;
+      },
+    };
+    const { submit, members } = await laneOf(1, lease);
+    const [a, b] = [new Client('a', { needsLease: true }), new Client('b', { needsLease: true })];
+    await submit(a, b);
+    lease.isHeld = false;
+    members[0]?.answers(row('of:a'), row('of:b'));
+    assert.deepEqual([a.heard, b.heard], ['', '']);
+    settle?.(false);
+    assert.deepEqual([a.fates, b.fates], [['lost'], ['lost']]);
+  });
+});
