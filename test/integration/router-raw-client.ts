@@ -61,6 +61,14 @@ export class RawClient {
     return new RawClient(socket);
   }
 
+  /** Of somebody who may be answered by single bytes (SSL and GSSAPI requests) or by TLS: what comes isn't looked at. */
+  static unframed(socket: Socket): RawClient {
+    const client = new RawClient(socket);
+    socket.removeAllListeners('data');
+    socket.resume();
+    return client;
+  }
+
   /** TLS by SSLRequest, or from the first byte. */
   static async tls(
     port: number,
@@ -145,7 +153,10 @@ export class RawClient {
     for (;;) {
       const index = this.messages.findIndex((one) => one.type === type);
       if (index !== -1) return this.messages.splice(0, index + 1);
-      if (this.isClosed) throw new Error(`closed before ${type}; had ${this.types()}`);
+      if (this.isClosed) {
+        const said = this.messages.filter((one) => one.type === 'E').map((one) => one.frame.toString('utf8', 5));
+        throw new Error(`closed before ${type}; had ${this.types()} ${said.join(' ').replaceAll('\0', ' ')}`);
+      }
       const left = deadline - performance.now();
       if (left <= 0) throw new Error(`no ${type} in ${timeoutMs} ms; had ${this.types()}`);
       await new Promise<void>((resolve) => {
