@@ -66,6 +66,8 @@ export const containerUserId = 10001;
 export const caSecretName = (keyspace: string): string => `${keyspace}-ca`;
 export const operatorTlsSecretName = (keyspace: string): string => `${keyspace}-operator-tls`;
 export const routerTlsSecretName = (keyspace: string): string => `${keyspace}-router-tls`;
+/** Keys by which routers sign tokens. */
+export const tokenKeysSecretName = (keyspace: string): string => `${keyspace}-token-keys`;
 export const memberTlsSecretName = (regionalReplica: string): string => `${regionalReplica}-tls`;
 /** The Lease object that a primary without acknowledging followers (k = 0) holds. */
 export const authorityLeaseName = (shard: string): string => `${shard}-authority`;

@@ -5,6 +5,7 @@
 import { SessionPositions } from '../consistency/session-positions.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
+import { explainRoute } from '../exec/explain-route.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import {
   anyRoute,
@@ -20,6 +21,7 @@ import type { ClusterMap } from '../map/map.ts';
 import { type Catalogue, type Hints, PlanError, type StatementPlan } from '../plan/types.ts';
 import { type Operation, statementsOf } from './batch.ts';
 import { startsKeeping } from './keeping.ts';
+import { presentMembers } from './search.ts';
 import { schemasOf } from './search-path.ts';
 import { namesPath, type SessionSettings } from './settings.ts';
 import { refuseSequenceMemory } from './statement-class.ts';
@@ -171,6 +173,22 @@ export class SessionRouting {
     return placed(mergeRoutes(routes, anyRoute), executed, map);
   }
 
+  /** What EXPLAIN (ROUTE) says of a statement, if it came now. @throws RouterError only where nothing can be said. */
+  explain(
+    { hints }: PlannedStatement,
+    plan: StatementPlan,
+    bound: Pick<StatementToRoute, 'parameters' | 'parameterTypes'>,
+  ) {
+    const map = this.map();
+    const session = this.#view([]);
+    return explainRoute({
+      map,
+      session,
+      statement: { plan, hints, ...bound },
+      members: (route) => presentMembers(this.#context, map, route, this.positions),
+    });
+  }
+
   /** Another session's token, in a comment. */
   #adopt({ token }: Hints): void {
     if (token !== undefined) this.positions.adopt(this.#context.tokens.decode(token));
@@ -179,6 +197,7 @@ export class SessionRouting {
   #view(plans: readonly StatementPlan[]): SessionToRoute {
     const { settings, transaction, applicationName } = this.#session;
     const { tenant, level, workflow, maxStalenessMs } = settings.meridian;
+    if (level !== undefined && level !== 'strong') this.positions.isAware = true;
     const begin = plans.find((plan) => plan.transaction?.verb === 'begin');
     const isInTransaction = !transaction.isIdle || begin !== undefined;
     const readOnly = transaction.isIdle ? begin?.transaction?.readOnly === true : transaction.isReadOnly;

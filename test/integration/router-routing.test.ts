@@ -125,6 +125,8 @@ describe('consistency', () => {
       const servedBy = async (): Promise<string> => String(await one(client, 'show meridian.served_by'));
       await client.query('select * from accounts');
       assert.match(await servedBy(), /member=one-eu-0 .*role=primary/);
+      // Until it is known where the primary was then, nobody else surely has what was read there.
+      await sleep(500);
       await client.query("set meridian.consistency = 'eventual'");
       await client.query('select * from accounts');
       assert.match(await servedBy(), /member=one-ap-0 shard=one region=ap role=follower/);
@@ -174,11 +176,8 @@ describe('consistency', () => {
     });
   });
 
-  test('levels that are still to come say so', async () => {
+  test('a level that there is not is refused', async () => {
     await router.with('acme_app', async (client) => {
-      for (const level of ['causal', 'bounded'])
-        await assert.rejects(client.query(`set meridian.consistency = '${level}'`), refused('0A000'));
-      await assert.rejects(client.query("/* consistency='causal' */ select * from accounts"), refused('0A000'));
       await assert.rejects(client.query("set meridian.consistency = 'sometimes'"), refused('22023'));
     });
   });

@@ -3,7 +3,14 @@
  * Invariant: passwords and verifiers are read from Secrets where they are used, and leave this folder only towards Postgres and
  * the API server; no error made here holds one.
  */
-import { labels, managedByValue, operatorTlsSecretName, routerName, routerTlsSecretName } from '#core/names.ts';
+import {
+  labels,
+  managedByValue,
+  operatorTlsSecretName,
+  routerName,
+  routerTlsSecretName,
+  tokenKeysSecretName,
+} from '#core/names.ts';
 import type { KubeApi } from '#kube/client.ts';
 import {
   deployments,
@@ -22,6 +29,7 @@ import { type AcceptedVerifiers, acceptedVerifiers } from '#operator/passwords/r
 import { readRolePassword } from '#operator/passwords/secret-fields.ts';
 import { type CertificateWish } from '#operator/pki/leaf.ts';
 import { ensureCertificateSecret, ensureKeyspaceCa } from '#operator/pki/secrets.ts';
+import { ensureTokenKeys } from '#operator/pki/token-keys.ts';
 import { Applier } from '#operator/resources/applier.ts';
 import { selectorText } from '#operator/resources/member-labels.ts';
 import { routerComponent } from '#operator/resources/router/wish.ts';
@@ -102,6 +110,7 @@ export class KeyspaceActor {
       { metadata: metadata(routerTlsSecretName(name), routerComponent), certificate: router },
       { metadata: metadata(operatorTlsSecretName(name), 'operator'), certificate: operator },
     ];
+    await ensureTokenKeys(this.#kube, metadata(tokenKeysSecretName(name), routerComponent));
     const renewed: string[] = [];
     let earliestNotAfterMs = Number.POSITIVE_INFINITY;
     for (const wish of wishes) {

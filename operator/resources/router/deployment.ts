@@ -5,7 +5,13 @@
  * Invariants: during a roll-out never fewer routers than wished (`maxUnavailable: 0`); the certificate is a mounted Secret that
  * the router reads again when it changes, so no checksum of it is here and a renewal restarts nothing.
  */
-import { containerUserId, ports, routerServiceAccountName, routerTlsSecretName } from '#core/names.ts';
+import {
+  containerUserId,
+  ports,
+  routerServiceAccountName,
+  routerTlsSecretName,
+  tokenKeysSecretName,
+} from '#core/names.ts';
 import type { Deployment } from '#kube/kinds.ts';
 import { type RouterWish, routerMetadata, routerSelector } from './wish.ts';
 
@@ -58,6 +64,11 @@ export function routerDeployment(wish: RouterWish): Deployment {
           containers: [routerContainer(wish)],
           volumes: [
             { name: 'tls', secret: { secretName: routerTlsSecretName(wish.keyspace), defaultMode: 0o440 } },
+            // Without them a router signs by a key of its own making; it takes them up when they come.
+            {
+              name: 'tokens',
+              secret: { secretName: tokenKeysSecretName(wish.keyspace), defaultMode: 0o440, optional: true },
+            },
             { name: 'tmp', emptyDir: { sizeLimit: '64Mi' } },
           ],
         },
@@ -107,6 +118,7 @@ function routerContainer(wish: RouterWish): Container {
     },
     volumeMounts: [
       { name: 'tls', mountPath: '/etc/meridian/tls', readOnly: true },
+      { name: 'tokens', mountPath: '/etc/meridian/tokens', readOnly: true },
       { name: 'tmp', mountPath: '/tmp' },
     ],
   };

@@ -161,7 +161,7 @@ describe('the keyspace controller, killed', () => {
   }
 
   const expected = {
-    secrets: ['shop-ca', 'shop-operator-tls', 'shop-role-shop-app', 'shop-router-tls'],
+    secrets: ['shop-ca', 'shop-operator-tls', 'shop-role-shop-app', 'shop-router-tls', 'shop-token-keys'],
     deployments: ['shop-router-eu', 'shop-router-us'],
     services: ['shop-router-eu', 'shop-router-us'],
     shards: [
