@@ -22,6 +22,7 @@ import {
   type TenantSource,
 } from './types.ts';
 import { Views } from './views.ts';
+import { forEachChild } from './walk.ts';
 
 /** Loads the grammar; takes some tens of milliseconds, once per thread. */
 export async function createPlanner(): Promise<Planner> {
@@ -105,6 +106,7 @@ function planOf(
   const systemTarget = inventory.targets.find((target) => relationOf(catalogue, target).kind === 'system');
   const refuse = refusalOf(statement, inventory.calls, systemTarget?.relname);
   const access = accessOf(described, inventory);
+  const asked = routeAsked(statement);
   return {
     text,
     start,
@@ -116,8 +118,33 @@ function planOf(
     ...restricted,
     calls: calledNames(inventory),
     ...described.details,
+    ...(asked !== undefined && {
+      explained: {
+        plan: planOf(asked, text, { start, end }, catalogue, views),
+        parameterCount: highestParameter(asked),
+      },
+    }),
     ...(refuse !== undefined && { refuse }),
   };
+}
+
+/** What stands behind EXPLAIN (ROUTE), which is no option of Postgres'. @throws PlanError where other options stand beside it. */
+function routeAsked(statement: Node): Node | undefined {
+  if (!('ExplainStmt' in statement)) return undefined;
+  const { query, options = [] } = statement.ExplainStmt;
+  const names = options.flatMap((node) => ('DefElem' in node ? [node.DefElem.defname ?? ''] : []));
+  if (!names.includes('route')) return undefined;
+  const other = names.find((name) => name !== 'route');
+  if (other !== undefined) throw new PlanError('42601', `EXPLAIN option ROUTE can not be combined with "${other}"`);
+  return query;
+}
+
+function highestParameter(node: object): number {
+  let highest = 'ParamRef' in node ? ((node.ParamRef as { number?: number }).number ?? 0) : 0;
+  forEachChild(node, (child) => {
+    highest = Math.max(highest, highestParameter(child));
+  });
+  return highest;
 }
 
 type Restricted = Pick<StatementPlan, 'touches' | 'tenant' | 'tables'>;

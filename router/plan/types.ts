@@ -140,6 +140,8 @@ export interface StatementPlan {
   readonly dropsAtCommit?: boolean;
   /** Names of the settings that set_config() is called for, in lower case. */
   readonly configures?: readonly string[];
+  /** EXPLAIN (ROUTE): the plan of what is explained, and how many parameters it has. */
+  readonly explained?: { readonly plan: StatementPlan; readonly parameterCount: number };
   /** What the statement gate forbids, with what to tell the client. */
   readonly refuse?: Refusal;
 }

@@ -4,7 +4,9 @@
  */
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
+import { explainColumns } from '../exec/explain-route.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
+import type { StatementToRoute } from '../exec/route.ts';
 import { backend as code } from '../wire/codes.ts';
 import {
   bindComplete,
@@ -14,12 +16,15 @@ import {
   errorResponse,
   noData,
   noParameters,
+  parameterDescription,
   parseComplete,
   textDataRow,
+  textOid,
   textRowDescription,
 } from '../wire/server-messages.ts';
 import type { Operation } from './batch.ts';
 import { type LocalScope, localColumn, runLocal } from './local.ts';
+import type { SessionRouting } from './session-routing.ts';
 import type { SessionSettings } from './settings.ts';
 import { classOf } from './statement-class.ts';
 import type { ClientStatement } from './statements.ts';
@@ -28,8 +33,19 @@ import type { ClientTransaction } from './transaction.ts';
 export interface RespondingSession {
   readonly settings: SessionSettings;
   readonly transaction: ClientTransaction;
+  readonly routing: Pick<SessionRouting, 'explain'>;
   say(bytes: Buffer): void;
   localScope(): LocalScope;
+}
+
+/** Of EXPLAIN (ROUTE). */
+type Bound = Pick<StatementToRoute, 'parameters' | 'parameterTypes'>;
+
+/** The only local statement that may have any. Of those whose type the client doesn't say any text will do. */
+function parametersOf({ planned, parameterTypes }: ClientStatement): Buffer {
+  const count = planned?.plan.explained?.parameterCount ?? 0;
+  if (count === 0) return noParameters;
+  return parameterDescription(Array.from({ length: count }, (_, index) => parameterTypes[index] || textOid));
 }
 
 export class Responder {
@@ -42,7 +58,8 @@ export class Responder {
   }
 
   /** One statement. `isSimple`: with its row description, which the extended protocol says at Describe. @throws RouterError */
-  answer({ plan }: PlannedStatement, isSimple: boolean): void {
+  answer(statement: PlannedStatement, isSimple: boolean, bound: Bound = {}): void {
+    const { plan } = statement;
     const { settings, transaction } = this.#session;
     this.#context.metrics.add('local_statements_total');
     if (plan.refuse !== undefined)
@@ -62,6 +79,12 @@ export class Responder {
       settings.apply(plan);
       return this.#say(commandComplete(plan.kind === 'reset' ? 'RESET' : 'SET'));
     }
+    if (plan.explained !== undefined) {
+      const lines = this.#session.routing.explain(statement, plan.explained.plan, bound);
+      if (isSimple) this.#say(textRowDescription(explainColumns));
+      for (const line of lines) this.#say(textDataRow(line));
+      return this.#say(commandComplete('EXPLAIN'));
+    }
     const answer = runLocal(plan, this.#session.localScope());
     if (answer.column !== undefined) {
       if (isSimple) this.#say(textRowDescription([answer.column]));
@@ -72,6 +95,7 @@ export class Responder {
 
   /** A batch whose statements are all such. @throws RouterError */
   answerBatch(operations: readonly Operation[]): void {
+    const bounds = new Map<ClientStatement, Bound>();
     for (const operation of operations) {
       switch (operation.kind) {
         case 'parse':
@@ -79,21 +103,26 @@ export class Responder {
           this.#say(parseComplete);
           break;
         case 'bind':
+          bounds.set(operation.statement, {
+            parameters: (index) => operation.bind.parameter(index),
+            parameterTypes: operation.statement.parameterTypes,
+          });
           this.#say(bindComplete);
           break;
         case 'describe-statement':
-          this.#say(noParameters);
+          this.#say(parametersOf(operation.statement));
           this.#describe(operation.statement);
           break;
         case 'describe-portal':
           this.#describe(operation.portal?.statement);
           break;
         case 'execute': {
-          const planned = operation.portal?.statement.planned;
+          const statement = operation.portal?.statement;
+          const planned = statement?.planned;
           if (planned === undefined) this.#say(emptyQueryResponse);
           else if (this.#session.transaction.hasFailed)
             this.#say(commandComplete(this.#session.transaction.endFailed(planned.plan)));
-          else this.answer(planned, false);
+          else this.answer(planned, false, statement === undefined ? {} : bounds.get(statement));
           break;
         }
         case 'close-statement':
@@ -106,6 +135,7 @@ export class Responder {
 
   #describe(statement: ClientStatement | undefined): void {
     const plan = statement?.planned?.plan;
+    if (plan?.explained !== undefined) return this.#say(textRowDescription(explainColumns));
     const column = plan === undefined ? undefined : localColumn(plan);
     this.#say(column === undefined ? noData : textRowDescription([column]));
   }

@@ -31,6 +31,8 @@ export interface Found {
 export interface Wanted {
   readonly route: Route;
   readonly role: string;
+  /** Whose limits it is under. */
+  readonly tenant: string | undefined;
   readonly bytes: number;
   readonly wish: Wish;
   /** Follower that served the session's last read of that shard. */
@@ -186,7 +188,8 @@ export class Search {
         this.#wait(shard, borrowError(error, chosen).message);
       },
     };
-    const stop = pool.take(taker, this.#wanted.wish);
+    const { tenant, wish } = this.#wanted;
+    const stop = this.#context.limits.take(role, tenant, pool, taker, wish);
     if (!this.#isOver) this.#stop ??= stop;
   }
 
@@ -210,4 +213,29 @@ const behind = ({ shard, level }: Route): RouterError =>
 function isPassing(error: Error): boolean {
   if (error instanceof RouterError || error instanceof RoleChanged) return false;
   return !(error instanceof MemberRefusal) || ['57P03', '57P01', '57P02'].includes(error.sqlstate);
+}
+
+/** Who would be looked for first, if the route came now: for EXPLAIN (ROUTE). @throws RouterError */
+export function presentMembers(
+  { authority, pools, region }: RouterContext,
+  map: ClusterMap,
+  route: Route,
+  seen: SessionPositions,
+): readonly ChosenMember[] {
+  const candidates = chooseMembers(route, {
+    map,
+    region,
+    isReachable: (member) => pools.isReachable(member),
+    isClosed: (member) => authority.isClosed(member),
+    previous: undefined,
+  });
+  const { shard, level, primaryOnly, maxStalenessMs } = route;
+  if (primaryOnly || shard === undefined || level === 'strong') return candidates;
+  const demand = seen.demand(shard, level, maxStalenessMs);
+  const positions = authority.positions.of(shard);
+  return candidates.filter(
+    ({ member, isPrimary }) =>
+      isPrimary ||
+      judge(positions, positions.lastRunOf(member.name) ?? { member: member.name, postmaster: '' }, demand) !== 'unmet',
+  );
 }

@@ -26,6 +26,8 @@ export function classOf(plan: StatementPlan): StatementClass {
     case 'execute':
     case 'unlisten':
       return 'local';
+    case 'explain':
+      return plan.explained === undefined ? 'remote' : 'local';
     case 'transaction':
       return 'transaction';
     default:

@@ -29,6 +29,8 @@ export const closeComplete = message(backend.closeComplete);
 export const noData = message(backend.noData);
 export const emptyQueryResponse = message(backend.emptyQuery);
 export const noParameters = message(backend.parameterDescription, int16(0));
+export const parameterDescription = (types: readonly number[]): Buffer =>
+  message(backend.parameterDescription, int16(types.length), ...types.map(int32));
 export const commandComplete = (tag: string): Buffer => message(backend.commandComplete, tag);
 
 const readyIdle = message(backend.readyForQuery, byte(transactionStatus.idle));
@@ -40,7 +42,7 @@ export function readyForQuery(status: number): Buffer {
   return status === transactionStatus.open ? readyOpen : readyFailed;
 }
 
-const textOid = 25;
+export const textOid = 25;
 
 /** Columns of type text, as `SHOW` answers have them. */
 export function textRowDescription(names: readonly string[]): Buffer {
