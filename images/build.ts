@@ -32,7 +32,7 @@ const entries: Readonly<Record<ImageName, readonly { readonly source: string; re
   programs: [
     { source: 'operator/main.ts', bundle: 'operator.mjs' },
     { source: 'router/main.ts', bundle: 'router.mjs' },
-    { source: 'router/worker.ts', bundle: 'worker.mjs' },
+    { source: 'router/thread.ts', bundle: 'router-thread.mjs' },
   ],
 };
 

@@ -1,43 +1,50 @@
 /**
- * The router's program: reads the environment, starts the worker, serves probes, and drains on SIGTERM. Wiring only.
+ * The router's program: reads the environment, starts one worker, or several in threads, serves probes, and drains on SIGTERM. Wiring only.
  */
-import { type Logger, pino } from 'pino';
-import { KubeApi } from '#kube/client.ts';
-import { loadConfiguration } from '#kube/load-configuration.ts';
+import { pino } from 'pino';
+import { assembleWorker } from './assemble.ts';
 import { serveHttp } from './http.ts';
-import { FileMapSource } from './map/file-source.ts';
-import { KubeMapSource } from './map/kube-source.ts';
-import type { MapSource } from './map/source.ts';
-import { renderMetrics } from './metrics.ts';
-import { createPlanner } from './plan/planner.ts';
-import { type RouterSettings, readSettings } from './settings.ts';
-import { TlsFiles } from './tls.ts';
-import { RouterWorker } from './worker.ts';
+import { type Metrics, renderMetrics } from './metrics.ts';
+import { readSettings } from './settings.ts';
+import { Threads } from './threads.ts';
 
-async function mapSource(settings: RouterSettings, log: Logger): Promise<MapSource> {
-  if (settings.mapFile !== undefined) return new FileMapSource(settings.mapFile);
-  const { namespace, keyspace } = settings;
-  return new KubeMapSource({ api: new KubeApi(await loadConfiguration()), namespace, keyspace, log });
+/** One worker in this thread, or all of those in others. */
+interface Running {
+  readonly isReady: boolean;
+  readonly counters: readonly Metrics[];
+  readonly gauges: Readonly<Record<string, number>>;
+  start(): Promise<unknown>;
+  stop(): Promise<void>;
 }
 
 const settings = readSettings(process.env);
 const log = pino({ level: settings.logLevel, base: { router: settings.podName, keyspace: settings.keyspace } });
 const stopped = new AbortController();
-const tls = new TlsFiles(settings.tlsFolder);
-await tls.start((error) => {
-  if (error === undefined) log.info('certificates reloaded');
-  else log.warn({ err: error }, 'certificates not reloaded');
-}, stopped.signal);
-const worker = new RouterWorker({
-  settings,
-  source: await mapSource(settings, log),
-  tls,
-  planner: await createPlanner(),
-  log,
-});
+
+async function running(): Promise<Running> {
+  const { workers = 1 } = settings;
+  if (workers > 1) {
+    const threads = new Threads(workers, log);
+    return Object.assign(threads, { start: () => Promise.resolve() });
+  }
+  const worker = await assembleWorker(settings, log, stopped.signal);
+  return {
+    get isReady() {
+      return worker.isReady;
+    },
+    counters: [worker.metrics],
+    get gauges() {
+      return worker.gauges;
+    },
+    start: () => worker.start(),
+    stop: () => worker.stop(settings.drainMs),
+  };
+}
+
+const router = await running();
 const http = await serveHttp(settings.address, settings.httpPort, {
-  isReady: () => worker.isReady,
-  metrics: () => renderMetrics([worker.metrics], worker.gauges),
+  isReady: () => router.isReady,
+  metrics: () => renderMetrics(router.counters, router.gauges),
 });
 
 let isStopping = false;
@@ -45,7 +52,7 @@ async function stop(signal: string): Promise<void> {
   if (isStopping) return;
   isStopping = true;
   log.info({ signal, drainMs: settings.drainMs }, 'draining');
-  await worker.stop(settings.drainMs);
+  await router.stop();
   stopped.abort();
   http.close();
   log.info('stopped');
@@ -53,4 +60,4 @@ async function stop(signal: string): Promise<void> {
 process.on('SIGTERM', () => void stop('SIGTERM'));
 process.on('SIGINT', () => void stop('SIGINT'));
 
-await worker.start();
+await router.start();

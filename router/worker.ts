@@ -36,13 +36,15 @@ export interface WorkerOptions {
   readonly log: Logger;
   /** Which of the process' workers this is, from 0: cancel requests find theirs by it. */
   readonly worker?: number;
+  /** Counters of all of the process' workers, this one's among them: clients are bounded over all. Absent where it is the only one. */
+  readonly counters?: readonly Metrics[];
 }
 
 /** Connections that may be before their log-in however few clients there may be: cancel requests are such. */
 const minHandshakes = 64;
 
 export class RouterWorker {
-  readonly metrics = new Metrics();
+  readonly metrics: Metrics;
   readonly #options: WorkerOptions;
   readonly #directory: Directory;
   readonly #pools: Pools;
@@ -60,6 +62,7 @@ export class RouterWorker {
   constructor(options: WorkerOptions) {
     const { settings, tls, log } = options;
     this.#options = options;
+    this.metrics = options.counters?.[options.worker ?? 0] ?? new Metrics();
     const map = (): ClusterMap | undefined => this.#map;
     const clientContext = () => tls.contexts.client;
     const proxies = new Proxies(settings.proxyFrom);
@@ -85,6 +88,7 @@ export class RouterWorker {
       },
       now: () => performance.now(),
       maxPools: 5_000,
+      workers: settings.workers ?? 1,
     });
     this.#authority = new Authority({
       map,
@@ -154,7 +158,8 @@ export class RouterWorker {
     this.#directory.start();
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen({ host: settings.address, port: settings.port, backlog: 512 }, resolve);
+      const isShared = (settings.workers ?? 1) > 1;
+      this.#server.listen({ host: settings.address, port: settings.port, backlog: 512, reusePort: isShared }, resolve);
     });
     const address = this.#server.address();
     const port = typeof address === 'object' && address !== null ? address.port : settings.port;
@@ -241,6 +246,12 @@ export class RouterWorker {
     return primary !== undefined && this.#authority.leaseOf(primary) !== undefined;
   }
 
+  /** Of all workers. */
+  get #clients(): number {
+    const { counters = [this.metrics] } = this.#options;
+    return counters.reduce((sum, metrics) => sum + metrics.get('clients'), 0);
+  }
+
   get #maxHandshakes(): number {
     return Math.max(minHandshakes, this.#map?.keyspace.maxClients ?? 0);
   }
@@ -258,7 +269,7 @@ export class RouterWorker {
     // Lives as long as the socket, which holds it by its listeners.
     void new Handshake(this.#context, socket, {
       timeoutMs: this.#options.settings.times.authenticationMs,
-      mayAdmit: () => this.#sessions.size < (this.#map?.keyspace.maxClients ?? 0),
+      mayAdmit: () => this.#clients < (this.#map?.keyspace.maxClients ?? 0),
       onSession: (session) => {
         this.#handshakes.delete(socket);
         this.#sessions.add(session);

@@ -17,6 +17,8 @@ export interface PoolsOptions {
   readonly connectTimeoutMs: number;
   readonly limits: Omit<PoolLimits, 'size'>;
   readonly now: () => number;
+  /** Event loops that share a role's connections to a member: each has its part. */
+  readonly workers: number;
   /** Pools that may exist at once; beyond it unused ones are dropped first. */
   readonly maxPools: number;
 }
@@ -146,7 +148,7 @@ export class Pools {
       },
       limits: () => ({
         ...options.limits,
-        size: options.map()?.keyspace.poolSize ?? 1,
+        size: Math.max(1, Math.floor((options.map()?.keyspace.poolSize ?? 1) / options.workers)),
         isOfOneTenant: options.fixedTenantOf(role) !== undefined,
       }),
       connect: async () => {

@@ -31,6 +31,7 @@ export class RouterProgram {
     await mkdir(folder, { recursive: true });
     const bundle = join(folder, 'router.mjs');
     await bundleProgram(join(import.meta.dirname, '../../../router/main.ts'), bundle);
+    await bundleProgram(join(import.meta.dirname, '../../../router/thread.ts'), join(folder, 'router-thread.mjs'));
     await copyParser(folder);
     const [program = process.execPath, ...more] = runtime;
     const child = spawn(program, [...more, bundle], {
