@@ -124,7 +124,7 @@ function planOf(
         parameterCount: highestParameter(asked),
       },
     }),
-    ...(refuse !== undefined && { refuse }),
+    ...(refuse !== undefined && asked === undefined && { refuse }),
   };
 }
 
