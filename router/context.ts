@@ -4,6 +4,7 @@ import type { Authority } from './authority/authority.ts';
 import type { Hold } from './authority/hold.ts';
 import type { TokenKeyring } from './consistency/token-keyring.ts';
 import type { PlanCache } from './exec/plan-cache.ts';
+import type { Limits } from './limits/limits.ts';
 import type { Directory } from './map/directory.ts';
 import type { ClusterMap } from './map/map.ts';
 import type { Metrics } from './metrics.ts';
@@ -25,6 +26,7 @@ export interface RouterContext {
   readonly directory: Directory;
   readonly plans: PlanCache;
   readonly pools: Pools;
+  readonly limits: Limits;
   readonly lanes: Lanes;
   readonly costs: PlanCosts;
   readonly authority: Authority;

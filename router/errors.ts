@@ -63,6 +63,23 @@ export const errorKinds = {
     hint: 'Close prepared statements that are not used any more, or use fewer and shorter ones.',
   },
   TooManyClients: { sqlstate: '53300' },
+  TooManyConnections: {
+    sqlstate: '53300',
+    hint: 'Close some, or raise limits.connections of the Tenant, or of the role in the Keyspace.',
+  },
+  TooManyInFlight: {
+    sqlstate: '53300',
+    hint: 'Nothing of it was sent. Shorten transactions, or raise limits.transactionsInFlight of the Tenant, or of the role in the Keyspace.',
+  },
+  TooManyStatements: {
+    sqlstate: '53400',
+    hint: 'Nothing of it was sent: try again in a moment, or raise limits.statementsPerSecond of the Tenant, or of the role in the Keyspace.',
+  },
+  IdleSession: { sqlstate: '57P05', hint: 'Connect again. See Keyspace.spec.routers.idleSessionTimeoutMs.' },
+  IdleInTransaction: {
+    sqlstate: '25P03',
+    hint: 'Nothing of the transaction was kept. See Keyspace.spec.routers.idleInTransactionSessionTimeoutMs.',
+  },
   NoBackendInTime: {
     sqlstate: '53300',
     hint: 'All connections to this member are in use. Shorten transactions, or raise Keyspace.spec.routers.poolSize.',

@@ -15,6 +15,7 @@ const counters = {
   reads_on_followers_total: 'Statements and batches sent to followers',
   kept_total: 'Times that a session began to keep its connection to a member',
   backend_losses_total: 'Connections to members lost while in use',
+  limited_total: 'Connections and statements refused because their tenant, or role, has all that it may',
   held_total: 'Transactions that waited for their primary',
   held_refused_total: 'Transactions refused because too much waited, or for too long',
   epochs_learnt_total: 'New epochs learnt from members before the API server said them',

@@ -9,6 +9,7 @@ import { Hold } from './authority/hold.ts';
 import { TokenKeyring } from './consistency/token-keyring.ts';
 import type { RouterContext } from './context.ts';
 import { PlanCache } from './exec/plan-cache.ts';
+import { Limits } from './limits/limits.ts';
 import { Directory } from './map/directory.ts';
 import { reachOf } from './map/logins.ts';
 import type { ClusterMap } from './map/map.ts';
@@ -50,6 +51,7 @@ export class RouterWorker {
   readonly #pools: Pools;
   readonly #authority: Authority;
   readonly #hold: Hold;
+  readonly #limits: Limits;
   readonly #tokens: TokenKeyring;
   readonly #context: RouterContext;
   readonly #server: Server;
@@ -107,6 +109,12 @@ export class RouterWorker {
       onHeld: () => this.metrics.add('held_total'),
       onRefused: () => this.metrics.add('held_refused_total'),
     });
+    this.#limits = new Limits({
+      map,
+      waitMs: settings.times.waitMs,
+      now: () => performance.now(),
+      onRefused: () => this.metrics.add('limited_total'),
+    });
     this.#tokens = new TokenKeyring({
       keyspace: settings.keyspace,
       folder: settings.tokenFolder ?? '',
@@ -120,6 +128,7 @@ export class RouterWorker {
       directory: this.#directory,
       plans: new PlanCache(options.planner),
       pools: this.#pools,
+      limits: this.#limits,
       lanes: new Lanes((member) => this.#authority.leaseOf(member)),
       costs: new PlanCosts(),
       authority: this.#authority,
@@ -226,6 +235,7 @@ export class RouterWorker {
     const before = this.#map;
     this.#map = map;
     this.#authority.follow(map);
+    this.#limits.changed();
     if (before === undefined || placesOf(before) === placesOf(map)) return;
     for (const { name, epoch, primary } of map.shards.values()) {
       const old = before.shards.get(name);

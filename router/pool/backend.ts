@@ -73,6 +73,8 @@ export class Backend {
   /** Whom it is lent to: a tenant, or '' where it is nobody's or several tenants'; undefined while it isn't lent. The pool's own. */
   lentTo: string | undefined;
   lentAtMs = 0;
+  /** Called once when whoever it is lent to has given it back, or it is closed. */
+  onReturn: (() => void) | undefined;
 
   readonly #socket: TLSSocket | Socket;
   readonly #queue = new ExpectationQueue();

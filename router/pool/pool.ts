@@ -197,6 +197,9 @@ export class Pool {
     if (tenant === undefined) return;
     backend.lentTo = undefined;
     this.#waiting.gave(tenant, this.#owner.now() - backend.lentAtMs);
+    const { onReturn } = backend;
+    backend.onReturn = undefined;
+    onReturn?.();
   }
 
   /** A session wants to keep a backend that it has been lent. False where half of the pool, or the one there is, is kept already. */

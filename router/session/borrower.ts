@@ -3,6 +3,7 @@
 import type { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import type { Route } from '../exec/route.ts';
+import type { SessionLimits } from '../limits/session-limits.ts';
 import type { Login } from '../map/logins.ts';
 import type { StatementPlan } from '../plan/types.ts';
 import type { Backend } from '../pool/backend.ts';
@@ -48,6 +49,7 @@ export interface Borrower {
   readonly settings: SessionSettings;
   readonly transaction: ClientTransaction;
   readonly routing: SessionRouting;
+  readonly limits: SessionLimits;
   readonly isClosed: boolean;
   say(bytes: Buffer): void;
   /** Writes what was said; false when the client doesn't take it as fast. */

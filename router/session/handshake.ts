@@ -7,6 +7,7 @@
 import type { Socket } from 'node:net';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
+import { SessionLimits } from '../limits/session-limits.ts';
 import { type Login, verifiersAt } from '../map/logins.ts';
 import { clientIdentity } from '../tls.ts';
 import {
@@ -213,6 +214,7 @@ export class Handshake {
       throw new RouterError('UnknownDatabase', `database "${database}" does not exist`);
     if (!this.#options.mayAdmit()) throw new RouterError('TooManyClients', 'sorry, too many clients already');
     const start = readStartupSettings(startup.parameters, { map, login, tokens: this.#context.tokens });
+    const limits = new SessionLimits(this.#context.limits, start.settings, login);
 
     this.#isDone = true;
     clearTimeout(this.#timer);
@@ -220,7 +222,7 @@ export class Handshake {
     const session = new Session(
       this.#context,
       socket,
-      { login, settings: start.settings, applicationName: start.applicationName },
+      { login, settings: start.settings, applicationName: start.applicationName, limits },
       (closed) => {
         if (closed.key !== undefined) this.#context.cancels.keys.revoke(closed.key);
         this.#options.onSessionClosed(closed);

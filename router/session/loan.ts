@@ -106,6 +106,7 @@ export class Loan implements BackendReceiver {
 
   /** @throws RouterError when the request can't run where the transaction is. */
   run(request: Request): void {
+    if (request.silent === undefined) this.#session.limits.spend(request.route, request.plans);
     const bound = this.#bound;
     if (bound !== undefined) {
       if (request.repins === true && request.route.tenant !== bound.tenant) bound.tenant = undefined;
@@ -131,7 +132,7 @@ export class Loan implements BackendReceiver {
       route: request.route,
       role: this.#session.login.role,
       bytes: request.size,
-      wish: { settings: this.#session.settings.replayText, pin: this.#pinFor(request.route.tenant) },
+      ...this.#session.limits.wanted(request.route, this.#pinFor(request.route.tenant)),
       previous: this.served.previousReader(request.route.shard),
       ...this.#reading.wish,
       map: () => this.#session.routing.map(),
@@ -206,7 +207,7 @@ export class Loan implements BackendReceiver {
 
   #prepare(bound: Bound, request: Request): void {
     const { backend, chosen, begun } = bound;
-    const settings = this.#session.settings.replayText;
+    const settings = this.#session.limits.settingsFor(request.route, backend);
     const statements = checkoutStatements(backend.settings, settings);
     // RESET ALL takes the pin.
     if (statements.length > 0) backend.isPinTrusted = false;
@@ -371,7 +372,7 @@ export class Loan implements BackendReceiver {
     backend.assign(undefined);
     backend.resume();
     if (bound.isKept) backend.isSuspect = true;
-    if (!backend.isSuspect) backend.settings = this.#session.settings.replayText;
+    if (!backend.isSuspect) backend.settings = this.#session.limits.left(backend);
     const cancelled = this.#cancelling.handOver();
     if (cancelled === undefined) return pool.giveBack(backend);
     void cancelled.finally(() => pool.giveBack(backend));

@@ -9,6 +9,7 @@ import type { TokenKeyring } from '../consistency/token-keyring.ts';
 import { RouterError } from '../errors.ts';
 import { defaultStalenessMs, parseLevel, permitted, shardOf } from '../exec/route.ts';
 import { canonicalKey } from '../exec/tenant-key.ts';
+import type { SessionLimits } from '../limits/session-limits.ts';
 import type { Login } from '../map/logins.ts';
 import type { ClusterMap, ConsistencyLevel } from '../map/map.ts';
 import type { StatementPlan } from '../plan/types.ts';
@@ -24,6 +25,7 @@ export interface SettingScope {
 
 export interface LocalScope extends SettingScope {
   readonly positions: SessionPositions;
+  readonly limits: SessionLimits;
   readonly region: string;
   readonly settings: SessionSettings;
   readonly statements: Map<string, ClientStatement>;
@@ -81,6 +83,7 @@ function set(name: string, plan: StatementPlan, scope: LocalScope): LocalAnswer 
   else if (values.token !== undefined) scope.positions.adopt(scope.tokens.decode(values.token));
   // As in Postgres, SET LOCAL outside a transaction has no effect.
   const isLocal = plan.set?.local === true;
+  if (!isLocal) scope.limits.choose(values.tenant);
   if (!isLocal || scope.isInTransaction) scope.settings.set(values, isLocal);
   keepUnlessInTransaction(scope);
   return { tag: 'SET' };

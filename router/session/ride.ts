@@ -8,6 +8,7 @@ import type { RouterContext } from '../context.ts';
 import type { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import type { Route } from '../exec/route.ts';
+import type { SessionLimits } from '../limits/session-limits.ts';
 import type { Login } from '../map/logins.ts';
 import type { MemberView } from '../map/map.ts';
 import type { Backend } from '../pool/backend.ts';
@@ -28,6 +29,7 @@ export interface RidingSession {
   readonly login: Login;
   readonly settings: SessionSettings;
   readonly routing: SessionRouting;
+  readonly limits: SessionLimits;
   readonly isClosed: boolean;
   say(bytes: Buffer): void;
   flush(): boolean;
@@ -90,11 +92,13 @@ export class Ride implements Rider {
     const map = this.#context.map();
     const member = map?.members.get(map.shards.get(shard)?.primary ?? '');
     if (member === undefined || hold.isHolding(shard) || authority.leaseOf(member.name) === undefined) return false;
-    const { login, settings, routing } = this.#session;
+    const { login, settings, routing, limits } = this.#session;
     // Where the primary was has to be asked behind it.
     if (routing.positions.isAware) return false;
+    if (limits.needsOwnConnection(route)) return false;
     const lane = lanes.of(pools.of(member.name, login.role), settings.replayText);
     if (lane === undefined) return false;
+    limits.spend(route, [planned.plan]);
     this.#passage = passage;
     this.#lane = lane;
     this.#pipe = undefined;

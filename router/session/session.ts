@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
+import type { SessionLimits } from '../limits/session-limits.ts';
 import type { Login } from '../map/logins.ts';
 import { frontend, maxClientMessageBytes } from '../wire/codes.ts';
 import { FrameSplitter } from '../wire/frames.ts';
@@ -41,6 +42,7 @@ export interface SessionStart {
   readonly login: Login;
   readonly settings: SessionSettings;
   readonly applicationName: string;
+  readonly limits: SessionLimits;
 }
 
 export class Session implements Borrower, RidingSession, Cancellable, Conversation {
@@ -48,6 +50,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   readonly settings: SessionSettings;
   readonly transaction: ClientTransaction;
   readonly routing: SessionRouting;
+  readonly limits: SessionLimits;
   readonly loan: Loan;
   readonly ride: Ride;
   readonly responder: Responder;
@@ -79,6 +82,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
       transaction: this.transaction,
       applicationName: start.applicationName,
     });
+    this.limits = start.limits;
     this.#tokenWait = new TokenWait(this.routing.positions);
     this.#socket = socket;
     this.#onClosed = onClosed;
@@ -136,6 +140,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     }
     this.#isPumping = false;
     if (this.#isClosed) return;
+    this.limits.settle();
     const isJammed = this.#inbox.isFull || this.#outbox.isFull || this.loan.isJammed;
     if (isJammed) this.#socket.pause();
     else if (this.#socket.isPaused()) this.#socket.resume();
@@ -295,6 +300,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
       settings: this.settings,
       tokens: this.context.tokens,
       positions: this.routing.positions,
+      limits: this.limits,
       statements: this.statements,
       isInTransaction: !this.transaction.isIdle,
       servedBy: this.loan.served.by,
@@ -380,6 +386,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#tokenWait.stop();
+    this.limits.end();
     this.loan.close();
     this.#inbox.clear();
     this.statements.clear();

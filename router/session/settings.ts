@@ -85,6 +85,16 @@ export class SessionSettings {
     };
   }
 
+  /** Tenant of the session, LOCAL apart, if its transaction fails. */
+  get formerTenant(): string | undefined {
+    return this.#committed.session.tenant;
+  }
+
+  /** And if it doesn't. */
+  get nextTenant(): string | undefined {
+    return this.#current.session.tenant;
+  }
+
   /** Statements that give a backend the settings of the last committed state; '' for none. */
   get replayText(): string {
     return this.#text;

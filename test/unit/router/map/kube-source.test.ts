@@ -30,7 +30,13 @@ const keyspace = {
   spec: {
     tenantKey: { column: 'tenant_id', type: 'uuid' },
     consistency: { default: 'eventual', rules: [] },
-    routers: { regions: [], poolSize: 7, maxClients: 70, idleSessionTimeoutMs: 5, idleInTransactionSessionTimeoutMs: 6 },
+    routers: {
+      regions: [],
+      poolSize: 7,
+      maxClients: 70,
+      idleSessionTimeoutMs: 5,
+      idleInTransactionSessionTimeoutMs: 6,
+    },
     roles: [
       { name: 'shop_app', anyTenant: true, limits: { connections: 3 } },
       { name: 'watcher', admin: 'stats' },
