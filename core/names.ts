@@ -72,6 +72,8 @@ export const memberTlsSecretName = (regionalReplica: string): string => `${regio
 /** The Lease object that a primary without acknowledging followers (k = 0) holds. */
 export const authorityLeaseName = (shard: string): string => `${shard}-authority`;
 export const routerName = (keyspace: string, region: string): string => `${keyspace}-router-${region}`;
+/** The headless Service in front of all router pods of a keyspace: where routers find each other. */
+export const routerPeersName = (keyspace: string): string => `${keyspace}-routers`;
 export const roleSecretName = (keyspace: string, role: string): string =>
   `${keyspace}-role-${role.replaceAll('_', '-')}`;
 export const memberServiceAccountName = (keyspace: string): string => `${keyspace}-member`;

@@ -2,7 +2,7 @@
  * The part of a Keyspace that says where routers run and how clients reach them.
  */
 import { z } from 'zod';
-import { mapOf } from './list.ts';
+import { mapOf, setOf } from './list.ts';
 import { reference } from './object.ts';
 import { resources } from './quantity.ts';
 import { ruled } from './rule.ts';
@@ -34,6 +34,19 @@ const routerRegion = ruled(
       .max(65_535)
       .optional()
       .describe('The port on every node, for the types NodePort and LoadBalancer. Left out: the cluster chooses.'),
+    proxyProtocolFrom: setOf(
+      ruled(z.string().min(1).max(43), {
+        cel: "self.matches('^[0-9a-fA-F.:]+(/[0-9]{1,3})?$')",
+        message: 'an IP address, or a range of them such as 10.0.0.0/8',
+        holds: (range) => /^[0-9a-fA-F.:]+(\/[0-9]{1,3})?$/.test(range),
+      }),
+      64,
+    )
+      .optional()
+      .describe(
+        'Addresses and ranges (10.0.0.0/8) of load balancers that begin each connection with a PROXY protocol header (version ' +
+          '1 or 2). From these a header is demanded, from others none is taken. 64 at most. Left out: none.',
+      ),
   }),
   {
     cel: "!has(self.nodePort) || self.serviceType != 'ClusterIP'",

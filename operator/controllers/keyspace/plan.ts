@@ -12,7 +12,7 @@ import { controllerReference } from '#kube/objects.ts';
 import { routerAccount } from '#operator/resources/router/account.ts';
 import { routerDeployment } from '#operator/resources/router/deployment.ts';
 import { routerNetworkPolicy } from '#operator/resources/router/network-policy.ts';
-import { routerDisruptionBudget, routerService } from '#operator/resources/router/service.ts';
+import { routerDisruptionBudget, routerPeersService, routerService } from '#operator/resources/router/service.ts';
 import type { ContainerResources, RouterWish } from '#operator/resources/router/wish.ts';
 import type { KeyspaceAction, RoleWish, SchemaWish, ShardTarget } from './actions.ts';
 import { assignOrdinals, type OrdinalAssignment, type OrdinalRecord, type ShardEntry } from './ordinals.ts';
@@ -164,7 +164,7 @@ function routerActions(snapshot: KeyspaceSnapshot): readonly KeyspaceAction[] {
     object,
   });
   const shared =
-    wished.length === 0 ? [] : [...Object.values(routerAccount(place)), routerNetworkPolicy(place)].map(apply);
+    wished.length === 0 ? [] : [...Object.values(routerAccount(place)), routerPeersService(place), routerNetworkPolicy(place)].map(apply);
   const perRegion = wished.flatMap((settings) => {
     const region = snapshot.regions.get(settings.region);
     // A region that nobody declared has no nodes to run on: the condition RegionsKnown says so.
@@ -178,6 +178,7 @@ function routerActions(snapshot: KeyspaceSnapshot): readonly KeyspaceAction[] {
       resources: containerResources(settings.resources),
       serviceType: settings.serviceType,
       nodePort: settings.nodePort,
+      proxyProtocolFrom: settings.proxyProtocolFrom ?? [],
     };
     return [routerService(wish), routerDisruptionBudget(wish), routerDeployment(wish)].map(apply);
   });

@@ -8,6 +8,7 @@
 import {
   containerUserId,
   ports,
+  routerPeersName,
   routerServiceAccountName,
   routerTlsSecretName,
   tokenKeysSecretName,
@@ -89,8 +90,13 @@ function routerContainer(wish: RouterWish): Container {
     env: [
       fromField('POD_NAME', 'metadata.name'),
       fromField('POD_NAMESPACE', 'metadata.namespace'),
+      fromField('POD_IP', 'status.podIP'),
       { name: 'MERIDIAN_KEYSPACE', value: wish.keyspace },
       { name: 'MERIDIAN_REGION', value: wish.region },
+      { name: 'MERIDIAN_PEERS', value: `${routerPeersName(wish.keyspace)}.${wish.namespace}.svc` },
+      ...(wish.proxyProtocolFrom.length === 0
+        ? []
+        : [{ name: 'MERIDIAN_PROXY_FROM', value: wish.proxyProtocolFrom.join(',') }]),
     ],
     ports: [
       { name: 'postgres', containerPort: ports.postgres },

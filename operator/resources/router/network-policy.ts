@@ -36,6 +36,15 @@ export function routerNetworkPolicy(place: {
           to: [{ podSelector: { matchLabels: { [labels.component]: 'member', [labels.keyspace]: place.keyspace } } }],
           ports: [tcp(ports.postgres), tcp(ports.agentApi)],
         },
+        // Cancel requests go on to the router that gave the key.
+        {
+          to: [
+            {
+              podSelector: { matchLabels: { [labels.component]: routerComponent, [labels.keyspace]: place.keyspace } },
+            },
+          ],
+          ports: [tcp(ports.postgres)],
+        },
         { ports: [{ protocol: 'UDP', port: 53 }, tcp(53)] },
         { ports: apiServerPorts.map(tcp) },
       ],

@@ -19,6 +19,8 @@ export interface RouterWish {
   readonly resources: ContainerResources;
   readonly serviceType: 'ClusterIP' | 'NodePort' | 'LoadBalancer';
   readonly nodePort: number | undefined;
+  /** Addresses and ranges of load balancers that say for whom they connect. */
+  readonly proxyProtocolFrom: readonly string[];
 }
 
 export interface ContainerResources {

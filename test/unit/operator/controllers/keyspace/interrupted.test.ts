@@ -163,7 +163,7 @@ describe('the keyspace controller, killed', () => {
   const expected = {
     secrets: ['shop-ca', 'shop-operator-tls', 'shop-role-shop-app', 'shop-router-tls', 'shop-token-keys'],
     deployments: ['shop-router-eu', 'shop-router-us'],
-    services: ['shop-router-eu', 'shop-router-us'],
+    services: ['shop-router-eu', 'shop-router-us', 'shop-routers'],
     shards: [
       { name: 'a', ordinal: 0, migrations: 0, ready: false },
       { name: 'b', ordinal: 1, migrations: 0, ready: false },

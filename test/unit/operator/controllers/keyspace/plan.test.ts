@@ -95,6 +95,7 @@ describe('the plan of a keyspace', () => {
       'ServiceAccount shop-router',
       'Role shop-router',
       'RoleBinding shop-router',
+      'Service shop-routers',
       'NetworkPolicy shop-router',
       'Service shop-router-eu',
       'PodDisruptionBudget shop-router-eu',

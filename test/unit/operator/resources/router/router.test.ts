@@ -4,7 +4,7 @@ import type { OwnerReference } from '#kube/objects.ts';
 import { routerAccount } from '#operator/resources/router/account.ts';
 import { routerDeployment } from '#operator/resources/router/deployment.ts';
 import { routerNetworkPolicy } from '#operator/resources/router/network-policy.ts';
-import { routerDisruptionBudget, routerService } from '#operator/resources/router/service.ts';
+import { routerDisruptionBudget, routerPeersService, routerService } from '#operator/resources/router/service.ts';
 import type { RouterWish } from '#operator/resources/router/wish.ts';
 
 const owner: OwnerReference = {
@@ -27,6 +27,7 @@ const wish = (over: Partial<RouterWish> = {}): RouterWish => ({
   resources: {},
   serviceType: 'ClusterIP',
   nodePort: undefined,
+  proxyProtocolFrom: [],
   ...over,
 });
 
@@ -36,6 +37,7 @@ describe("one region's router", () => {
     routerService(wish()),
     routerDisruptionBudget(wish()),
     routerNetworkPolicy(wish()),
+    routerPeersService(wish()),
     ...Object.values(routerAccount(wish())),
   ];
 
@@ -97,6 +99,28 @@ describe("one region's router", () => {
     assert.equal(portOf({ nodePort: 30432 }), undefined);
     assert.equal(portOf({ serviceType: 'NodePort', nodePort: 30432 }), 30432);
     assert.equal(portOf({ serviceType: 'LoadBalancer' }), undefined);
+  });
+
+  test('routers find each other, those that drain too, by a Service that is no region’s', () => {
+    const { metadata, spec } = routerPeersService(wish());
+    assert.equal(metadata.labels?.['meridian.db/region'], undefined);
+    assert.deepEqual([spec?.clusterIP, spec?.publishNotReadyAddresses], ['None', true]);
+    for (const region of ['eu', 'us']) {
+      const pod = routerDeployment(wish({ region })).spec?.template;
+      for (const [key, value] of Object.entries(spec?.selector ?? {}))
+        assert.equal(pod?.metadata?.labels?.[key], value);
+      const peers = pod?.spec?.containers[0]?.env?.find(({ name }) => name === 'MERIDIAN_PEERS');
+      assert.equal(peers?.value, `${metadata.name}.prod.svc`);
+    }
+  });
+
+  test('load balancers are trusted only where they are named', () => {
+    const trusted = (proxyProtocolFrom: string[]) =>
+      routerDeployment(wish({ proxyProtocolFrom })).spec?.template.spec?.containers[0]?.env?.find(
+        ({ name }) => name === 'MERIDIAN_PROXY_FROM',
+      )?.value;
+    assert.equal(trusted([]), undefined);
+    assert.equal(trusted(['10.0.0.0/8', '::1']), '10.0.0.0/8,::1');
   });
 
   test('a single router does not block the drain of its node', () => {
