@@ -148,10 +148,16 @@ export class RawClient {
   }
 
   /** All messages up to the first of that type. */
-  async until(type: string, timeoutMs = 10_000): Promise<RawMessage[]> {
+  until(type: string, timeoutMs = 10_000): Promise<RawMessage[]> {
+    return this.untilAny([type], timeoutMs);
+  }
+
+  /** All messages up to the first of one of these types. */
+  async untilAny(types: readonly string[], timeoutMs = 10_000): Promise<RawMessage[]> {
+    const type = types.join(' or ');
     const deadline = performance.now() + timeoutMs;
     for (;;) {
-      const index = this.messages.findIndex((one) => one.type === type);
+      const index = this.messages.findIndex((one) => types.includes(one.type));
       if (index !== -1) return this.messages.splice(0, index + 1);
       if (this.isClosed) {
         const said = this.messages.filter((one) => one.type === 'E').map((one) => one.frame.toString('utf8', 5));

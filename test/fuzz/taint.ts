@@ -1,0 +1,45 @@
+/**
+ * `npm run fuzz:taint [-- --clients 1000 --responses 2000000 --seed N --minutes 60]`: no byte of one client at another's, however much
+ * goes wrong. Prints its seed; ends with 1 at the first foreign byte, or where it didn't come to the responses it was to look through.
+ * Needs Docker.
+ */
+import { parseArgs } from 'node:util';
+import { RouterKeyspace } from '../integration/router-keyspace.ts';
+import { prepareTaint, runTaint, type TaintCounts } from './taint/run.ts';
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    clients: { type: 'string', default: '1000' },
+    responses: { type: 'string', default: '2000000' },
+    minutes: { type: 'string', default: '120' },
+  },
+});
+const seed = Number(values.seed);
+const clients = Number(values.clients);
+const startedMs = performance.now();
+const say = (counts: TaintCounts): void =>
+  console.log(`${Math.round((performance.now() - startedMs) / 1_000)} s: ${JSON.stringify(counts)}`);
+console.log(`seed ${seed}, ${clients} clients`);
+const keyspace = await RouterKeyspace.start();
+try {
+  await keyspace.writeMap(keyspace.map({ maxClients: clients + 50, poolSize: 10 }));
+  const router = await keyspace.router('eu');
+  await prepareTaint(router);
+  const responses = Number(values.responses);
+  const counts = await runTaint(keyspace, router, {
+    clients,
+    responses,
+    maxMs: Number(values.minutes) * 60_000,
+    seed,
+    progress: say,
+  });
+  say(counts);
+  console.log('not one foreign byte');
+  if (counts.responses < responses) process.exitCode = 1;
+} catch (error) {
+  console.error(error);
+  process.exitCode = 1;
+} finally {
+  await keyspace.stop();
+}
