@@ -26,6 +26,7 @@ import { setTenant } from '#operator/postgres/ownership/tenants.ts';
 import { applyRole, type RoleTenants } from '#operator/postgres/roles.ts';
 import { FileMapSource, type MapFile } from '#router/map/file-source.ts';
 import { createPlanner } from '#router/plan/planner.ts';
+import type { Planner } from '#router/plan/types.ts';
 import { defaultTimes, type RouterSettings } from '#router/settings.ts';
 import { TlsFiles } from '#router/tls.ts';
 import { RouterWorker } from '#router/worker.ts';
@@ -70,6 +71,8 @@ begin perform set_config('app.left', 'behind', false); end $$;
 `;
 
 /** What every shard is set up with; more may follow it. */
+export const firstMigration = { name: '0001-schema', sql: schema };
+
 export const firstMigration = { name: '0001-schema', sql: schema };
 
 interface TestMember {
@@ -202,7 +205,7 @@ export class RouterKeyspace {
   }
 
   /** A router in this process; stopped with the keyspace. */
-  async router(region = 'eu', change: Partial<RouterSettings> = {}): Promise<TestRouter> {
+  async router(region = 'eu', change: Partial<RouterSettings> = {}, planner?: Planner): Promise<TestRouter> {
     const tls = new TlsFiles(this.folder, 200);
     await tls.start(() => undefined, this.#aborter.signal);
     const settings: RouterSettings = {
@@ -229,7 +232,7 @@ export class RouterKeyspace {
       settings,
       source: new FileMapSource(this.mapPath, 100),
       tls,
-      planner: await createPlanner(),
+      planner: planner ?? (await createPlanner()),
       log: pino({ level: settings.logLevel }),
     });
     this.#routers.push(worker);

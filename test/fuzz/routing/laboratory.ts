@@ -38,6 +38,7 @@ export class Laboratory {
   readonly #keyspace: RouterKeyspace;
   readonly #router: TestRouter;
   readonly #planner: Planner;
+  readonly #others: Laboratory[] = [];
   readonly #clients = new Map<string, Promise<pg.Client>>();
   #sequence = 0;
 
@@ -72,9 +73,20 @@ export class Laboratory {
     }
   }
 
+  /** The same with another planner in the router: one that is wrong has to be found. Stopped with this one. */
+  async withPlanner(planner: Planner): Promise<Laboratory> {
+    const other = new Laboratory(this.#keyspace, await this.#keyspace.router('eu', {}, planner), this.#planner);
+    this.#others.push(other);
+    return other;
+  }
+
   async stop(): Promise<void> {
-    for (const client of this.#clients.values()) await client.then((one) => one.end()).catch(() => undefined);
+    await Promise.all([this, ...this.#others].map((one) => one.#endClients()));
     await this.#keyspace.stop();
+  }
+
+  async #endClients(): Promise<void> {
+    for (const client of this.#clients.values()) await client.then((one) => one.end()).catch(() => undefined);
   }
 
   /** @param lane statements of one lane follow each other, those of others run beside them. */

@@ -6,8 +6,9 @@ import { type FuzzStatement, fuzzStatement } from './statements.ts';
 export interface FuzzRun {
   readonly seed: number;
   readonly count: number;
-  /** No new statement is begun after so long. */
+  /** After so long no new statement is begun, but for the first `atLeast`. */
   readonly untilMs?: number;
+  readonly atLeast?: number;
   readonly lanes: number;
 }
 
@@ -27,7 +28,10 @@ export const minimumAnswered = 0.3;
 
 const maxFailures = 3;
 
-export async function runFuzz(laboratory: Laboratory, { seed, count, untilMs, lanes }: FuzzRun): Promise<FuzzResult> {
+export async function runFuzz(
+  laboratory: Laboratory,
+  { seed, count, untilMs, atLeast = 0, lanes }: FuzzRun,
+): Promise<FuzzResult> {
   const startedAt = performance.now();
   const tally = new Map<string, number>();
   const failures: string[] = [];
@@ -36,7 +40,7 @@ export async function runFuzz(laboratory: Laboratory, { seed, count, untilMs, la
   let ran = 0;
   const work = async (lane: number): Promise<void> => {
     while (next < count && failures.length < maxFailures) {
-      if (untilMs !== undefined && performance.now() - startedAt > untilMs) return;
+      if (untilMs !== undefined && next >= atLeast && performance.now() - startedAt > untilMs) return;
       const index = next++;
       const statement = fuzzStatement(seed * 100_003 + index);
       const verdict = await laboratory.check(statement, lane);
