@@ -73,8 +73,6 @@ begin perform set_config('app.left', 'behind', false); end $$;
 /** What every shard is set up with; more may follow it. */
 export const firstMigration = { name: '0001-schema', sql: schema };
 
-export const firstMigration = { name: '0001-schema', sql: schema };
-
 interface TestMember {
   readonly name: string;
   readonly shard: string;
