@@ -52,6 +52,17 @@ const role = ruled(
         "Lets the role connect to the routers' admin database, meridian: stats may SHOW, full may PAUSE, RESUME and " +
           'RELOAD as well. Such a role needs neither tenants nor anyTenant. Left out: it may not.',
       ),
+    validUntil: ruled(z.string().min(1).max(40), {
+      cel: 'timestamp(self) > timestamp("2000-01-01T00:00:00Z")',
+      message: 'a time as in RFC 3339: 2027-01-31T12:00:00Z',
+      holds: (text) =>
+        /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(text) && Date.parse(text) > Date.UTC(2000),
+    })
+      .optional()
+      .describe(
+        'The time after which nobody logs in as the role any more (VALID UNTIL in Postgres), as 2027-01-31T12:00:00Z. Sessions ' +
+          'that are open go on. Left out: without end.',
+      ),
     limits: limits
       .optional()
       .describe('How much all clients of the role together may use, enforced by the routers. Left out: no limits.'),

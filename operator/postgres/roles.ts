@@ -23,6 +23,8 @@ export type ApplicationRole = {
   /** Accepted as well, until `previousUntil` (without end while that is absent). Same salt and iterations. */
   readonly previousVerifier?: string;
   readonly previousUntil?: Date;
+  /** VALID UNTIL: nobody logs in after it; sessions that are open go on, as in Postgres. Without end while absent. */
+  readonly validUntil?: Date;
 } & RoleTenants;
 
 /** A name that isn't an application's: Meridian's own, Postgres' own, or of a role that somebody else made. */
@@ -47,7 +49,7 @@ export async function applyRole(client: ClientBase, role: ApplicationRole): Prom
     await client.query('lock table meridian.login in share row exclusive mode');
     const replaced = await actsForOthers(client, role.name, anyTenant, tenants);
     if (replaced) await dropWithin(client, role.name);
-    await applyPostgresRole(client, role.name);
+    await applyPostgresRole(client, role.name, role.validUntil?.toISOString() ?? 'infinity');
     await applyLogin(client, role.name, anyTenant, tenants);
     await client.query(
       `insert into meridian.login_verifier (name, verifier, previous_verifier, previous_until) values ($1, $2, $3, $4)
@@ -134,11 +136,11 @@ async function refuseForeignRole(client: ClientBase, name: string): Promise<void
 }
 
 /** Roles can change their own settings (ALTER ROLE .. SET), so these are put back as well. */
-async function applyPostgresRole(client: ClientBase, name: string): Promise<void> {
+async function applyPostgresRole(client: ClientBase, name: string, validUntil: string): Promise<void> {
   const role = identifier(name);
   if (await exists(client, name)) await refuseForeignRole(client, name);
   else await client.query(`create role ${role} in role ${applicationGroup}`);
-  const { rows } = await client.query<RoleFacts>(roleFacts, [name, applicationGroup]);
+  const { rows } = await client.query<RoleFacts>(roleFacts, [name, applicationGroup, validUntil]);
   const facts = rows[0];
   if (facts === undefined) throw new Error(`role ${name} vanished`);
   if (!facts.attributes_right) {
@@ -146,6 +148,7 @@ async function applyPostgresRole(client: ClientBase, name: string): Promise<void
       `alter role ${role} login inherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls password null`,
     );
   }
+  if (!facts.validity_right) await client.query(`alter role ${role} valid until ${literal(validUntil)}`);
   for (const other of facts.others) await client.query(`revoke ${identifier(other)} from ${role} cascade`);
   if (!facts.membership_right) {
     await client.query(`grant ${applicationGroup} to ${role} with inherit true, set false, admin false`);
@@ -164,6 +167,7 @@ async function applyPostgresRole(client: ClientBase, name: string): Promise<void
 interface RoleFacts {
   readonly attributes_right: boolean;
   readonly membership_right: boolean;
+  readonly validity_right: boolean;
   readonly others: readonly string[];
   readonly settings: readonly string[];
   readonly databases: readonly string[];
@@ -177,6 +181,7 @@ select
     select from pg_catalog.pg_auth_members m
     where m.member = r.oid and m.roleid = $2::regrole and m.inherit_option and not m.set_option and not m.admin_option
   ) as membership_right,
+  coalesce(r.rolvaliduntil, 'infinity') = $3::timestamptz as validity_right,
   array(
     select g.rolname::text from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
     where m.member = r.oid and m.roleid <> $2::regrole

@@ -294,6 +294,7 @@ function loginOfJson(text: string): Login {
     anyTenant: row['any_tenant'] === true,
     tenants: list(row['tenants']),
     formerUntil: typeof row['valid_until'] === 'string' ? row['valid_until'] : null,
+    until: typeof row['login_until'] === 'string' ? row['login_until'] : null,
   });
 }
 

@@ -13,6 +13,8 @@ export interface Login {
   readonly fixedTenant?: string | undefined;
   /** Milliseconds since 1970: until then the verifiers after the first (of former passwords) count, too. Undefined: no end yet. */
   readonly formerUntilMs?: number | undefined;
+  /** Milliseconds since 1970: after that nobody logs in (VALID UNTIL). Undefined: without end. */
+  readonly untilMs?: number | undefined;
 }
 
 export interface LoginRow {
@@ -21,12 +23,14 @@ export interface LoginRow {
   readonly anyTenant: boolean;
   readonly tenants: readonly string[];
   readonly formerUntil: string | null;
+  readonly until?: string | null;
 }
 
 export function loginOfRow(row: LoginRow): Login {
   const verifiers = row.verifiers.map(parseVerifier).filter((verifier) => verifier !== undefined);
   const only = !row.anyTenant && row.tenants.length === 1 ? row.tenants[0] : undefined;
   const formerUntilMs = row.formerUntil === null ? Number.NaN : Date.parse(row.formerUntil);
+  const untilMs = row.until === '-infinity' ? 0 : Date.parse(row.until ?? '');
   return {
     role: row.role,
     verifiers,
@@ -34,11 +38,13 @@ export function loginOfRow(row: LoginRow): Login {
     tenants: new Set(row.tenants),
     ...(only === undefined ? {} : { fixedTenant: only }),
     ...(Number.isNaN(formerUntilMs) ? {} : { formerUntilMs }),
+    ...(Number.isNaN(untilMs) ? {} : { untilMs }),
   };
 }
 
-/** The verifiers that count at this time, the present password's first. */
+/** The verifiers that count at this time, the present password's first; none when the role's own time is over. */
 export function verifiersAt(login: Login, nowMs: number): readonly ScramVerifier[] {
+  if (login.untilMs !== undefined && login.untilMs <= nowMs) return [];
   const isOver = login.formerUntilMs !== undefined && login.formerUntilMs <= nowMs;
   return isOver ? login.verifiers.slice(0, 1) : login.verifiers;
 }

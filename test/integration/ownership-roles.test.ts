@@ -45,7 +45,7 @@ const logins = async (): Promise<unknown[]> => (await router.query('select * fro
 
 test('a rotation accepts two verifiers until its end, then one', async () => {
   const role = { name: 'shop_acme', tenants: ['acme'], verifier: anyVerifier };
-  const row = { role: 'shop_acme', any_tenant: false, tenants: ['acme'] };
+  const row = { role: 'shop_acme', any_tenant: false, tenants: ['acme'], login_until: null };
   await applyRole(shop.operator, role);
   assert.deepEqual(await logins(), [{ ...row, verifiers: [anyVerifier], valid_until: null }]);
   await applyRole(shop.operator, { ...role, previousVerifier: former });
@@ -55,6 +55,18 @@ test('a rotation accepts two verifiers until its end, then one', async () => {
   assert.deepEqual(await logins(), [{ ...row, verifiers: [anyVerifier, former], valid_until: previousUntil }]);
   await applyRole(shop.operator, { ...role, previousVerifier: former, previousUntil: new Date(Date.now() - 1) });
   assert.deepEqual(await logins(), [{ ...row, verifiers: [anyVerifier], valid_until: null }]);
+});
+
+test('a role is valid until its time, and without end again where it has none', async () => {
+  const role = { name: 'shop_guest', tenants: ['acme'], verifier: anyVerifier };
+  const until = async (): Promise<unknown> =>
+    ((await logins()) as { role: string; login_until: unknown }[]).find((one) => one.role === role.name)?.login_until;
+  const validUntil = new Date(Date.now() + 60_000);
+  await applyRole(shop.operator, { ...role, validUntil });
+  assert.deepEqual(await until(), validUntil);
+  await applyRole(shop.operator, role);
+  assert.equal(await until(), null);
+  await dropRole(shop.operator, role.name);
 });
 
 test('applying a role that is as wanted changes nothing, and sessions go on', async () => {

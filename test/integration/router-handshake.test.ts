@@ -6,9 +6,11 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
+import { defaultTimes } from '#router/settings.ts';
 import { queryMessage } from '#router/wire/client-messages.ts';
 import { sslRequest, startupPacket } from '#router/wire/startup.ts';
 import { int32 } from '#router/wire/writer.ts';
+import { waitFor } from './router-assertions.ts';
 import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { type LoginOptions, RawClient, sqlstateOf, textsOf } from './router-raw-client.ts';
 
@@ -68,6 +70,32 @@ describe('channel binding', () => {
     await assert.rejects(between.authenticate(password, Buffer.alloc(32)), /closed before K/);
     assert.equal(sqlstateOf(await between.next('E')), '28000');
   });
+});
+
+test('a role whose time is over is refused as one with a wrong password, and let in again without', async () => {
+  const at = (until: string): Promise<unknown> =>
+    Promise.all(
+      ['one-eu-0', 'two-us-0'].map((member) =>
+        keyspace.asOperator(member, (operator) => operator.query(`alter role bolt_app valid until '${until}'`)),
+      ),
+    );
+  const tryIn = async (): Promise<string | undefined> => {
+    const client = await RawClient.tls(timed.port, keyspace.ca.bundle);
+    client.send(startupPacket({ user: 'bolt_app', database }));
+    const isIn = await client.authenticate(password).then(
+      () => true,
+      () => false,
+    );
+    const refusal = client.messages.find(({ type }) => type === 'E');
+    client.end();
+    return isIn ? undefined : refusal && sqlstateOf(refusal);
+  };
+  const timed = await keyspace.router('eu', { times: { ...defaultTimes, catalogueRefreshMs: 200 } });
+  assert.equal(await tryIn(), undefined);
+  await at('2026-01-01');
+  await waitFor(async () => (await tryIn()) === '28P01');
+  await at('infinity');
+  await waitFor(async () => (await tryIn()) === undefined);
 });
 
 test('what comes in one piece with the end of the log-in is the session’s, whole messages and halves', async () => {

@@ -26,7 +26,7 @@ export type RouterObject =
   | ServiceAccount;
 
 /** A role as every shard should have it. */
-export type RoleWish = { readonly name: string; readonly secret: string } & RoleTenants;
+export type RoleWish = { readonly name: string; readonly secret: string; readonly validUntil?: string } & RoleTenants;
 
 /** A shard whose primary can be reached. */
 export interface ShardTarget {

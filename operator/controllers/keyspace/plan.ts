@@ -109,6 +109,7 @@ function schemaWish(snapshot: KeyspaceSnapshot): SchemaWish {
       (role): RoleWish => ({
         name: role.name,
         secret: roleSecretName(snapshot.keyspace.metadata.name, role.name),
+        ...(role.validUntil === undefined ? {} : { validUntil: role.validUntil }),
         ...(role.anyTenant === true ? { anyTenant: true } : { tenants: role.tenants ?? [] }),
       }),
     ),
@@ -164,7 +165,9 @@ function routerActions(snapshot: KeyspaceSnapshot): readonly KeyspaceAction[] {
     object,
   });
   const shared =
-    wished.length === 0 ? [] : [...Object.values(routerAccount(place)), routerPeersService(place), routerNetworkPolicy(place)].map(apply);
+    wished.length === 0
+      ? []
+      : [...Object.values(routerAccount(place)), routerPeersService(place), routerNetworkPolicy(place)].map(apply);
   const perRegion = wished.flatMap((settings) => {
     const region = snapshot.regions.get(settings.region);
     // A region that nobody declared has no nodes to run on: the condition RegionsKnown says so.

@@ -66,6 +66,7 @@ function applicationRole(role: RoleWish, { verifier, previous }: AcceptedVerifie
     verifier,
     ...(previous === undefined ? {} : { previousVerifier: previous.verifier }),
     ...(previous?.untilMs === undefined ? {} : { previousUntil: new Date(previous.untilMs) }),
+    ...(role.validUntil === undefined ? {} : { validUntil: new Date(role.validUntil) }),
     ...('anyTenant' in role ? { anyTenant: true } : { tenants: role.tenants }),
   };
 }

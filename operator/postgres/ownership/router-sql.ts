@@ -5,9 +5,20 @@
 import type { TenantKey } from './tenant-key.ts';
 
 export const routerSql = (key: TenantKey): string => `
+-- Its result can't be replaced by another one, only dropped.
+do $$
+begin
+  if exists (
+    select from pg_catalog.pg_proc p
+    where p.oid = pg_catalog.to_regprocedure('meridian.router_logins()') and not 'login_until' = any (p.proargnames)
+  ) then
+    drop function meridian.router_logins();
+  end if;
+end $$;
+-- login_until: VALID UNTIL of the role, after which no password is accepted (null: without end).
 -- verifiers[1] is the present password's; verifiers[2], if any, the former one's, accepted until valid_until (null: no end yet).
 create or replace function meridian.router_logins()
-returns table (role name, verifiers text[], any_tenant boolean, tenants text[], valid_until timestamptz)
+returns table (role name, verifiers text[], any_tenant boolean, tenants text[], valid_until timestamptz, login_until timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 begin atomic
   select
@@ -16,7 +27,8 @@ begin atomic
       then array[v.verifier] else array[v.verifier, v.previous_verifier] end,
     l.any_tenant,
     l.tenants,
-    case when v.previous_until > clock_timestamp() then v.previous_until end
+    case when v.previous_until > clock_timestamp() then v.previous_until end,
+    (select nullif(r.rolvaliduntil, 'infinity') from pg_roles r where r.rolname = l.name)
   from meridian.login l join meridian.login_verifier v on v.name = l.name
   order by l.name;
 end;

@@ -43,3 +43,15 @@ test('a former password counts until its time, or without end', () => {
   );
   assert.equal(verifiersAt(loginOfRow(row), at).length, 2);
 });
+
+test('nobody logs in when the time of the role is over', () => {
+  const until = '2026-01-01T00:00:00+00:00';
+  const at = Date.parse(until);
+  const login = loginOfRow({ ...row, until });
+  assert.deepEqual(
+    [at - 1, at].map((now) => verifiersAt(login, now).length),
+    [2, 0],
+  );
+  assert.equal(verifiersAt(loginOfRow({ ...row, until: null }), at).length, 2);
+  assert.equal(verifiersAt(loginOfRow({ ...row, until: '-infinity' }), at).length, 0);
+});
