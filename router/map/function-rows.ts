@@ -13,26 +13,36 @@ export const fingerprintSql = `SELECT pg_catalog.md5(pg_catalog.string_agg(c, ' 
 ) AS all_of_them (c)`;
 
 /**
- * One row per kind, schema and name, its forms as `min,max,volatility,kind,self-contained,takes a row`. An aggregate is as volatile
- * as what it is made of: itself it always says immutable. Immutable functions read no tables ("Function Volatility Categories"), but
+ * One row per kind, schema and name, its forms as `min,max,volatility,kind,self-contained,takes a row`. An aggregate is
+ * what it is made of: itself it always says immutable. Immutable functions read no tables ("Function Volatility Categories"), but
  * in any language but C nothing would keep them from it.
  */
 export const functionsSql = `
-WITH function AS (
+WITH part AS (
+  SELECT p.oid, p.provolatile, n.nspname IN ('pg_catalog', 'information_schema')
+    OR (p.provolatile = 'i' AND l.lanname IN ('c', 'internal')) AS self_contained
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+),
+made AS (
+  SELECT a.aggfnoid, pg_catalog.max(part.provolatile::text) AS provolatile, pg_catalog.bool_and(part.self_contained) AS self_contained
+  FROM pg_catalog.pg_aggregate a
+  JOIN part ON part.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn)
+  GROUP BY 1
+),
+function AS (
   SELECT p.oid, n.nspname, p.proname, p.prokind, p.pronargs - p.pronargdefaults AS least,
     CASE WHEN p.provariadic = 0 THEN p.pronargs::integer ELSE -1 END AS most,
-    CASE WHEN a.aggfnoid IS NULL THEN p.provolatile ELSE (
-      SELECT pg_catalog.max(f.provolatile::text)::"char" FROM pg_catalog.pg_proc f
-      WHERE f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn)
-    ) END AS volatility,
-    n.nspname IN ('pg_catalog', 'information_schema') OR (p.provolatile = 'i' AND l.lanname IN ('c', 'internal')) AS self_contained,
+    coalesce(m.provolatile, part.provolatile::text) AS volatility,
+    coalesce(m.self_contained, part.self_contained) AS self_contained,
     coalesce(r.typtype = 'c', false) AS takes_row,
     NOT p.proargtypes::pg_catalog.oid[] && ARRAY['pg_catalog.internal'::pg_catalog.regtype::pg_catalog.oid]
       AND p.prorettype::pg_catalog.regtype::text NOT IN ('internal', 'trigger', 'event_trigger') AS is_callable
   FROM pg_catalog.pg_proc p
+  JOIN part ON part.oid = p.oid
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-  LEFT JOIN pg_catalog.pg_aggregate a ON a.aggfnoid = p.oid
+  LEFT JOIN made m ON m.aggfnoid = p.oid
   LEFT JOIN pg_catalog.pg_type r ON r.oid = p.proargtypes[0]
 ),
 form AS (
