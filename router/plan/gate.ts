@@ -142,6 +142,17 @@ function ofSetting({ VariableSetStmt: set }: Extract<Node, { VariableSetStmt: un
   return guardSetting(set.name ?? '', constantText(argument));
 }
 
+/** Names of the settings that set_config() leaves set after the transaction, in lower case. */
+export const configuredBy = (calls: readonly FuncCall[]): readonly string[] => [
+  ...new Set(
+    calls.flatMap((call) => {
+      if (functionName(call) !== 'set_config') return [];
+      const [setting, , isLocal] = call.args ?? [];
+      return constantText(isLocal) === 'true' ? [] : [constantText(setting)?.toLowerCase() ?? ''];
+    }),
+  ),
+];
+
 /** set_config('name', 'value', is_local). */
 function ofCall(call: FuncCall): Refusal | undefined {
   const name = functionName(call);

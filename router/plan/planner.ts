@@ -3,7 +3,7 @@
  * Pure but for the parser's memory; every text gives the same plans again, so that they can be cached.
  */
 import type { Node, ParseResult, RangeVar } from '@pgsql/types';
-import { refusalOf } from './gate.ts';
+import { configuredBy, refusalOf } from './gate.ts';
 import { parseHints } from './hints.ts';
 import { calledNames, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
 import { eraseLiterals, saysTheSame, withoutValues } from './literals.ts';
@@ -106,6 +106,7 @@ function planOf(
   const systemTarget = inventory.targets.find((target) => relationOf(catalogue, target).kind === 'system');
   const refuse = refusalOf(statement, inventory.calls, systemTarget?.relname);
   const access = accessOf(described, inventory);
+  const configures = configuredBy(inventory.calls);
   const asked = routeAsked(statement);
   return {
     text,
@@ -117,6 +118,7 @@ function planOf(
       described.kind === 'select' && access === 'read' && restricted.touches !== 'unknown' && refuse === undefined,
     ...restricted,
     calls: calledNames(inventory),
+    ...(configures.length > 0 && { configures }),
     ...described.details,
     ...(asked !== undefined && {
       explained: {

@@ -138,7 +138,7 @@ export interface StatementPlan {
   readonly temporary?: boolean;
   /** A temporary table that goes with its transaction (ON COMMIT DROP). */
   readonly dropsAtCommit?: boolean;
-  /** Names of the settings that set_config() is called for, in lower case. */
+  /** Names of the settings that set_config() sets for longer than the transaction, in lower case. */
   readonly configures?: readonly string[];
   /** EXPLAIN (ROUTE): the plan of what is explained, and how many parameters it has. */
   readonly explained?: { readonly plan: StatementPlan; readonly parameterCount: number };

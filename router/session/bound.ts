@@ -33,6 +33,8 @@ export interface Bound {
   isKept: boolean;
   /** Something has run since the backend was last asked that may have begun or ended what it is kept for. */
   isToBeAsked: boolean;
+  /** Settings that functions have set since then, by name: the session has them from now on. */
+  configured: readonly string[];
 }
 
 /**
@@ -104,6 +106,7 @@ export function suspect(
     if (plan === undefined) continue;
     if (mayTaintSession(plan, volatileFunctions)) bound.backend.isSuspect = true;
     if (mayChangeKeeping(plan, volatileFunctions)) bound.isToBeAsked = true;
+    if (plan.configures !== undefined) bound.configured = [...new Set([...bound.configured, ...plan.configures])];
   }
 }
 

@@ -8,6 +8,7 @@ import type { BackendReceiver } from '../pool/backend.ts';
 import type { Request } from './borrower.ts';
 import type { Bound } from './bound.ts';
 import { hasLeftovers, leftoversSql, startsKeeping } from './keeping.ts';
+import type { SessionSettings } from './settings.ts';
 
 export const tooManyKept = (): RouterError =>
   new RouterError('TooManyKept', 'too many sessions of this role keep a connection to the member');
@@ -40,14 +41,19 @@ export class Keeper {
   }
 
   /** Whether the backend has anything of the session's own left: only it can say (functions, rollbacks). Not called back once it is lost. */
-  ask(bound: Bound, answered: (fate: 'let-go' | 'kept' | 'refused') => void): void {
+  ask(bound: Bound, settings: SessionSettings, answered: (fate: 'let-go' | 'kept' | 'refused') => void): void {
     bound.isToBeAsked = false;
     this.#isAsking = true;
-    const { backend } = bound;
+    const { backend, configured } = bound;
+    bound.configured = [];
     backend.write(
-      backend.ownQuery(leftoversSql, (answer) => {
+      backend.ownQuery(leftoversSql(configured), (answer) => {
         this.#isAsking = false;
         if (backend.isClosed) return;
+        for (const [index, name] of configured.entries()) {
+          const value = answer.rows[0]?.[index + 1] ?? undefined;
+          if (value !== undefined && !settings.configured(name, value)) return answered('refused');
+        }
         if (!hasLeftovers(answer)) return answered('let-go');
         answered(this.#keep(bound) ? 'kept' : 'refused');
       }),

@@ -6,6 +6,7 @@
  */
 import type { StatementPlan } from '../plan/types.ts';
 import type { OwnAnswer } from '../pool/expectation.ts';
+import { quoteLiteral } from '../pool/hygiene.ts';
 import { mayTaintSession } from './statement-class.ts';
 
 const takesSessionLock: ReadonlySet<string> = new Set([
@@ -37,8 +38,14 @@ export const mayChangeKeeping = (plan: StatementPlan, volatileFunctions: Readonl
   plan.calls.some((name) => leavesSessionLock.has(name)) ||
   mayTaintSession(plan, volatileFunctions);
 
-/** Outside a transaction: what is there then lasts. Locks of transactions are gone by then. */
-export const leftoversSql = `SELECT pg_catalog.concat_ws(' ',
+/**
+ * Outside a transaction: what is there then lasts. Locks of transactions are gone by then. Behind it the values of settings that
+ * functions may have set.
+ */
+export const leftoversSql = (settings: readonly string[]): string =>
+  `${leftovers}${settings.map((name) => `, pg_catalog.current_setting(${quoteLiteral(name)}, true)`).join('')}`;
+
+const leftovers = `SELECT pg_catalog.concat_ws(' ',
  CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()) THEN 'locks' END,
  CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_listening_channels()) THEN 'channels' END,
  CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable) THEN 'cursors' END,

@@ -80,9 +80,9 @@ export class Loan implements BackendReceiver {
     return this.#bound?.isKept === true;
   }
 
-  /** Of the backend, as other sessions know it. */
-  get processId(): number | undefined {
-    return this.#bound?.backend.identity.processId;
+  /** The one that it has now. */
+  get backend(): Backend | undefined {
+    return this.#bound?.backend;
   }
 
   get isOpen(): boolean {
@@ -171,6 +171,7 @@ export class Loan implements BackendReceiver {
       needsPin: this.#isPinnedBySetting,
       isKept: false,
       isToBeAsked: false,
+      configured: [],
       read,
       mayHaveWritten: false,
       hasAnswered: false,
@@ -334,7 +335,7 @@ export class Loan implements BackendReceiver {
       this.#keeper.rest(bound, this.#isPinnedBySetting);
       return this.#over(request, answer);
     }
-    this.#keeper.ask(bound, (fate) => {
+    this.#keeper.ask(bound, this.#session.settings, (fate) => {
       if (this.#bound !== bound) return;
       if (fate === 'refused') return this.#session.ended(tooManyKept());
       if (fate === 'kept') this.#keeper.rest(bound, this.#isPinnedBySetting);

@@ -63,8 +63,7 @@ export class SessionSettings {
 
   constructor(startup: ReadonlyMap<string, string>, session: MeridianSettings) {
     const generic = new Map<string, string>();
-    for (const [name, value] of startup)
-      generic.set(name, `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`);
+    for (const [name, value] of startup) generic.set(name, setConfig(name, value));
     this.#initial = { generic, session, local: {}, localTexts: [] };
     this.#committed = this.#initial;
     this.#current = this.#initial;
@@ -174,6 +173,14 @@ export class SessionSettings {
     this.#current = { ...this.#current, generic };
   }
 
+  /** A function has set it, and its transaction is over. False where there is no room for it. */
+  configured(name: string, value: string): boolean {
+    if (this.#text.length + value.length > maxBytes) return false;
+    this.setGeneric(name, setConfig(name, value));
+    this.commit();
+    return true;
+  }
+
   resetGeneric(name: string): void {
     const generic = new Map(this.#current.generic);
     const initial = this.#initial.generic.get(name);
@@ -233,6 +240,9 @@ export class SessionSettings {
     this.#bytesSet = 0;
   }
 }
+
+const setConfig = (name: string, value: string): string =>
+  `SELECT pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`;
 
 /** SET and RESET of search_path. */
 export const namesPath = (plan: StatementPlan): boolean =>

@@ -148,7 +148,13 @@ export function mayTaintSession(plan: StatementPlan, volatileFunctions: Readonly
     case 'explain':
     case 'declare':
     case 'copy':
-      return plan.calls.some((name) => volatileFunctions.has(name) && !harmless.has(name));
+      return plan.calls.some(
+        (name) =>
+          volatileFunctions.has(name) &&
+          !harmless.has(name) &&
+          // Local to the transaction.
+          !(name === 'set_config' && plan.configures === undefined),
+      );
     default:
       return false;
   }

@@ -74,6 +74,41 @@ describe('what a role sets for itself', () => {
   });
 });
 
+describe('what set_config() sets', () => {
+  test('is the session’s own on every backend, follows its transactions, and is nobody else’s', async () => {
+    const first = await router.connect('acme_app');
+    const second = await router.connect('acme_app');
+    const shown = "select current_setting('app.user', true) from accounts limit 1";
+    await first.query("select set_config('app.user', $1, false)", ["o'hara \\"]);
+    for (let round = 0; round < 4; round++) {
+      assert.equal(await one(first, shown), "o'hara \\");
+      assert.ok(['', null].includes((await one(second, shown)) as string | null));
+    }
+    await first.query('begin');
+    await first.query("select set_config('app.user', 'undone', false)");
+    await first.query('rollback');
+    assert.equal(await one(first, shown), "o'hara \\");
+    await first.query("begin; select set_config('app.user', 'kept', false); commit");
+    await first.query("begin; select set_config('app.user', 'local', true); commit");
+    for (let round = 0; round < 4; round++) {
+      await Promise.all([first, second].map((client) => client.query('select count(*) from accounts')));
+      assert.equal(await one(first, shown), 'kept');
+    }
+    await first.query('reset all');
+    assert.ok(['', null].includes((await one(first, shown)) as string | null));
+    for (const [name, value] of [
+      ['row_security', 'off'],
+      ['synchronous_commit', 'off'],
+      ['meridian.tenant', 'bolt'],
+    ])
+      await assert.rejects(first.query(`select set_config('${name}', '${value}', false)`), { code: '42501' });
+    await first.query("select set_config('synchronous_commit', 'on', false)");
+    await assert.rejects(first.query("select set_config('synchronous_commit', 'off', false)"), { code: '42501' });
+    await first.end();
+    await second.end();
+  });
+});
+
 describe('one client’s settings and another’s results', () => {
   const timeZone = "select current_setting('timezone') from (select count(*) from accounts) as a";
 
