@@ -28,9 +28,7 @@ before(async () => {
           create view notes_view as select * from notes;
           create view notes_of_view as select count(*) as n from notes_view;
           create view country_view as select * from country;
-          create view now_view as select now() as now;
-          create function touch() returns void language sql as 'select';
-          create function pure() returns int language sql stable as 'select 1';`,
+          create view now_view as select now() as now;`,
       },
     ],
     referenceTables: ['country'],
@@ -131,21 +129,10 @@ test('routers learn which relations belong to tenants', async () => {
   ]);
 });
 
-test('routers learn which functions may write', async () => {
-  const { rows } = await router.query<{ schema_name: string; function_name: string }>(
-    'select * from meridian.router_functions()',
-  );
-  const names = new Set(rows.map((row) => `${row.schema_name}.${row.function_name}`));
-  for (const name of ['public.touch', 'pg_catalog.nextval', 'pg_catalog.set_config', 'pg_catalog.random']) {
-    assert.ok(names.has(name), name);
-  }
-  for (const name of ['public.pure', 'pg_catalog.now', 'pg_catalog.lower']) assert.ok(!names.has(name), name);
-});
-
-test('a router may ask its three questions and nothing else, and nobody else may ask them', async () => {
+test('a router may ask its two questions and nothing else, and nobody else may ask them', async () => {
   await applyRole(shop.operator, { name: 'asking_app', anyTenant: true, verifier: anyVerifier });
   const application = await shop.connect('asking_app');
-  for (const question of ['router_logins', 'router_catalogue', 'router_functions']) {
+  for (const question of ['router_logins', 'router_catalogue']) {
     await assert.rejects(application.query(`select * from meridian.${question}()`), { code: '42501' });
   }
   for (const table of ['meridian.login_verifier', 'meridian.ownership', 'public.notes', 'pg_authid']) {

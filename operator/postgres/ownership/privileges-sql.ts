@@ -21,7 +21,7 @@ grant execute on function
   meridian.claim_chosen(${catalogType(key)})
   to public;
 grant usage on schema meridian to public;
-grant execute on function meridian.router_logins(), meridian.router_catalogue(), meridian.router_functions() to ${routerRole};
+grant execute on function meridian.router_logins(), meridian.router_catalogue() to ${routerRole};
 
 -- An UPDATE of this view is a SET by another name, which no gate and no pooler sees.
 revoke update on pg_catalog.pg_settings from public;

@@ -1,5 +1,5 @@
 /**
- * What routers may ask of a member: logins, the catalogue of tables, and which functions write. SECURITY DEFINER with a pinned
+ * What routers may ask of a member: logins, and the catalogue of tables. SECURITY DEFINER with a pinned
  * search_path; EXECUTE only for `meridian_router`.
  */
 import type { TenantKey } from './tenant-key.ts';
@@ -83,14 +83,6 @@ begin atomic
   order by 1, 2;
 end;
 
--- Functions that may write or answer differently each time: a statement that calls one isn't a read that a follower may serve.
-create or replace function meridian.router_functions()
-returns table (schema_name name, function_name name)
-language sql stable security definer set search_path = pg_catalog, pg_temp
-begin atomic
-  select distinct n.nspname, p.proname
-  from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-  where p.provolatile = 'v' and p.prorettype <> 'trigger'::regtype and n.nspname not in ('information_schema', 'meridian')
-  order by 1, 2;
-end;
+-- Routers read pg_proc by themselves.
+drop function if exists meridian.router_functions();
 `;
