@@ -85,6 +85,7 @@ export class Search {
         isReachable: (member) => pools.isReachable(member),
         isClosed: (member) => authority.isClosed(member),
         previous,
+        inFlight: (member) => pools.busyAt(member),
       });
       const demand = this.#demand(map);
       if (!route.primaryOnly) {

@@ -49,6 +49,28 @@ describe('members', () => {
     assert.equal(chosen('one', false, 'ap', { map: both, previous: 'one-us-0' })[0], 'one-ap-0');
   });
 
+  test('of two as near the one with fewer statements in flight is taken, unless a session would gain little by it', () => {
+    const both = {
+      ...map,
+      members: new Map([...map.members, ['one-ap-1', { ...map.members.get('one-ap-0'), name: 'one-ap-1' }]]),
+    } as typeof map;
+    const inFlight = (busy: Readonly<Record<string, number>>) => (name: string) => busy[name] ?? 0;
+    assert.equal(chosen('one', false, 'ap', { map: both, inFlight: inFlight({ 'one-ap-0': 1 }) })[0], 'one-ap-1');
+    const previous = 'one-ap-0';
+    assert.equal(
+      chosen('one', false, 'ap', { map: both, previous, inFlight: inFlight({ 'one-ap-0': 3 }) })[0],
+      previous,
+    );
+    assert.equal(
+      chosen('one', false, 'ap', { map: both, previous, inFlight: inFlight({ 'one-ap-0': 9 }) })[0],
+      'one-ap-1',
+    );
+    assert.equal(
+      chosen('one', false, 'ap', { map: both, inFlight: inFlight({ 'one-us-0': 0, 'one-ap-0': 9, 'one-ap-1': 9 }) })[0],
+      'one-ap-0',
+    );
+  });
+
   test('a statement of no tenant goes to the nearest member of any shard', () => {
     assert.equal(chosen(undefined, false, 'ap')[0], 'one-ap-0');
     assert.equal(chosen(undefined, false, 'us').length, 4);
