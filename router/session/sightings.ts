@@ -65,7 +65,12 @@ export class Sightings {
   }
 
   /** A transaction is over, or lost, without its place being asked. */
-  sighted({ chosen: { member, isPrimary }, backend: { identity }, lease, read, mayHaveWritten }: Bound): void {
+  sighted(bound: Bound): void {
+    const { chosen, backend, lease, read, mayHaveWritten } = bound;
+    const { member, isPrimary } = chosen;
+    const { identity } = backend;
+    // A backend that is kept goes on to another transaction.
+    bound.mayHaveWritten = false;
     const { positions } = this.#session.routing;
     const place = { member: member.name, postmaster: identity.postmaster };
     const nowMs = performance.now();
@@ -79,6 +84,7 @@ export class Sightings {
     if (lsn === undefined || lease === undefined) return this.sighted(bound);
     const position = { epoch: lease.identity.epoch, lsn: lsn as Lsn };
     const { shard } = chosen.member;
+    bound.mayHaveWritten = false;
     if (!mayHaveWritten) return routing.positions.readBefore(shard, position);
     routing.positions.committed(shard, position);
     if (settings.meridian.reportToken === true)
