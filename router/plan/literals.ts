@@ -5,6 +5,7 @@
  * they stand: columns by number in ORDER BY, GROUP BY and DISTINCT ON, modifiers of types, intervals.
  */
 import type { A_Const, Node } from '@pgsql/types';
+import { namesOf } from './functions.ts';
 import type { Constants, StatementPlan, TenantSource } from './types.ts';
 import { forEachChild } from './walk.ts';
 
@@ -71,7 +72,8 @@ export function eraseLiterals(statement: Node, constants: Constants, text: Buffe
       const items = (node as Record<string, unknown>)[key];
       if (items !== undefined) return visitBut(node, key, items);
     }
-    if ('TypeCast' in node && isInterval((node as { TypeCast: { typeName?: object } }).TypeCast.typeName)) return;
+    if ('TypeCast' in node && isInterval((node as { TypeCast: { typeName?: { names?: object[] } } }).TypeCast.typeName))
+      return;
     if ('typmods' in node) return;
     forEachChild(node, visit);
   };
@@ -95,8 +97,7 @@ export function eraseLiterals(statement: Node, constants: Constants, text: Buffe
 /** Where an item that is a bare integer is the number of a column. `node`: of ORDER BY; `content`: of a grouping set. */
 const positional = ['groupClause', 'distinctClause', 'node', 'content'] as const;
 
-const isInterval = (typeName: object | undefined): boolean =>
-  JSON.stringify((typeName as { names?: unknown } | undefined)?.names ?? []).includes('"interval"');
+const isInterval = ({ names }: { names?: readonly object[] } = {}): boolean => namesOf(names).at(-1) === 'interval';
 
 /** -1 where something else than white space stands between. */
 function behindMinus(text: Buffer, location: number): number {
@@ -108,8 +109,8 @@ function behindMinus(text: Buffer, location: number): number {
 
 /** Whether a plan that leaves constants open says of this statement what its own plan does. */
 export function saysTheSame(shaped: StatementPlan, own: StatementPlan, constants: Constants): boolean {
-  const outline = ({ tenant: _, text: __, start: ___, end: ____, ...rest }: StatementPlan): string =>
-    JSON.stringify(rest);
+  const outline = (plan: StatementPlan): string =>
+    JSON.stringify({ ...plan, tenant: undefined, text: undefined, start: undefined, end: undefined });
   return outline(shaped) === outline(own) && meaningOf(shaped.tenant, constants) === meaningOf(own.tenant, constants);
 }
 

@@ -71,7 +71,15 @@ const reads: readonly Form[] = [
   (w) =>
     `select tenant_id, n from ${w.table()} where tenant_id = ${w.key()} for ${w.one('update', 'share', 'key share')}`,
   (w) =>
-    `${w.one('select count(*) from rates', 'values (1, 2)', 'select r.n, j.n from rates r, journal j', `select n from rates where sku = ${w.key()}`, `table ${w.table()}`, 'select sku from journal', 'select 1')}`,
+    w.one(
+      'select count(*) from rates',
+      'values (1, 2)',
+      'select r.n, j.n from rates r, journal j',
+      `select n from rates where sku = ${w.key()}`,
+      `table ${w.table()}`,
+      'select sku from journal',
+      'select 1',
+    ),
   (w) =>
     `select (select max(n) from ${w.table()} where tenant_id = ${w.one(w.key(), 'o.tenant_id')}), o.n from orders o where ${w.one(`o.tenant_id = ${w.key()}`, `exists (select from lines l where l.tenant_id = o.tenant_id and l.tenant_id = ${w.key()})`)}`,
   (w) =>
