@@ -100,6 +100,8 @@ const refused: readonly [sql: string, ...reasons: string[]][] = [
   ],
   ['create table t (tenant_id text not null, id serial, primary key (tenant_id, id))', 'NarrowSequence'],
   ['create sequence s increment -1', 'DescendingSequence'],
+  ["create function quick() returns void language sql set synchronous_commit = off as 'select'", 'WeakeningSetting'],
+  ["create function free() returns void language sql set row_security = 'off' as 'select'", 'WeakeningSetting'],
   ['create materialized view t as select 1 as one', 'MaterializedView'],
   ['create table t (n text) inherits (notes)', 'Inheritance', 'Inheritance'],
   ['create policy open on notes using (true)', 'PermissivePolicy'],

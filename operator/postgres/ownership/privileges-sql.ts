@@ -2,7 +2,7 @@
  * Who may use what: of schema `meridian`, and of what Postgres itself gives to everybody but would let tenants reach each other or get
  * in the way of Meridian. Run as a superuser in the keyspace's database (privileges on system functions are per database).
  */
-import { applicationGroup, ownerRole, routerRole } from '#core/roles.ts';
+import { applicationGroup, directGroup, ownerRole, routerRole } from '#core/roles.ts';
 import { catalogType, type TenantKey } from './tenant-key.ts';
 
 export const privilegesSql = (key: TenantKey): string => `
@@ -22,6 +22,12 @@ grant execute on function
   to public;
 grant usage on schema meridian to public;
 grant execute on function meridian.router_logins(), meridian.router_catalogue() to ${routerRole};
+
+-- Names that other tenants' sessions have chosen (application_name), and who they are.
+revoke select on pg_catalog.pg_stat_activity from public;
+revoke execute on function pg_catalog.pg_stat_get_activity(integer) from public;
+grant select on pg_catalog.pg_stat_activity to ${directGroup}, pg_monitor;
+grant execute on function pg_catalog.pg_stat_get_activity(integer) to ${directGroup}, pg_monitor;
 
 -- An UPDATE of this view is a SET by another name, which no gate and no pooler sees.
 revoke update on pg_catalog.pg_settings from public;

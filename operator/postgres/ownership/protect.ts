@@ -11,6 +11,7 @@ import { readSettings } from './install.ts';
 import { createPolicySql, createTriggerSql, policies, type Shape, triggersOf } from './pattern-sql.ts';
 import { parseTableName, qualifiedName } from './reference-tables.ts';
 import { type SequenceRange, sequenceRange } from './sequence-range.ts';
+import { settingProblems } from './setting-problems.ts';
 import {
   type RelationFacts,
   readRelations,
@@ -108,6 +109,7 @@ async function examine(client: ClientBase, options: ProtectOptions): Promise<Exa
   const problems = [
     ...relations.flatMap((relation) => relationProblems(relation, context)),
     ...sequences.flatMap(sequenceProblems),
+    ...(await settingProblems(client)),
   ];
   return { problems, relations, sequences, context, shardOrdinal };
 }
