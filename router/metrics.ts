@@ -2,6 +2,8 @@
  * What the router counts, in shared memory, so that workers count without locks and the parent renders them all.
  * Text as in the Prometheus exposition format.
  */
+import { described } from './admin/gauges.ts';
+import { memberColumns, poolColumns, totalColumns } from './admin/table.ts';
 
 const counters = {
   clients_total: 'Client connections accepted',
@@ -16,6 +18,8 @@ const counters = {
   kept_total: 'Times that a session began to keep its connection to a member',
   backend_losses_total: 'Connections to members lost while in use',
   limited_total: 'Connections and statements refused because their tenant, or role, has all that it may',
+  client_parses_total: 'Prepared statements that clients made',
+  binds_total: 'Prepared statements that clients had run',
   held_total: 'Transactions that waited for their primary',
   held_refused_total: 'Transactions refused because too much waited, or for too long',
   epochs_learnt_total: 'New epochs learnt from members before the API server said them',
@@ -57,6 +61,13 @@ export class Metrics {
   }
 }
 
+/** In the words of SHOW. */
+const shown = new Map([
+  ...described('pools', poolColumns),
+  ...described('stats', totalColumns),
+  ...described('members', memberColumns),
+]);
+
 /** Sums of several workers, and what else is known by name, with labels or without. */
 export function renderMetrics(workers: readonly Metrics[], more: Readonly<Record<string, number>>): string {
   const lines: string[] = [];
@@ -67,13 +78,17 @@ export function renderMetrics(workers: readonly Metrics[], more: Readonly<Record
   const sum = (name: Name): number => workers.reduce((total, worker) => total + worker.get(name), 0);
   for (const [name, description] of Object.entries(counters)) add(name, 'counter', description, sum(name as Name));
   for (const [name, description] of Object.entries(gauges)) add(name, 'gauge', description, sum(name as Name));
-  const said = new Set<string>();
+  const byName = new Map<string, string[]>();
   for (const [key, value] of Object.entries(more)) {
     const [name = key] = key.split('{', 1);
-    if (!said.has(name)) lines.push(`# HELP meridian_router_${name} ${name.replaceAll('_', ' ')}.`);
-    if (!said.has(name)) lines.push(`# TYPE meridian_router_${name} gauge`);
-    said.add(name);
-    lines.push(`meridian_router_${key} ${value}`);
+    const values = byName.get(name) ?? [];
+    byName.set(name, values);
+    values.push(`meridian_router_${key} ${value}`);
+  }
+  // All of one name together, as the format wants it.
+  for (const [name, values] of byName) {
+    const { type, help } = shown.get(name) ?? { type: 'gauge', help: name.replaceAll('_', ' ') };
+    lines.push(`# HELP meridian_router_${name} ${help}.`, `# TYPE meridian_router_${name} ${type}`, ...values);
   }
   return `${lines.join('\n')}\n`;
 }

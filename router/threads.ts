@@ -72,7 +72,10 @@ export class Threads {
 }
 
 const isShared = (name: string): boolean =>
-  name === 'tenants' || name === 'silent_agents' || name.startsWith('shard_epoch');
+  name === 'tenants' ||
+  name === 'silent_agents' ||
+  name.startsWith('shard_epoch') ||
+  /^(?:members_reachable|pools_pool_size|pools_maxwait)/.test(name);
 
 /** The source in a checkout; in an image, the bundle beside our own. */
 const threadFile = (): URL =>

@@ -4,10 +4,19 @@
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
+import { AdminSession } from './admin/admin-session.ts';
+import { AdminBus, type Question } from './admin/bus.ts';
+import { configOf } from './admin/config.ts';
+import { Console } from './admin/console.ts';
+import { gaugesOf } from './admin/gauges.ts';
+import { Periods } from './admin/periods.ts';
+import { membersTable, poolsTable, type ShowInput, statsTable } from './admin/tables.ts';
+import { statsOf, viewOf, type WorkerView } from './admin/view.ts';
 import { Authority } from './authority/authority.ts';
 import { Hold } from './authority/hold.ts';
 import { TokenKeyring } from './consistency/token-keyring.ts';
 import type { RouterContext } from './context.ts';
+import { RouterError } from './errors.ts';
 import { PlanCache } from './exec/plan-cache.ts';
 import { Limits } from './limits/limits.ts';
 import { Directory } from './map/directory.ts';
@@ -41,6 +50,10 @@ export interface WorkerOptions {
   readonly counters?: readonly Metrics[];
 }
 
+/** They come in however many clients there are. */
+const maxAdmins = 32;
+const idleCheckMs = 250;
+
 /** Connections that may be before their log-in however few clients there may be: cancel requests are such. */
 const minHandshakes = 64;
 
@@ -57,6 +70,11 @@ export class RouterWorker {
   readonly #server: Server;
   readonly #sessions = new Set<Session>();
   readonly #handshakes = new Set<Socket>();
+  readonly #admins = new Set<AdminSession>();
+  readonly #bus: AdminBus;
+  readonly #console: Console;
+  readonly #periods: Periods;
+  #idleTimer: NodeJS.Timeout | undefined;
   readonly #aborter = new AbortController();
   #map: ClusterMap | undefined;
   #isDraining = false;
@@ -154,6 +172,20 @@ export class RouterWorker {
         await sendCancel(member, tls.contexts.client, backend.processId, backend.secret, settings.times.connectMs);
       },
     };
+    this.#periods = new Periods(() => statsOf(this.#context));
+    const { workers = 1 } = settings;
+    this.#bus = new AdminBus({
+      worker: options.worker ?? 0,
+      workers,
+      timeoutMs: 2_000,
+      answer: (question) => this.#answer(question),
+    });
+    this.#console = new Console({
+      bus: this.#bus,
+      workers,
+      input: () => this.#showInput(),
+      log: (action, role) => log.warn({ action, role }, 'said at the admin database'),
+    });
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) =>
       this.#accept(socket),
     );
@@ -173,6 +205,10 @@ export class RouterWorker {
     const address = this.#server.address();
     const port = typeof address === 'object' && address !== null ? address.port : settings.port;
     this.#context.cancels.start(port);
+    this.#bus.start(`${settings.podAddress} ${port}`);
+    this.#periods.start();
+    this.#idleTimer = setInterval(() => this.#expire(), idleCheckMs);
+    this.#idleTimer.unref();
     log.info({ port, region: settings.region }, 'listening');
     return port;
   }
@@ -195,6 +231,7 @@ export class RouterWorker {
       held_transactions: this.#hold.transactions,
       held_bytes: this.#hold.bytes,
       silent_agents: this.#authority.silent,
+      ...this.#shownGauges,
       ...Object.fromEntries(
         [...(this.#map?.shards.values() ?? [])].map(({ name, epoch }) => [`shard_epoch{shard="${name}"}`, epoch]),
       ),
@@ -207,17 +244,116 @@ export class RouterWorker {
     this.#server.close();
     for (const socket of this.#handshakes) socket.destroy();
     for (const session of this.#sessions) session.drain();
+    for (const admin of this.#admins) admin.terminate();
+    this.#pools.resume();
     const deadline = performance.now() + drainMs;
     while (this.#sessions.size > 0 && performance.now() < deadline)
       await new Promise((resolve) => setTimeout(resolve, 20));
     for (const session of this.#sessions) session.terminate();
     this.#aborter.abort();
     this.#context.cancels.stop();
+    this.#bus.stop();
+    this.#periods.stop();
+    clearInterval(this.#idleTimer);
     this.#directory.stop();
     this.#hold.close();
     this.#tokens.stop();
     this.#pools.close();
     await this.#authority.stop();
+  }
+
+  /** What is read again without being asked is read at once: who may log in, which tables there are, the map where it is a file. */
+  async reload(): Promise<void> {
+    try {
+      await this.#options.source.reload?.();
+    } catch (error) {
+      throw new RouterError(
+        'InvalidSetting',
+        `the map can not be read: ${error instanceof Error ? error.message : String(error)}`,
+      );
+    }
+    this.#pools.sweep();
+    await this.#directory.refresh();
+  }
+
+  /** This worker's part; those of several are summed. */
+  get #shownGauges(): Record<string, number> {
+    if (this.#map === undefined) return {};
+    const input = { ...this.#showInput(), views: [this.#view(false)] };
+    return {
+      ...gaugesOf('pools', poolsTable(input)),
+      ...gaugesOf('stats', statsTable(input, 'totals')),
+      ...gaugesOf('members', membersTable(input)),
+    };
+  }
+
+  async #answer(question: Question): Promise<WorkerView> {
+    if (question.kind === 'act')
+      switch (question.action) {
+        case 'pause':
+          this.#pools.pause();
+          break;
+        case 'resume':
+          this.#pools.resume();
+          break;
+        case 'reconnect':
+          this.#pools.renew();
+          break;
+        case 'reload':
+          await this.reload();
+          break;
+      }
+    return this.#view(question.kind === 'view' && question.withSockets);
+  }
+
+  #view(withSockets: boolean): WorkerView {
+    return viewOf(
+      {
+        worker: this.#options.worker ?? 0,
+        context: this.#context,
+        sessions: this.#sessions,
+        handshakes: this.#handshakes.size,
+        period: this.#periods.last,
+      },
+      withSockets,
+    );
+  }
+
+  #showInput(): Omit<ShowInput, 'views'> {
+    const map = this.#map;
+    if (map === undefined) throw new RouterError('NotReady', 'the router does not know the keyspace yet');
+    const { settings } = this.#options;
+    return {
+      map,
+      region: settings.region,
+      admins: this.#admins.size,
+      settings: configOf(settings),
+      version: `Meridian router of keyspace ${map.keyspace.name} in region ${settings.region}`,
+      stateOf: (member) => {
+        if (this.#authority.isClosed(member)) return 'closed';
+        return this.#authority.leaseOf(member) === undefined ? 'serving' : 'open';
+      },
+    };
+  }
+
+  #expire(): void {
+    const { idleSessionMs = 0, idleInTransactionMs = 0 } = this.#map?.keyspace ?? {};
+    if (idleSessionMs === 0 && idleInTransactionMs === 0) return;
+    const nowMs = performance.now();
+    for (const session of this.#sessions) session.expire(nowMs, idleSessionMs, idleInTransactionMs);
+  }
+
+  #openAdmin(socket: Socket, role: string): AdminSession {
+    if (this.#admins.size >= maxAdmins) throw new RouterError('TooManyClients', 'sorry, too many admins already');
+    const admin: AdminSession = new AdminSession(socket, {
+      role,
+      right: () => (this.#directory.current(role) === undefined ? undefined : this.#map?.keyspace.admins?.[role]),
+      console: this.#console,
+      log: this.#options.log,
+      onClosed: () => this.#admins.delete(admin),
+    });
+    this.#admins.add(admin);
+    return admin;
   }
 
   #takeMap(map: ClusterMap): void {
@@ -285,6 +421,10 @@ export class RouterWorker {
         this.#sessions.add(session);
         this.metrics.add('clients');
         if (this.#isDraining) session.drain();
+      },
+      onAdmin: (own, role) => {
+        this.#handshakes.delete(socket);
+        return this.#openAdmin(own, role);
       },
       onSessionClosed: (session) => {
         if (this.#sessions.delete(session)) this.metrics.add('clients', -1);

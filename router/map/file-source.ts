@@ -42,6 +42,7 @@ const fileSchema = z.object({
       .default({ default: 'strong', rules: [] }),
     poolSize: z.int().min(1).default(10),
     roles: z.array(z.string()).default([]),
+    certificateRoles: z.array(z.string()).default([]),
     roleLimits: z.record(z.string(), limitsSchema).optional(),
     admins: z.record(z.string(), z.enum(['stats', 'full'])).optional(),
     idleSessionMs: z.int().optional(),
@@ -110,6 +111,7 @@ export function readMapFile(text: string): ClusterMap {
 export class FileMapSource implements MapSource {
   readonly #path: string;
   readonly #pollMs: number;
+  #load: (() => Promise<void>) | undefined;
 
   constructor(path: string, pollMs = 500) {
     this.#path = path;
@@ -118,6 +120,7 @@ export class FileMapSource implements MapSource {
 
   async start(onMap: (map: ClusterMap) => void, signal: AbortSignal): Promise<void> {
     const load = async (): Promise<void> => onMap(readMapFile(await readFile(this.#path, 'utf8')));
+    this.#load = load;
     await load();
     const changed = (): void => {
       // A file that is half written or wrong for a moment leaves the last map in force.
@@ -125,5 +128,10 @@ export class FileMapSource implements MapSource {
     };
     watchFile(this.#path, { interval: this.#pollMs, persistent: false }, changed);
     signal.addEventListener('abort', () => unwatchFile(this.#path, changed), { once: true });
+  }
+
+  /** @throws where the file is wrong: the last map stays in force. */
+  async reload(): Promise<void> {
+    await this.#load?.();
   }
 }

@@ -73,6 +73,10 @@ export class Backend {
   /** Whom it is lent to: a tenant, or '' where it is nobody's or several tenants'; undefined while it isn't lent. The pool's own. */
   lentTo: string | undefined;
   lentAtMs = 0;
+  /** It is closed when it comes back. */
+  isOld = false;
+  /** Several clients' statements go over it. */
+  isShared = false;
   /** Called once when whoever it is lent to has given it back, or it is closed. */
   onReturn: (() => void) | undefined;
 
@@ -116,6 +120,11 @@ export class Backend {
     socket.on('drain', () => this.#receiver?.drained());
     // It comes paused from connect.ts, so that nothing was lost on the way here.
     socket.resume();
+  }
+
+  /** For those who administer the router. */
+  get socket(): TLSSocket | Socket {
+    return this.#socket;
   }
 
   get isClosed(): boolean {

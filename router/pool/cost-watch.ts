@@ -30,9 +30,10 @@ export class CostWatch {
     if (progress === undefined || mark === undefined) return;
     this.#progress = undefined;
     progress.answered();
+    const nowMs = performance.now();
+    progress.tally.queryMicros += (nowMs - this.#sinceMs) * 1_000;
     const [only] = plans;
     if (plans.length !== 1 || only?.mayShare !== true) return;
-    const nowMs = performance.now();
     this.#costs.of(only).note((nowMs - this.#sinceMs) * 1_000, this.bytes, progress.wentOnSince(mark), nowMs);
   }
 }

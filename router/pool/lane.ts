@@ -21,11 +21,15 @@ export interface LaneOptions {
 
 /** So many connections can take all that one event loop has to send, where statements are as short as most are. */
 const fewPipes = 4;
-/** Another connection is taken when the shortest line would take longer than this, the second where there are a few already. */
+/** Another is taken when the shortest line would take longer than this. */
 const growMicros = 300;
-const growSlowlyMicros = 3_000;
-/** A line that takes longer gets nobody more. */
-const stuckMicros = 4_000;
+/** What setting another tenant costs, about. */
+const pinMicros = 50;
+/** A line that stands still is worse than any that moves. */
+const stuckMicros = 1e9;
+/** Where there are a few, only for statements that take longer than most: one loop can have more of those run at once. */
+const longMicros = 250;
+const growForLongMicros = 3_000;
 
 export class Lane implements PipeOwner {
   readonly #options: LaneOptions;
@@ -54,8 +58,7 @@ export class Lane implements PipeOwner {
       this.#waiting.push(rider);
       return this.#take();
     }
-    const enough = this.#pipes.length < fewPipes ? growMicros : growSlowlyMicros;
-    if (best.backlogMicros(nowMs) > enough && this.#options.pool.hasRoom) {
+    if (this.#isTooLong(best, rider) && this.#options.pool.hasRoom) {
       this.#waiting.push(rider);
       return this.#take();
     }
@@ -70,6 +73,11 @@ export class Lane implements PipeOwner {
     return true;
   }
 
+  #isTooLong({ backlogMicros }: Pipe, { cost }: Rider): boolean {
+    if (this.#pipes.length < fewPipes) return backlogMicros > growMicros;
+    return cost.micros > longMicros && backlogMicros > growForLongMicros;
+  }
+
   /** The shortest line, one that is pinned already before others. */
   #best(rider: Rider, nowMs: number): Pipe | undefined {
     const { pool } = this.#options;
@@ -81,13 +89,14 @@ export class Lane implements PipeOwner {
     for (const pipe of this.#pipes) {
       if (rider.needsLease && pipe.lease !== lease) continue;
       if (!pool.isCurrent(pipe.backend) || (rider.needs !== '' && pipe.isMaking(rider.needs))) continue;
-      const backlog = pipe.backlogMicros(nowMs) + (rider.pin === undefined || rider.pin === pipe.backend.pin ? 0 : 50);
+      const isPinned = rider.pin === undefined || rider.pin === (pipe.backend.pin ?? '');
+      const backlog = pipe.backlogMicros + (isPinned ? 0 : pinMicros) + (pipe.isStuck(nowMs) ? stuckMicros : 0);
       if (backlog < least) {
         least = backlog;
         best = pipe;
       }
     }
-    return least > stuckMicros && pool.hasRoom ? undefined : best;
+    return least >= stuckMicros && pool.hasRoom ? undefined : best;
   }
 
   #take(): void {

@@ -42,6 +42,8 @@ export interface Rider {
 
 /** Pieces longer than this together aren't copied into one. */
 const joinBytes = 32 * 1024;
+/** Nobody else is sent behind a statement that has taken longer. */
+const stuckMs = 4;
 /** A client that doesn't take its answer holds up those behind it no longer than this: then its connection ends. */
 const stalledMs = 100;
 
@@ -87,10 +89,15 @@ export class Pipe implements BackendReceiver {
     return this.#line.length - this.#head;
   }
 
-  /** How long what is in line will take, as far as is known; more where the head takes longer than it should. */
-  backlogMicros(nowMs: number): number {
-    if (this.length === 0) return 0;
-    return Math.max(this.#backlogMicros, (nowMs - this.#headSinceMs) * 1_000);
+  /** How long what is in line will take, as far as is known. */
+  get backlogMicros(): number {
+    return this.#backlogMicros;
+  }
+
+  /** The head takes longer than it should, and not because nothing goes on. */
+  isStuck(nowMs: number): boolean {
+    const isLate = this.length > 0 && nowMs - this.#headSinceMs > stuckMs;
+    return isLate && this.#owner.progress.wentOnSince(this.#headMark);
   }
 
   /** A statement that another has made here and that may not be there yet. */
@@ -173,6 +180,7 @@ export class Pipe implements BackendReceiver {
     const othersWentOn = progress.wentOnSince(this.#headMark);
     rider.cost.note((nowMs - this.#headSinceMs) * 1_000, this.#headBytes, othersWentOn, nowMs);
     progress.answered();
+    progress.tally.queryMicros += (nowMs - this.#headSinceMs) * 1_000;
     this.#headMark = progress.mark;
     this.#headSinceMs = nowMs;
     this.#headBytes = 0;

@@ -10,6 +10,7 @@ import type { OwnAnswer } from './expectation.ts';
 import { FairQueue } from './fair-queue.ts';
 import { type Cleaning, cleaningOf, emptying } from './hygiene.ts';
 import { Progress } from './progress.ts';
+import type { Tally } from './tally.ts';
 
 export interface PoolLimits {
   readonly size: number;
@@ -32,6 +33,7 @@ export interface PoolOwner {
   /** The member could, or couldn't, be reached. */
   reached(error: Error | undefined): void;
   now(): number;
+  readonly tally: Tally;
   /** Nothing is lent: who wants a connection waits for as long as that lasts. */
   readonly isPaused: boolean;
 }
@@ -74,7 +76,7 @@ export interface Taker {
 }
 
 export class Pool {
-  readonly progress = new Progress();
+  readonly progress: Progress;
   readonly #owner: PoolOwner;
   readonly #idle: Backend[] = [];
   readonly #all = new Set<Backend>();
@@ -87,6 +89,7 @@ export class Pool {
 
   constructor(owner: PoolOwner) {
     this.#owner = owner;
+    this.progress = new Progress(owner.tally);
     this.#waiting.mostHeld = this.#mostHeld;
   }
 
@@ -102,6 +105,42 @@ export class Pool {
       opening: this.#opening,
       waiting: this.#waiting.length,
     };
+  }
+
+  /** For those who administer the router: each connection, and what it does. */
+  *backends(): Iterable<{ readonly backend: Backend; readonly state: 'active' | 'kept' | 'idle' | 'tested' }> {
+    for (const backend of this.#all) {
+      const isLent = backend.lentTo !== undefined;
+      const state = this.#idle.includes(backend) ? 'idle' : isLent ? 'active' : 'tested';
+      yield { backend, state: isLent && this.#resting.has(backend) ? 'kept' : state };
+    }
+  }
+
+  get role(): string {
+    return this.#owner.role;
+  }
+
+  get size(): number {
+    return this.#owner.limits().size;
+  }
+
+  /** Milliseconds that whoever waits for longest has waited. */
+  get longestWaitMs(): number {
+    let since = this.#owner.now();
+    for (const { sinceMs } of this.#waiting.values()) since = Math.min(since, sinceMs);
+    return this.#owner.now() - since;
+  }
+
+  /** Whoever waits: its tenant. */
+  *waiting(): Iterable<string> {
+    for (const { tenant } of this.#waiting.values()) yield tenant;
+  }
+
+  /** Every connection that there is now is closed when it comes back (RECONNECT). */
+  renew(): void {
+    for (const backend of this.#all) backend.isOld = true;
+    for (const backend of this.#idle.splice(0)) backend.close('made anew');
+    this.#serve();
   }
 
   get isUnused(): boolean {
@@ -124,6 +163,7 @@ export class Pool {
       !this.#closed &&
       !this.#owner.isPaused &&
       !backend.isClosed &&
+      !backend.isOld &&
       backend.identity.generation === this.#owner.generation() &&
       this.#owner.now() - backend.openedAtMs < this.#owner.limits().lifetimeMs
     );
@@ -170,7 +210,7 @@ export class Pool {
     for (let backend = this.#idle.pop(); backend !== undefined; backend = this.#idle.pop()) {
       if (backend.isClean && backend.identity.generation === generation) {
         if (isForeign(backend, wish)) return backend;
-        this.#lendTo(backend, taker, tenant);
+        this.#lendTo(backend, taker, tenant, wish);
         return 'given';
       }
       backend.close('out of date');
@@ -184,10 +224,12 @@ export class Pool {
     return isOfOneTenant === true || size < 2 ? Number.POSITIVE_INFINITY : size - 1;
   }
 
-  #lendTo(backend: Backend, taker: Taker, tenant: string): void {
+  #lendTo(backend: Backend, taker: Taker, tenant: string, wish: Wish | undefined): void {
+    backend.isShared = wish?.mayBePinned === true;
     backend.lentTo = tenant;
     backend.lentAtMs = this.#owner.now();
     this.#waiting.took(tenant);
+    this.#owner.tally.assignments += 1;
     taker.give(backend);
   }
 
@@ -196,7 +238,9 @@ export class Pool {
     const tenant = backend.lentTo;
     if (tenant === undefined) return;
     backend.lentTo = undefined;
-    this.#waiting.gave(tenant, this.#owner.now() - backend.lentAtMs);
+    const heldMs = this.#owner.now() - backend.lentAtMs;
+    this.#owner.tally.lentMicros += heldMs * 1_000;
+    this.#waiting.gave(tenant, heldMs);
     const { onReturn } = backend;
     backend.onReturn = undefined;
     onReturn?.();
@@ -334,6 +378,7 @@ export class Pool {
     return (
       !this.#closed &&
       !this.#owner.isPaused &&
+      !backend.isOld &&
       backend.isClean &&
       backend.identity.generation === this.#owner.generation() &&
       this.#owner.now() - backend.openedAtMs < this.#owner.limits().lifetimeMs
@@ -355,7 +400,8 @@ export class Pool {
     if (isForeign(backend, waiter.wish)) return this.#wash(backend, emptying(backend));
     this.#waiting.shift();
     clearTimeout(waiter.timer);
-    this.#lendTo(backend, waiter.taker, waiter.tenant);
+    this.#owner.tally.waitMicros += (this.#owner.now() - waiter.sinceMs) * 1_000;
+    this.#lendTo(backend, waiter.taker, waiter.tenant, waiter.wish);
   }
 
   #failWaiting(count: number, error: Error): void {
@@ -416,7 +462,12 @@ export class Pool {
   }
 
   #closedBackend(backend: Backend): void {
-    this.#all.delete(backend);
+    if (this.#all.delete(backend)) {
+      const { tally } = this.#owner;
+      tally.closed += 1;
+      tally.parses += backend.prepared.made;
+      tally.lifetimeMicros += (this.#owner.now() - backend.openedAtMs) * 1_000;
+    }
     this.#unlend(backend);
     this.#kept.delete(backend);
     this.#resting.delete(backend);

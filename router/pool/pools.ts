@@ -6,6 +6,7 @@ import type { SecureContext } from 'node:tls';
 import type { ClusterMap } from '../map/map.ts';
 import { connectToMember } from './connect.ts';
 import { Pool, type PoolLimits } from './pool.ts';
+import { Tally } from './tally.ts';
 
 export interface PoolsOptions {
   readonly map: () => ClusterMap | undefined;
@@ -41,6 +42,7 @@ export class Pools {
   readonly #unreachableUntilMs = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   #isPaused = false;
+  readonly tally = new Tally();
 
   constructor(options: PoolsOptions) {
     this.#options = options;
@@ -98,6 +100,15 @@ export class Pools {
     for (const pool of this.#pools.values()) if (pool.member === member) pool.expel();
   }
 
+  /** For those who administer the router. */
+  get all(): Iterable<Pool> {
+    return this.#pools.values();
+  }
+
+  renew(): void {
+    for (const pool of this.#pools.values()) pool.renew();
+  }
+
   get isPaused(): boolean {
     return this.#isPaused;
   }
@@ -130,10 +141,12 @@ export class Pools {
   #make(member: string, role: string): Pool {
     const options = this.#options;
     const isPaused = (): boolean => this.#isPaused;
+    const { tally } = this;
     return new Pool({
       member,
       role,
       now: options.now,
+      tally,
       get isPaused() {
         return isPaused();
       },

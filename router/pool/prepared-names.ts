@@ -5,6 +5,8 @@
 export class PreparedNames {
   readonly #names = new Set<string>();
   readonly #limit: number;
+  /** Ever noted. */
+  made = 0;
 
   constructor(limit = 200) {
     this.#limit = limit;
@@ -28,6 +30,7 @@ export class PreparedNames {
   /** Notes a name whose Parse is being sent; returns the one to be closed for it. */
   add(name: string): string | undefined {
     this.#names.add(name);
+    this.made += 1;
     if (this.#names.size <= this.#limit) return undefined;
     const oldest = this.#names.values().next();
     if (oldest.done === true) return undefined;

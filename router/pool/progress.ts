@@ -5,6 +5,7 @@
  * Answers are counted as of the last turn of the event loop: those that are read in one turn came while this program did something else,
  * or nothing at all, and say nothing of each other. Beats are counted while the loop turns: not while it stands still.
  */
+import { Tally } from './tally.ts';
 
 const beatMs = 10;
 let beats = 0;
@@ -21,6 +22,7 @@ export interface Mark {
 }
 
 export class Progress {
+  readonly tally: Tally;
   #answers = 0;
   #counted = 0;
   #isDue = false;
@@ -29,7 +31,8 @@ export class Progress {
     this.#counted = this.#answers;
   };
 
-  constructor() {
+  constructor(tally = new Tally()) {
+    this.tally = tally;
     timer ??= setInterval(() => {
       beats += 1;
     }, beatMs).unref();

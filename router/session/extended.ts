@@ -46,7 +46,10 @@ export class Extended {
 
   /** @throws RouterError, ProtocolViolation */
   take(frame: Buffer): void {
-    this.#batch.push(readOperation(frame, this.#scope));
+    const operation = readOperation(frame, this.#scope);
+    this.#batch.push(operation);
+    if (operation.kind === 'parse') this.#session.context.metrics.add('client_parses_total');
+    else if (operation.kind === 'bind') this.#session.context.metrics.add('binds_total');
     this.#batchBytes += frame.length;
     if (this.#batchBytes > maxBatchBytes) this.#runBatch('length');
   }

@@ -5,6 +5,7 @@
  * not; what it sends behind its last message of the log-in is the session's.
  */
 import type { Socket } from 'node:net';
+import type { AdminSession } from '../admin/admin-session.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import { SessionLimits } from '../limits/session-limits.ts';
@@ -32,9 +33,13 @@ import {
   parameterStatus,
   readyForQuery,
 } from '../wire/server-messages.ts';
+import type { CancelKey } from './cancel-keys.ts';
 import { Doorway, type Purpose } from './doorway.ts';
 import { Session } from './session.ts';
 import { readStartupSettings } from './startup-settings.ts';
+
+/** Nobody's rows: the router itself. */
+const adminDatabase = 'meridian';
 
 type Startup = Extract<Purpose, { kind: 'startup' }>;
 type Cancel = Extract<Purpose, { kind: 'cancel' }>;
@@ -45,6 +50,8 @@ export interface HandshakeOptions {
   readonly mayAdmit: () => boolean;
   readonly onSession: (session: Session) => void;
   readonly onSessionClosed: (session: Session) => void;
+  /** Takes a client of the admin database, whose role may use it. @throws RouterError where there are enough. */
+  readonly onAdmin: (socket: Socket, role: string) => AdminSession;
 }
 
 export class Handshake {
@@ -61,7 +68,7 @@ export class Handshake {
   readonly #timer: NodeJS.Timeout;
   #isDone = false;
   #isCancel = false;
-  #session: Session | undefined;
+  #session: Session | AdminSession | undefined;
 
   constructor(context: RouterContext, socket: Socket, options: HandshakeOptions) {
     this.#context = context;
@@ -141,7 +148,8 @@ export class Handshake {
       throw new RouterError('NoPlaintext', 'no PostgreSQL user name specified in startup packet', { hint: '' });
     if (this.#context.map() === undefined)
       throw new RouterError('NotReady', 'the router does not know the keyspace yet');
-    if (!this.#options.mayAdmit()) throw new RouterError('TooManyClients', 'sorry, too many clients already');
+    if (!this.#isAdmin && !this.#options.mayAdmit())
+      throw new RouterError('TooManyClients', 'sorry, too many clients already');
     const minor = Math.min(startup.minorVersion, newestMinorVersion);
     if (minor !== startup.minorVersion || startup.protocolOptions.length > 0)
       this.#doorway.socket.write(negotiateProtocolVersion(protocolVersion3 + minor, startup.protocolOptions));
@@ -203,12 +211,21 @@ export class Handshake {
     }
   }
 
+  #expectCertificate(): void {
+    const identity = this.#identity;
+    if (identity?.kind !== 'role' || identity.role !== this.#user)
+      throw new RouterError('NoCertificate', 'connection requires a valid client certificate');
+  }
+
   #admit(serverFinal: string): void {
     const map = this.#context.map();
     const startup = this.#startup;
     const login = this.#login;
+    // Said only to one who knows the password.
+    if (map?.keyspace.certificateRoles?.includes(this.#user) === true) this.#expectCertificate();
     if (map === undefined || startup === undefined || login === undefined)
       throw new RouterError('Internal', 'a log-in without a start');
+    if (this.#isAdmin) return this.#admitAdmin(serverFinal, login, startup.minorVersion);
     const database = startup.parameters.get('database') ?? this.#user;
     if (database !== map.keyspace.database)
       throw new RouterError('UnknownDatabase', `database "${database}" does not exist`);
@@ -222,7 +239,13 @@ export class Handshake {
     const session = new Session(
       this.#context,
       socket,
-      { login, settings: start.settings, applicationName: start.applicationName, limits },
+      {
+        login,
+        settings: start.settings,
+        applicationName: start.applicationName,
+        limits,
+        address: this.#doorway.address,
+      },
       (closed) => {
         if (closed.key !== undefined) this.#context.cancels.keys.revoke(closed.key);
         this.#options.onSessionClosed(closed);
@@ -231,18 +254,48 @@ export class Handshake {
     this.#session = session;
     session.key = this.#context.cancels.keys.issue(session, startup.minorVersion >= 2 ? 'long' : 'short');
     this.#context.metrics.add('logins_total');
-    const statuses = new Map([...this.#context.directory.parameters, ...start.reported]);
-    statuses.set('session_authorization', login.role);
+    this.#welcome(socket, serverFinal, session.key, start.reported);
+    this.#options.onSession(session);
+  }
+
+  /** It is for the admin database. A keyspace whose database has that name has none. */
+  get #isAdmin(): boolean {
+    return this.#startup?.parameters.get('database') === adminDatabase && this.#database !== adminDatabase;
+  }
+
+  get #database(): string | undefined {
+    return this.#context.map()?.keyspace.database;
+  }
+
+  #admitAdmin(serverFinal: string, { role }: Login, minorVersion: number): void {
+    if (this.#context.map()?.keyspace.admins?.[role] === undefined)
+      throw new RouterError('Forbidden', `permission denied for database "${adminDatabase}"`, {
+        hint: 'The Keyspace says who may administer routers (spec.roles[].admin).',
+      });
+    const admin = this.#options.onAdmin(this.#doorway.socket, role);
+    this.#isDone = true;
+    clearTimeout(this.#timer);
+    const socket = this.#doorway.release();
+    admin.listen();
+    this.#session = admin;
+    admin.key = this.#context.cancels.keys.issue(admin, minorVersion >= 2 ? 'long' : 'short');
+    const { key } = admin;
+    socket.once('close', () => this.#context.cancels.keys.revoke(key));
+    this.#welcome(socket, serverFinal, key, new Map());
+  }
+
+  #welcome(socket: Socket, serverFinal: string, key: CancelKey, reported: ReadonlyMap<string, string>): void {
+    const statuses = new Map([...this.#context.directory.parameters, ...reported]);
+    statuses.set('session_authorization', this.#user);
     statuses.set('is_superuser', 'off');
     socket.write(
       Buffer.concat([
         authenticationSaslFinal(serverFinal),
         authenticationOk,
         ...[...statuses].map(([name, value]) => parameterStatus(name, value)),
-        backendKeyData(session.key.processId, session.key.secret),
+        backendKeyData(key.processId, key.secret),
         readyForQuery(transactionStatus.idle),
       ]),
     );
-    this.#options.onSession(session);
   }
 }

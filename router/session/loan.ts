@@ -196,14 +196,9 @@ export class Loan implements BackendReceiver {
       if (isMet) return this.#prepare(bound, request);
       this.#session.transaction.keepLazy(bound.begun);
       this.#release();
-      this.#elsewhere(request);
+      this.#reading.leaveFollowers();
+      this.#look(request);
     });
-  }
-
-  /** Nothing of it has come to the client: the primary serves it instead. */
-  #elsewhere(request: Request): void {
-    this.#reading.leaveFollowers();
-    this.#look(request);
   }
 
   #prepare(bound: Bound, request: Request): void {
@@ -409,7 +404,8 @@ export class Loan implements BackendReceiver {
     if (request !== undefined && isRunning && this.#reading.mayRunElsewhere(this.#bound, request)) {
       this.#bound = undefined;
       this.#answers.end();
-      return this.#elsewhere(request);
+      this.#reading.leaveFollowers();
+      return this.#look(request);
     }
     const status = this.#sightings.lost(this.#bound);
     if (status !== undefined) return this.#lostAfter(status, reason);

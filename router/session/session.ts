@@ -43,6 +43,8 @@ export interface SessionStart {
   readonly settings: SessionSettings;
   readonly applicationName: string;
   readonly limits: SessionLimits;
+  /** Where the client is: another than the socket's where a load balancer says so. */
+  readonly address?: string | undefined;
 }
 
 export class Session implements Borrower, RidingSession, Cancellable, Conversation {
@@ -59,6 +61,12 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   readonly channels = new Channels(() => this.loan);
   key: CancelKey | undefined;
 
+  readonly connectedAtMs = Date.now();
+  readonly applicationName: string;
+  readonly address: string | undefined;
+  /** When the client last said something, and when it last had its answer; on the monotonic clock. */
+  heardAtMs = performance.now();
+  #settledAtMs = this.heardAtMs;
   readonly #socket: Socket;
   readonly #onClosed: (session: Session) => void;
   readonly #splitter = new FrameSplitter(maxClientMessageBytes);
@@ -84,6 +92,8 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     });
     this.limits = start.limits;
     this.#tokenWait = new TokenWait(this.routing.positions);
+    this.applicationName = start.applicationName;
+    this.address = start.address ?? socket.remoteAddress;
     this.#socket = socket;
     this.#onClosed = onClosed;
     this.#outbox = new Outbox(socket);
@@ -115,6 +125,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
 
   receive(chunk: Buffer): void {
     if (this.#isClosed) return;
+    this.heardAtMs = performance.now();
     this.context.metrics.add('client_bytes_total', chunk.length);
     try {
       this.#splitter.push(chunk, (_type, frame) => this.#inbox.push(frame));
@@ -235,6 +246,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   }
 
   settled(): void {
+    this.#settledAtMs = performance.now();
     this.#pump();
     this.flush();
   }
@@ -283,7 +295,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     if (name === undefined || this.#isClosed) return;
     const revoked = this.routing.revoked();
     if (revoked !== undefined) return this.#endWith(revoked);
-    const isOwn = processId === this.loan.processId;
+    const isOwn = processId === this.loan.backend?.identity.processId;
     this.say(notification({ processId: isOwn ? (this.key?.processId ?? 0) : processId, channel: name, payload }));
   }
 
@@ -339,6 +351,28 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     else if (this.ride.isUnderWay) this.ride.cancel();
     else this.loan.cancel();
     this.flush();
+  }
+
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  get state(): 'active' | 'waiting' | 'idle' {
+    if (this.loan.backend !== undefined || this.ride.isUnderWay) return 'active';
+    return this.#isAtRest ? 'idle' : 'waiting';
+  }
+
+  /** Ends a session whose client has said nothing for so long, as Postgres' idle_session_timeout and idle_in_transaction_session_timeout. */
+  expire(nowMs: number, idleMs: number, idleInTransactionMs: number): void {
+    const isInTransaction = !this.transaction.isIdle || this.#copy !== undefined || this.loan.isOpen;
+    const limitMs = isInTransaction ? idleInTransactionMs : idleMs;
+    const sinceMs = Math.max(this.heardAtMs, this.#settledAtMs);
+    if (limitMs === 0 || nowMs - sinceMs < limitMs || !this.#isAtRest || this.#outbox.isFull) return;
+    this.#endWith(
+      isInTransaction
+        ? new RouterError('IdleInTransaction', 'terminating connection due to idle-in-transaction timeout')
+        : new RouterError('IdleSession', 'terminating connection due to idle-session timeout'),
+    );
   }
 
   /** Ends the session as soon as it has no transaction. */

@@ -9,6 +9,7 @@ import { Lane, Lanes } from '#router/pool/lane.ts';
 import type { Pipe, Rider } from '#router/pool/pipe.ts';
 import { PlanCost } from '#router/pool/plan-cost.ts';
 import { Pool } from '#router/pool/pool.ts';
+import { Tally } from '#router/pool/tally.ts';
 import { queryMessage } from '#router/wire/client-messages.ts';
 import { commandComplete, errorResponse, readyForQuery, textDataRow } from '#router/wire/server-messages.ts';
 
@@ -96,6 +97,7 @@ async function laneOf(size = 1, lease?: AnswerLease) {
     member: 'm',
     role: 'r',
     isPaused: false,
+    tally: new Tally(),
     connect: async () => {
       const member = new Member();
       members.push(member);
