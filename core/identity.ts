@@ -12,13 +12,17 @@ export interface MemberIdentity {
 
 export type PeerIdentity =
   | { readonly kind: 'member'; readonly namespace: string; readonly keyspace: string; readonly member: string }
+  /** An application's: worth something at a router only, and only for that role. */
+  | { readonly kind: 'role'; readonly namespace: string; readonly keyspace: string; readonly role: string }
   | { readonly kind: 'router' | 'operator'; readonly namespace: string; readonly keyspace: string };
 
-const uriForm = /^meridian:\/\/([a-z0-9-]+)\/([a-z0-9-]+)\/(?:member\/([a-z0-9.-]+)|(router|operator))$/;
+const uriForm =
+  /^meridian:\/\/([a-z0-9-]+)\/([a-z0-9-]+)\/(?:member\/([a-z0-9.-]+)|role\/([a-z0-9_]+)|(router|operator))$/;
 
 export function identityUri(identity: PeerIdentity): string {
   const place = `meridian://${identity.namespace}/${identity.keyspace}`;
-  return identity.kind === 'member' ? `${place}/member/${identity.member}` : `${place}/${identity.kind}`;
+  if (identity.kind === 'member') return `${place}/member/${identity.member}`;
+  return identity.kind === 'role' ? `${place}/role/${identity.role}` : `${place}/${identity.kind}`;
 }
 
 /** The identity in a URI, or undefined where the URI is none of ours. */
@@ -28,7 +32,8 @@ export function parseIdentityUri(uri: string): PeerIdentity | undefined {
   const keyspace = match?.[2];
   if (match === null || namespace === undefined || keyspace === undefined) return undefined;
   if (match[3] !== undefined) return { kind: 'member', namespace, keyspace, member: match[3] };
-  return { kind: match[4] === 'router' ? 'router' : 'operator', namespace, keyspace };
+  if (match[4] !== undefined) return { kind: 'role', namespace, keyspace, role: match[4] };
+  return { kind: match[5] === 'router' ? 'router' : 'operator', namespace, keyspace };
 }
 
 /**

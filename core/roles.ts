@@ -29,6 +29,8 @@ export const certificateNames = {
   member: 'meridian-member',
   router: 'meridian-router',
   operator: 'meridian-operator',
+  /** Of applications; no `pg_ident.conf` has it, so no member lets it in. */
+  role: 'meridian-client',
 } as const;
 
 /**

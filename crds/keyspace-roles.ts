@@ -52,6 +52,13 @@ const role = ruled(
         "Lets the role connect to the routers' admin database, meridian: stats may SHOW, full may PAUSE, RESUME and " +
           'RELOAD as well. Such a role needs neither tenants nor anyTenant. Left out: it may not.',
       ),
+    clientCertificate: z
+      .literal(true)
+      .optional()
+      .describe(
+        "True: besides the password the routers demand a client certificate. It is the role's own, in its Secret (tls.crt, " +
+          'tls.key), renewed like all others. Left out: the password is enough.',
+      ),
     validUntil: ruled(z.string().min(1).max(40), {
       cel: 'timestamp(self) > timestamp("2000-01-01T00:00:00Z")',
       message: 'a time as in RFC 3339: 2027-01-31T12:00:00Z',

@@ -53,6 +53,10 @@ export const errorKinds = {
   },
   WrongPassword: { sqlstate: '28P01' },
   NoPlaintext: { sqlstate: '28000', hint: 'Connect with sslmode=verify-full and the CA from the role’s Secret.' },
+  NoCertificate: {
+    sqlstate: '28000',
+    hint: 'The certificate is in the role’s Secret: sslcert and sslkey from tls.crt and tls.key.',
+  },
   UnknownDatabase: { sqlstate: '3D000' },
   InvalidSetting: { sqlstate: '22023' },
   UnknownSetting: { sqlstate: '42704' },

@@ -10,11 +10,12 @@ export interface Place {
   readonly keyspace: string;
 }
 
-/** Undefined for a certificate of another keyspace, or none of ours. */
+/** Undefined for a certificate of another keyspace, or none of ours; and for an application's, which has no business at a member. */
 export function peerOf(socket: TLSSocket, place: Place): PeerIdentity | undefined {
   if (!socket.authorized) return undefined;
   const identity = identityOfSubjectAltName(socket.getPeerCertificate().subjectaltname);
-  return identity?.namespace === place.namespace && identity.keyspace === place.keyspace ? identity : undefined;
+  if (identity === undefined || identity.kind === 'role') return undefined;
+  return identity.namespace === place.namespace && identity.keyspace === place.keyspace ? identity : undefined;
 }
 
 /** For `tls.connect`: the URI takes the place of the host name, and is checked by the caller with `peerOf`. */

@@ -45,6 +45,8 @@ export interface KeyspaceView {
   /** Backends per role and member. */
   readonly poolSize: number;
   readonly maxClients: number;
+  /** Roles that log in with a certificate besides the password. */
+  readonly certificateRoles?: readonly string[];
   /** The roles that are declared, whether or not a member knows them yet. */
   readonly roles: readonly string[];
   /** Of those roles that have any. */

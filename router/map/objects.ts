@@ -82,6 +82,7 @@ function keyspaceOf(keyspace: Keyspace): KeyspaceView {
     },
     poolSize: routers.poolSize,
     roles: roles.map(({ name }) => name),
+    certificateRoles: roles.flatMap(({ name, clientCertificate }) => (clientCertificate === true ? [name] : [])),
     roleLimits: Object.fromEntries(
       roles.flatMap(({ name, limits }) => {
         const some = limitsOf(limits);

@@ -6,6 +6,9 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
+import type { PeerIdentity } from '#core/identity.ts';
+import { makeCa } from '#operator/pki/authority.ts';
+import { issueCertificate } from '#operator/pki/leaf.ts';
 import { defaultTimes } from '#router/settings.ts';
 import { queryMessage } from '#router/wire/client-messages.ts';
 import { sslRequest, startupPacket } from '#router/wire/startup.ts';
@@ -96,6 +99,42 @@ test('a role whose time is over is refused as one with a wrong password, and let
   await waitFor(async () => (await tryIn()) === '28P01');
   await at('infinity');
   await waitFor(async () => (await tryIn()) === undefined);
+});
+
+test('a role that has to show a certificate gets in with its own only', async () => {
+  const place = { namespace: 'test', keyspace: 'shop' };
+  const issue = (identity: PeerIdentity, ca = keyspace.ca, when = new Date()) =>
+    issueCertificate(ca, { identity, dnsNames: [], ipAddresses: [] }, when);
+  await keyspace.writeMap(keyspace.map({ certificateRoles: ['acme_app'] }));
+  const strict = await keyspace.router('eu');
+  const own: PeerIdentity = { kind: 'role', ...place, role: 'acme_app' };
+  const tryIn = async (certificate: LoginOptions['certificate'], word = password): Promise<string> => {
+    const client = await RawClient.tls(
+      strict.port,
+      keyspace.ca.bundle,
+      certificate === undefined ? {} : { certificate },
+    );
+    client.send(startupPacket({ user: 'acme_app', database }));
+    const isIn = await client.authenticate(word).then(
+      () => true,
+      () => false,
+    );
+    const refusal = client.messages.find(({ type }) => type === 'E');
+    client.end();
+    return isIn ? 'in' : ((refusal && sqlstateOf(refusal)) ?? '?');
+  };
+  assert.equal(await tryIn(await issue(own)), 'in');
+  assert.equal(await tryIn(await issue(own), 'wrong'), '28P01');
+  assert.equal(await tryIn(undefined), '28000');
+  assert.equal(await tryIn(undefined, 'wrong'), '28P01');
+  for (const [what, other] of [
+    ['another role’s', await issue({ ...own, role: 'any_app' })],
+    ['a member’s', await issue({ kind: 'member', ...place, member: 'one-eu-0' })],
+    ['another authority’s', await issue(own, await makeCa(place, new Date()))],
+    ['one whose time is over', await issue(own, keyspace.ca, new Date(Date.now() - 400 * 24 * 3_600_000))],
+  ] as const)
+    assert.equal(await tryIn(other), '28000', what);
+  await keyspace.writeMap();
 });
 
 test('what comes in one piece with the end of the log-in is the session’s, whole messages and halves', async () => {

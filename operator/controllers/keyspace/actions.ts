@@ -65,6 +65,8 @@ export type KeyspaceAction =
   | { readonly kind: 'recordOrdinals'; readonly shards: readonly ShardEntry[]; readonly nextOrdinal: number }
   | {
       readonly kind: 'ensureRoleSecret';
+      /** The role logs in with a certificate, too. */
+      readonly clientCertificate?: boolean;
       readonly role: string;
       readonly database: string;
       readonly regions: readonly string[];

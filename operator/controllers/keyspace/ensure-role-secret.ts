@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { caSecretName, roleSecretName } from '#core/names.ts';
 import type { KubeApi } from '#kube/client.ts';
-import { secrets } from '#kube/kinds.ts';
+import { type Secret, secrets } from '#kube/kinds.ts';
 import type { Keyspace } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
 import { generateParameters, generatePassword } from '#operator/passwords/generate.ts';
@@ -16,7 +16,9 @@ import {
   type RolePassword,
 } from '#operator/passwords/role-password.ts';
 import { readRolePassword, rotationRequest } from '#operator/passwords/secret-fields.ts';
-import { textOf } from '#operator/pki/secrets.ts';
+import type { KeyPairPem } from '#operator/pki/key-pair.ts';
+import { issueCertificate, reissueReason } from '#operator/pki/leaf.ts';
+import { caOfSecret, textOf } from '#operator/pki/secrets.ts';
 import type { KeyspaceAction, RoleSecretOutcome } from './actions.ts';
 import { routersLearnMs, type ShardLedger } from './ledger.ts';
 import { roleSecret } from './role-secret.ts';
@@ -58,6 +60,10 @@ export async function ensureRoleSecret(
       database: action.database,
       bundle: textOf(authority, 'ca.crt') ?? '',
       regions: action.regions,
+      certificate:
+        action.clientCertificate === true
+          ? await certificateOf({ namespace, keyspace: name, role: action.role }, authority, present)
+          : undefined,
     },
     state,
     present,
@@ -71,6 +77,20 @@ export async function ensureRoleSecret(
     preparing: state.prepared !== undefined,
     nextStepMs: state.prepared === undefined ? state.previous?.untilMs : (publishAtMs ?? nowMs + pollMs),
   };
+}
+
+/** The role's certificate: the present one while it is good. @throws BrokenAuthorityError */
+async function certificateOf(
+  who: { readonly namespace: string; readonly keyspace: string; readonly role: string },
+  authority: Secret,
+  present: Secret | undefined,
+): Promise<KeyPairPem> {
+  const ca = caOfSecret(authority);
+  const wish = { identity: { kind: 'role' as const, ...who }, dnsNames: [], ipAddresses: [] };
+  const [certificate, privateKey] = [textOf(present, 'tls.crt'), textOf(present, 'tls.key')];
+  const existing = certificate === undefined || privateKey === undefined ? undefined : { certificate, privateKey };
+  if (existing !== undefined && reissueReason(existing, ca, wish, new Date()) === undefined) return existing;
+  return issueCertificate(ca, wish, new Date());
 }
 
 /** How often to look whether every shard has learnt a new password. */

@@ -126,9 +126,10 @@ function roleSecretActions(
   const regions = spec.routers.regions.map(({ region }) => region);
   const declared = new Set(spec.roles.map(({ name }) => name));
   return [
-    ...spec.roles.map(({ name }) => ({
+    ...spec.roles.map(({ name, clientCertificate }) => ({
       kind: 'ensureRoleSecret' as const,
       role: name,
+      ...(clientCertificate === true ? { clientCertificate } : {}),
       database,
       regions,
       shards,

@@ -7,6 +7,7 @@ import type { Secret } from '#kube/kinds.ts';
 import type { Stored } from '#kube/objects.ts';
 import type { RolePassword } from '#operator/passwords/role-password.ts';
 import { encodeField, passwordFields, passwordSecretFields } from '#operator/passwords/secret-fields.ts';
+import type { KeyPairPem } from '#operator/pki/key-pair.ts';
 
 export interface RoleSecretWish {
   readonly namespace: string;
@@ -17,6 +18,8 @@ export interface RoleSecretWish {
   readonly bundle: string;
   /** Regions with routers, in the order of the spec: the first one is in `host` and `uri`. */
   readonly regions: readonly string[];
+  /** Where the role has to show one. */
+  readonly certificate: KeyPairPem | undefined;
 }
 
 export const roleComponent = 'role';
@@ -25,7 +28,7 @@ export const roleComponent = 'role';
 export const routerHost = (wish: Pick<RoleSecretWish, 'namespace' | 'keyspace'>, region: string): string =>
   `${routerName(wish.keyspace, region)}.${wish.namespace}.svc`;
 
-const ownField = /^(uri|host)(-.*)?$|^(username|database|port|ca\.crt)$/;
+const ownField = /^(uri|host)(-.*)?$|^(username|database|port|ca\.crt|tls\.crt|tls\.key)$/;
 const passwordFieldNames: ReadonlySet<string> = new Set(Object.values(passwordFields));
 const isOurs = (field: string): boolean => ownField.test(field) || passwordFieldNames.has(field);
 
@@ -67,6 +70,9 @@ function connectionFields(wish: RoleSecretWish, password: string): Record<string
     database: wish.database,
     port: String(ports.postgres),
     'ca.crt': wish.bundle,
+    ...(wish.certificate === undefined
+      ? {}
+      : { 'tls.crt': wish.certificate.certificate, 'tls.key': wish.certificate.privateKey }),
     ...(first === undefined ? {} : { host: routerHost(wish, first), uri: uri(first) }),
     ...Object.fromEntries(
       wish.regions.flatMap((region) => [

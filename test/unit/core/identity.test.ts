@@ -13,6 +13,7 @@ import {
 const identities: readonly PeerIdentity[] = [
   { kind: 'member', namespace: 'shop', keyspace: 'shop', member: 'shop-a-eu-0' },
   { kind: 'router', namespace: 'shop', keyspace: 'shop' },
+  { kind: 'role', namespace: 'shop', keyspace: 'shop', role: 'acme_app' },
   { kind: 'operator', namespace: 'default', keyspace: 'pay' },
 ];
 
@@ -31,6 +32,8 @@ for (const uri of [
   'meridian://shop/shop',
   'meridian://shop/shop/member/',
   'meridian://shop/shop/admin',
+  'meridian://shop/shop/role/',
+  'meridian://shop/shop/role/a/b',
   'https://shop/shop/router',
   'meridian://shop/shop/router/x',
   'meridian://Shop/shop/router',

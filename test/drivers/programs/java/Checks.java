@@ -277,7 +277,7 @@ public final class Checks {
           } catch (Throwable error) {
             StringWriter text = new StringWriter();
             error.printStackTrace(new PrintWriter(text));
-            outcome = "failed\t" + text.toString().replaceAll("\\s+", " ");
+            outcome = "failed\t" + text.toString().replaceAll("\\n\\s+at (?!Checks)[^\n]*", "").replaceAll("\\s+", " ");
           }
           System.out.println("CHECK\t" + name + "\t" + outcome);
         });
