@@ -29,7 +29,9 @@ export interface Rider {
   /** It goes out by this one. */
   sent(pipe: Pipe): void;
   forward(bytes: Buffer): void;
-  failed(buffer: Buffer, start: number, end: number): void;
+  /** An error. False: the client isn't to hear of it, nor of the ReadyForQuery; the statement will be run another way. */
+  failed(buffer: Buffer, start: number, end: number): boolean;
+  readonly isStale: boolean;
   /** A chunk ends in the middle of its answer. False: its client doesn't take it as fast. */
   flush(): boolean;
   /** Its ReadyForQuery was the last that `forward` got. */
@@ -156,8 +158,9 @@ export class Pipe implements BackendReceiver {
   }
 
   observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {
-    if (type === code.error) this.#line[this.#head]?.failed(buffer, start, end);
-    return true;
+    const rider = this.#line[this.#head];
+    if (type === code.error) return rider?.failed(buffer, start, end) ?? true;
+    return type !== code.readyForQuery || rider?.isStale !== true;
   }
 
   notified(): void {

@@ -10,10 +10,14 @@ import type { StatementPlan } from '../plan/types.ts';
 import type { Backend } from '../pool/backend.ts';
 import { backend as code, headerBytes, maxServerMessageBytes } from '../wire/codes.ts';
 import { FrameSplitter } from '../wire/frames.ts';
-import { readErrorFields, readTextRow } from '../wire/server-messages.ts';
+import { parseComplete, readErrorFields, readTextRow } from '../wire/server-messages.ts';
 import type { Borrower, Request, SilentAnswer } from './borrower.ts';
 import type { Bound } from './bound.ts';
 import { Segment } from './segment.ts';
+
+/** "cached plan must not change result type". */
+export const isStalePlan = (fields: ReadonlyMap<string, string>): boolean =>
+  fields.get('C') === '0A000' && fields.get('R') === 'RevalidateCachedQuery';
 
 export class Answers {
   readonly segment = new Segment();
@@ -27,6 +31,9 @@ export class Answers {
     | { readonly splitter: FrameSplitter; readonly rows: (string | null)[][]; completed: number; affected: number }
     | undefined;
   #error: ReadonlyMap<string, string> | undefined;
+  /** The client has had something of the answer, besides that a statement that was there is prepared. */
+  #hasAnswered = false;
+  #isStale = false;
 
   constructor(session: Borrower, isPinnedBySetting: () => boolean) {
     this.#session = session;
@@ -41,6 +48,7 @@ export class Answers {
   get endsDifferently(): boolean {
     return (
       this.#isMuted ||
+      this.#isStale ||
       this.#session.transaction.isRefused ||
       this.request?.silent !== undefined ||
       (this.request?.trailing.length ?? 0) > 0
@@ -53,6 +61,7 @@ export class Answers {
     if (request.silent !== undefined)
       this.#silent = { splitter: new FrameSplitter(maxServerMessageBytes), rows: [], completed: 0, affected: 0 };
     this.#error = undefined;
+    this.#hasAnswered = false;
   }
 
   /** All of it has been answered, or is lost. Gives what a silent request has had. */
@@ -62,7 +71,9 @@ export class Answers {
       completed: this.#silent?.completed ?? 0,
       affected: this.#silent?.affected ?? 0,
       error: this.#error,
+      isStale: this.#isStale,
     };
+    this.#isStale = false;
     this.segment.end();
     this.#isMuted = false;
     this.#silent = undefined;
@@ -85,6 +96,7 @@ export class Answers {
   /** True where the bytes are the client's. */
   forward(bytes: Buffer): boolean {
     if (this.#isMuted) return false;
+    if (bytes !== parseComplete) this.#hasAnswered = true;
     const silent = this.#silent;
     if (silent === undefined) return true;
     silent.splitter.push(bytes, (type, frame) => {
@@ -118,9 +130,12 @@ export class Answers {
         const fields = readErrorFields(buffer, start, end);
         this.#error = fields;
         // A prepared statement whose result changed with the schema.
-        if (fields.get('C') === '0A000' && fields.get('R') === 'RevalidateCachedQuery')
-          this.#session.resultTypeChanged();
-        return true;
+        if (!isStalePlan(fields)) return true;
+        this.#session.resultTypeChanged();
+        // In a transaction of the client's it is undone with it; by itself, nothing has happened yet.
+        this.#isStale =
+          this.request?.again !== undefined && !this.#hasAnswered && this.#session.transaction.isIdle && !this.#isMuted;
+        return !this.#isStale;
       }
       case code.notice:
         return !this.#isCancelledWait(buffer, start, end);

@@ -25,6 +25,8 @@ export interface Request {
   readonly isExtended: boolean;
   /** Answered by the router after it, if it went well. */
   readonly trailing: readonly PlannedStatement[];
+  /** Runs it once more, where all that came of it is that the plan of a prepared statement was of former tables. */
+  readonly again?: () => void;
   /** Its transaction is the router's own, and may be about one tenant after the other. */
   readonly repins?: boolean;
   /** The router's own, on the client's behalf: nothing of the answer is passed on. Exactly one of the two is called. */
@@ -42,6 +44,8 @@ export interface SilentAnswer {
   readonly affected: number;
   /** Fields of the ErrorResponse, by letter. */
   readonly error: ReadonlyMap<string, string> | undefined;
+  /** See `again`. */
+  readonly isStale: boolean;
 }
 
 export interface Borrower {

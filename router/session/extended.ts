@@ -180,8 +180,22 @@ export class Extended {
     if (end === 'sync') this.#session.say(readyForQuery(this.#session.transaction.status));
   }
 
-  #runOperations(operations: readonly Operation[], end: BatchEnd, route: Route): void {
-    this.#session.loan.run({
+  /** Its plan was of former tables, and the client has heard nothing of that: statements that are there are made anew on the way. */
+  again(operations: readonly Operation[], route: Route): void {
+    try {
+      const unsaid = operations.filter(({ kind }) => kind !== 'parse');
+      this.#runOperations(unsaid, 'sync', route, true);
+    } catch (error) {
+      if (!(error instanceof RouterError)) throw error;
+      this.#session.refuse(error, true);
+      this.sync();
+    }
+  }
+
+  #runOperations(operations: readonly Operation[], end: BatchEnd, route: Route, isAgain = false): void {
+    const { loan } = this.#session;
+    const mayGoAgain = end === 'sync' && !isAgain && !loan.isOpen;
+    loan.run({
       route,
       plans: operations
         .filter((operation) => operation.kind === 'execute')
@@ -197,6 +211,7 @@ export class Extended {
       ends: end === 'sync',
       isExtended: true,
       trailing: [],
+      ...(mayGoAgain && { again: () => this.again(operations, route) }),
     });
   }
 }

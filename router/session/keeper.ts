@@ -2,6 +2,8 @@
  * Keeps a backend for its session between transactions, and asks it whether it still has to: acts on what keeping.ts says.
  * Leaves to others: how many may be kept (pool/pool.ts), what becomes of the session when a kept backend is lost (loan.ts).
  */
+
+import type { Lease } from '../authority/lease.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import type { BackendReceiver } from '../pool/backend.ts';
@@ -17,6 +19,8 @@ export class Keeper {
   readonly #context: RouterContext;
   readonly #receiver: BackendReceiver;
   #isAsking = false;
+  /** Under which the kept backend was used last. */
+  #lease: Lease | undefined;
 
   constructor(context: RouterContext, receiver: BackendReceiver) {
     this.#context = context;
@@ -65,6 +69,8 @@ export class Keeper {
     const { backend, pool, chosen } = bound;
     bound.tenant = undefined;
     bound.needsPin = needsPin;
+    this.#lease = bound.lease ?? this.#lease;
+    const lease = this.#lease;
     bound.lease = undefined;
     bound.mayHaveWritten = false;
     // Whatever becomes of it, nobody else gets it as it is.
@@ -76,7 +82,11 @@ export class Keeper {
         get isHeld() {
           return authority.leaseOf(chosen.member.name) !== undefined;
         },
-        prove: (settle) => settle(false),
+        prove: (settle) => {
+          const present = authority.leaseOf(chosen.member.name) ?? lease;
+          if (present === undefined) settle(false);
+          else present.prove(settle);
+        },
       });
     pool.rest(backend, true);
   }

@@ -320,7 +320,7 @@ export class Loan implements BackendReceiver {
       if (bound !== undefined && !bound.isKept && !bound.isToBeAsked) this.#release();
     }
     this.#session.segmentEnded(hasFailed || transaction.isRefused);
-    if (isOurs && request !== undefined && request.silent === undefined) {
+    if (isOurs && request !== undefined && request.silent === undefined && !answer.isStale) {
       if (!hasFailed) this.#session.answer(request.trailing);
       this.#session.say(readyForQuery(transaction.status));
     }
@@ -341,7 +341,8 @@ export class Loan implements BackendReceiver {
 
   #over(request: Request | undefined, answer: SilentAnswer): void {
     this.#phase = 'rest';
-    request?.silent?.answered(answer);
+    if (answer.isStale) request?.again?.();
+    else request?.silent?.answered(answer);
     if (!this.#session.isClosed) this.#session.settled();
   }
 

@@ -18,7 +18,8 @@ import type { Pipe, Rider } from '../pool/pipe.ts';
 import { PlanCost } from '../pool/plan-cost.ts';
 import { syncMessage } from '../wire/client-messages.ts';
 import { transactionStatus as tx } from '../wire/codes.ts';
-import { readErrorFields, readyForQuery } from '../wire/server-messages.ts';
+import { parseComplete, readErrorFields, readyForQuery } from '../wire/server-messages.ts';
+import { isStalePlan } from './answers.ts';
 import type { Operation } from './batch.ts';
 import { cancelled, lossError } from './loss.ts';
 import { operationBytes } from './send.ts';
@@ -39,6 +40,8 @@ export interface RidingSession {
   resultTypeChanged(): void;
   /** It goes the usual way instead. */
   walk(what: Passage): void;
+  /** The same, with what it has prepared made anew. */
+  goAgain(what: Passage): void;
 }
 
 /** What is sent: a simple query as it came, or a batch that ends with a Sync. */
@@ -58,6 +61,9 @@ export class Ride implements Rider {
   #lane: Lane | undefined;
   #pipe: Pipe | undefined;
   #hasFailed = false;
+  /** As in answers.ts. */
+  #hasAnswered = false;
+  #isStale = false;
   /** Of the last one. */
   member: MemberView | undefined;
   cost: PlanCost = noCost;
@@ -103,6 +109,8 @@ export class Ride implements Rider {
     this.#lane = lane;
     this.#pipe = undefined;
     this.#hasFailed = false;
+    this.#hasAnswered = false;
+    this.#isStale = false;
     this.member = member;
     this.cost = this.#context.costs.of(planned.plan);
     this.pin = login.fixedTenant === undefined ? (route.tenant ?? settings.meridian.tenant ?? '') : undefined;
@@ -157,16 +165,23 @@ export class Ride implements Rider {
     this.#pipe = pipe;
   }
 
+  get isStale(): boolean {
+    return this.#isStale;
+  }
+
   forward(bytes: Buffer): void {
     if (this.#session.isClosed) return;
+    if (bytes !== parseComplete) this.#hasAnswered = true;
     this.#context.metrics.add('server_bytes_total', bytes.length);
     this.#session.say(bytes);
   }
 
-  failed(buffer: Buffer, start: number, end: number): void {
+  failed(buffer: Buffer, start: number, end: number): boolean {
     this.#hasFailed = true;
-    const fields = readErrorFields(buffer, start, end);
-    if (fields.get('C') === '0A000' && fields.get('R') === 'RevalidateCachedQuery') this.#session.resultTypeChanged();
+    if (!isStalePlan(readErrorFields(buffer, start, end))) return true;
+    this.#session.resultTypeChanged();
+    this.#isStale = !this.#hasAnswered;
+    return !this.#isStale;
   }
 
   flush(): boolean {
@@ -175,8 +190,9 @@ export class Ride implements Rider {
 
   done(): void {
     this.#sighted();
-    this.#end();
+    const passage = this.#end();
     if (this.#session.isClosed) return;
+    if (this.#isStale && passage !== undefined) return this.#session.goAgain(passage);
     this.#context.metrics.add('transactions_total');
     this.#session.rideEnded(this.#hasFailed);
   }

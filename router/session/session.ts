@@ -275,6 +275,11 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     this.flush();
   }
 
+  goAgain({ operations, route }: Passage): void {
+    this.#extended.again(operations, route);
+    this.flush();
+  }
+
   refused(error: RouterError, request: Request): void {
     this.refuse(error, request.isExtended);
     if (request.isExtended && request.ends) this.#extended.sync();

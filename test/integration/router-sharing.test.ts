@@ -163,6 +163,44 @@ describe('prepared statements', () => {
     });
   });
 
+  test('a changed table is no error outside transactions: the statement is made anew', async () => {
+    const clients = await Promise.all(Array.from({ length: 4 }, () => router.connect('acme_app')));
+    const query = { name: 'whole-accounts', text: 'select * from accounts where id < 3' };
+    const fields = async (client: pg.Client): Promise<number> => (await client.query(query)).fields.length;
+    // Often enough to be known as quick, and to be there on every connection.
+    for (let round = 0; round < 30; round++) await Promise.all(clients.map(fields));
+    const before = await fields(clients[0] as pg.Client);
+    for (const more of [1, 2]) {
+      await keyspace.asOperator('one-eu-0', (operator) =>
+        operator.query(`alter table accounts add column more_${more} integer`),
+      );
+      for (let round = 0; round < 5; round++)
+        assert.deepEqual(
+          await Promise.all(clients.map(fields)),
+          [1, 2, 3, 4].map(() => before + more),
+        );
+    }
+    // In a transaction of the client's it is Postgres' own error, and it works in the next.
+    const [client] = clients as [pg.Client];
+    await client.query('begin');
+    await client.query(query);
+    await client.query('savepoint s');
+    await client.query('rollback');
+    for (const column of ['more_1', 'more_2'])
+      await keyspace.asOperator('one-eu-0', (operator) => operator.query(`alter table accounts drop column ${column}`));
+    await client.query('begin');
+    await assert.rejects(client.query(query), refused('0A000'));
+    await client.query('rollback');
+    await client.query('begin');
+    assert.equal((await client.query({ ...query, name: 'whole-accounts-2' })).fields.length, before);
+    await client.query('commit');
+    assert.deepEqual(
+      await Promise.all(clients.map(fields)),
+      [1, 2, 3, 4].map(() => before),
+    );
+    for (const one of clients) await one.end();
+  });
+
   test('a changed table does not leave a session with a plan that can never work again', async () => {
     await router.with('acme_app', async (client) => {
       const query = { name: 'all-notes', text: 'select * from notes where id < 0' };

@@ -70,8 +70,10 @@ class Client implements Rider {
   forward(bytes: Buffer): void {
     this.heard += bytes.toString('latin1').replaceAll(/[^\w:]+/g, ' ');
   }
-  failed(): void {
+  readonly isStale = false;
+  failed(): boolean {
     this.fates.push('failed');
+    return true;
   }
   flush(): boolean {
     return true;
