@@ -17,10 +17,10 @@ tls() {
 }
 values() {
   expect 'héllo|7|{1,2}|' "$(sql "select 'héllo', 7::bigint, array[1,2], null")"
-  expect 'b|2' "$(psql -X -At -c "select \$1::text, \$2::int \\bind b 2 \\g")"
+  expect 'b|2' "$(psql -X -At <<<'select $1::text, $2::int \bind b 2 \g')"
   psql -X -c '\d accounts' -c '\dt' -c '\df' -c '\du' -c '\l' -c '\dp' -c '\dx' >/tmp/described 2>&1 || fail "$(cat /tmp/described)"
   grep -q 'balance.*bigint' /tmp/described || fail "$(head -c 300 /tmp/described)"
-  expect 'x|integer' "$(psql -X -At -c 'select 1 as x \gdesc')"
+  expect 'x|integer' "$(psql -X -At <<<'select 1 as x \gdesc')"
 }
 prepared() {
   printf '\\set n random(1, 100)\nselect :n::int + 1;\n' >/tmp/prepared.sql
@@ -32,9 +32,11 @@ transaction() {
   cat >/tmp/transaction.sql <<SQL
 \\set a random($first + 100000, $first + 100099)
 \\set b random($first + 100000, $first + 100099)
+\\set low least(:a, :b)
+\\set high greatest(:a, :b)
 begin;
-update accounts set balance = balance - 1 where tenant_id = 'acme' and id = least(:a, :b);
-update accounts set balance = balance + 1 where tenant_id = 'acme' and id = greatest(:a, :b);
+update accounts set balance = balance - 1 where tenant_id = 'acme' and id = :low;
+update accounts set balance = balance + 1 where tenant_id = 'acme' and id = :high;
 commit;
 SQL
   pgbench -n -M extended -f /tmp/transaction.sql -c 4 -t 50 >/tmp/out 2>&1 || fail "$(cat /tmp/out)"
@@ -53,7 +55,7 @@ copy_out() {
   expect 5005000 "$(sql "copy (select repeat('x', 1000) from generate_series(1, 5000)) to stdout" | wc -c)"
 }
 copy_in() {
-  seq -f "acme%t%.0f" $((first + 1000)) $((first + 3999)) | sed 's/%t/\t/' >/tmp/rows
+  seq $((first + 1000)) $((first + 3999)) | sed 's/^/acme\t/' >/tmp/rows
   psql -X -v ON_ERROR_STOP=1 -c "\\copy accounts (tenant_id, id) from '/tmp/rows'" >/tmp/out 2>&1 || fail "$(cat /tmp/out)"
   expect 3000 "$(sql "select count(*) from accounts where id >= $first + 1000 and id < $first + 10000")"
 }
@@ -65,7 +67,7 @@ big_rows() {
   expect 52428801 "$(sql "select repeat('x', 50 * 1024 * 1024)" | wc -c)"
 }
 many_columns() {
-  wide="select 0::int as c0$(seq -f ', %.0f::int as c%.0f' 1 999 | sed -E 's/, ([0-9]+)::int as c[0-9]+/, \1::int as c\1/' | tr -d '\n')"
+  wide="select 0::int as c0$(seq 1 999 | sed 's/.*/, &::int as c&/' | tr -d '\n')"
   expect 1000 "$(psql -X -At -R, -F, -c "$wide" | tr ',' '\n' | wc -l)"
 }
 dump() {

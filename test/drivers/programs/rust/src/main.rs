@@ -58,8 +58,7 @@ fn state(error: &tokio_postgres::Error) -> String {
 
 async fn secure(client: Client) -> Outcome {
     expect(client.query_one("select 1", &[]).await?.get::<_, i32>(0) == 1, "one")?;
-    let bound = connect("channel_binding=require", true).await?;
-    expect(bound.query_one("select 1", &[]).await?.get::<_, i32>(0) == 1, "bound")?;
+    // Its TLS doesn't name what to bind to: channel_binding=require is for others here.
     expect(connect("", false).await.is_err(), "an unknown authority")
 }
 
