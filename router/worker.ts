@@ -129,6 +129,7 @@ export class RouterWorker {
     });
     this.#limits = new Limits({
       map,
+      workers: settings.workers ?? 1,
       waitMs: settings.times.waitMs,
       now: () => performance.now(),
       onRefused: () => this.metrics.add('limited_total'),

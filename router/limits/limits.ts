@@ -13,6 +13,8 @@ import { Usage } from './usage.ts';
 
 export interface LimitsOptions {
   readonly map: () => ClusterMap | undefined;
+  /** Of the router: each holds to its share. */
+  readonly workers?: number;
   /** Something waits so long for its tenant's, or role's, turn. */
   readonly waitMs: number;
   readonly now: () => number;
@@ -58,9 +60,11 @@ export class Limits {
   spend(role: string, tenant: string | undefined, statements: number): void {
     const map = this.#options.map();
     if (map === undefined || statements === 0) return;
-    const ofRole = map.keyspace.roleLimits?.[role]?.statementsPerSecond;
+    const ofRole = this.#shareOf(map.keyspace.roleLimits?.[role]?.statementsPerSecond);
     if (ofRole !== undefined) this.#spend('role', role, statements, ofRole);
-    const ofTenant = tenant === undefined ? undefined : map.tenants.get(tenant)?.limits?.statementsPerSecond;
+    const ofTenant = this.#shareOf(
+      tenant === undefined ? undefined : map.tenants.get(tenant)?.limits?.statementsPerSecond,
+    );
     if (ofTenant !== undefined) this.#spend('tenant', tenant as string, statements, ofTenant);
   }
 
@@ -140,8 +144,13 @@ export class Limits {
     return kind === 'tenant' ? map?.tenants.get(name)?.limits : map?.keyspace.roleLimits?.[name];
   }
 
+  /** At least one: clients come to whichever worker the kernel gives them. */
+  #shareOf(limit: number | undefined): number | undefined {
+    return limit === undefined ? undefined : Math.ceil(limit / (this.#options.workers ?? 1));
+  }
+
   #most(kind: Kind, name: string): number | undefined {
-    return this.#limitsOf(kind, name)?.transactionsInFlight;
+    return this.#shareOf(this.#limitsOf(kind, name)?.transactionsInFlight);
   }
 
   #usage(kind: Kind, name: string): Usage {
@@ -156,7 +165,7 @@ export class Limits {
   }
 
   #expectRoom(kind: Kind, name: string): void {
-    const most = this.#limitsOf(kind, name)?.connections;
+    const most = this.#shareOf(this.#limitsOf(kind, name)?.connections);
     if (most === undefined || (this.#usages[kind].get(name)?.connections ?? 0) < most) return;
     this.#options.onRefused();
     throw new RouterError(

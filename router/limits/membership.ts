@@ -30,7 +30,7 @@ export class Membership {
       this.#tenants.add(tenant);
       this.#enter(tenant, true);
     }
-    for (const tenant of [...this.#tenants]) {
+    for (const tenant of this.#tenants) {
       if (chosen.includes(tenant)) continue;
       this.#tenants.delete(tenant);
       this.#leave(tenant);

@@ -121,7 +121,7 @@ export class FairQueue<T> {
       if (value === undefined) break;
       drained.push(value);
     }
-    for (const tenant of [...this.#tenants.values()])
+    for (const tenant of this.#tenants.values())
       while (drained.length < most && tenant.first !== undefined) {
         drained.push(tenant.first.value);
         this.#unlink(tenant.first);

@@ -14,6 +14,7 @@ import { renderMetrics } from '#router/metrics.ts';
 import { refused as hasCode, waitFor } from './router-assertions.ts';
 import { password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 
+const psqlProgram = process.env['PSQL'] ?? 'psql';
 const admins = { ops: 'full', watch: 'stats' } as const;
 let keyspace: RouterKeyspace;
 let router: TestRouter;
@@ -187,7 +188,7 @@ describe('what it shows', () => {
     const psql = async (...commands: string[]): Promise<string> => {
       const conninfo = `host=localhost port=${router.port} user=ops dbname=meridian sslmode=verify-full sslrootcert=${ca}`;
       const { stdout, stderr } = await promisify(execFile)(
-        'psql',
+        psqlProgram,
         ['-XAt', '-v', 'ON_ERROR_STOP=1', conninfo, ...commands.flatMap((one) => ['-c', one])],
         { env: { ...process.env, PGPASSWORD: password } },
       );
@@ -319,7 +320,7 @@ describe('PAUSE, RESUME, RECONNECT, RELOAD', () => {
 
 function hasPsql(): boolean {
   try {
-    execFileSync('psql', ['--version'], { stdio: 'ignore' });
+    execFileSync(psqlProgram, ['--version'], { stdio: 'ignore' });
     return true;
   } catch {
     return false;

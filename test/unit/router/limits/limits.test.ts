@@ -14,7 +14,7 @@ interface World {
   nowMs: number;
 }
 
-function limitsOf(world: World, waitMs = 1_000): Limits {
+function limitsOf(world: World, waitMs = 1_000, workers = 1): Limits {
   return new Limits({
     map: () =>
       ({
@@ -22,6 +22,7 @@ function limitsOf(world: World, waitMs = 1_000): Limits {
         tenants: new Map([['acme', { key: 'acme', limits: world.tenant }]]),
       }) as unknown as ClusterMap,
     waitMs,
+    workers,
     now: () => world.nowMs,
     onRefused: () => undefined,
   });
@@ -56,10 +57,15 @@ test('connections of a role and of a tenant are counted for as long as they are 
   three.leave();
   three.leave();
   limits.join('app').reserve('acme');
-  assert.deepEqual([...limits.tenants()].map(({ tenant, connections }) => [tenant, connections]).toSorted(), [
-    ['acme', 2],
-    ['bolt', 1],
-  ]);
+  assert.deepEqual(
+    [...limits.tenants()]
+      .map(({ tenant, connections }) => [tenant, connections])
+      .toSorted(([one], [other]) => (String(one) < String(other) ? -1 : 1)),
+    [
+      ['acme', 2],
+      ['bolt', 1],
+    ],
+  );
 });
 
 test('a rate lets a second’s worth go at once, then as much as comes with time, and is lowered at run time', () => {
@@ -151,4 +157,14 @@ test('the limit of a statement’s time is said behind the session’s settings,
   assert.equal(withStatementTimeout('SET a = b', undefined), 'SET a = b');
   assert.match(withStatementTimeout('SET a = b', 500), /^SET a = b\n;SELECT .*'500'/);
   assert.ok(limits.needsOwnConnection('app', 'acme') && !limits.needsOwnConnection('other', 'bolt'));
+});
+
+test('each of several workers holds to its share, rounded up', () => {
+  const limits = limitsOf(world({ connections: 3 }, { connections: 1 }), 1_000, 2);
+  limits.join('app');
+  assert.throws(() => limits.join('app'), refusedWith('53300'));
+  const others = [limits.join('other'), limits.join('other'), limits.join('other')];
+  others[0]?.reserve('acme');
+  others[1]?.reserve('acme');
+  assert.throws(() => others[2]?.reserve('acme'), refusedWith('53300'));
 });
