@@ -13,12 +13,12 @@ const provingRuns = 3;
 const quickMicros = 1_500;
 const windowRuns = 32;
 /** A run that takes longer may count as slow: nobody should wait that long for another. */
-const slowMicros = 5_000;
+const slowMicros = 20_000;
 /** Slow runs of a thousand that are let pass: less than what a 99th percentile shows, with room for several in line. */
 const slowPerThousand = 2;
 const smallBytes = 16 * 1024;
 const firstPenaltyMs = 250;
-const longestPenaltyMs = 120_000;
+const longestPenaltyMs = 10_000;
 /** Times the last penalty. */
 const behavedFor = 8;
 /** Weight of the newest in the averages. */
