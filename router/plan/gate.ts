@@ -111,7 +111,9 @@ export function refusalOf(
   // Code inside is not parsed: a first line only, against what is written plainly.
   if (withCode.has(kind) && /synchronous_commit/i.test(JSON.stringify(statement)))
     return guardSetting('synchronous_commit', undefined);
-  return ofStatement(statement) ?? calls.map(ofCall).find((refusal) => refusal !== undefined);
+  return (
+    ofStatement(statement) ?? calls.map((call) => ofCall(call, statement)).find((refusal) => refusal !== undefined)
+  );
 }
 
 function ofStatement(statement: Node): Refusal | undefined {
@@ -143,22 +145,22 @@ function ofSetting({ VariableSetStmt: set }: Extract<Node, { VariableSetStmt: un
 }
 
 /** Names of the settings that set_config() leaves set after the transaction, in lower case. */
-export const configuredBy = (calls: readonly FuncCall[]): readonly string[] => [
+export const configuredBy = (calls: readonly FuncCall[], statement: Node): readonly string[] => [
   ...new Set(
     calls.flatMap((call) => {
       if (functionName(call) !== 'set_config') return [];
-      const [setting, , isLocal] = call.args ?? [];
-      return constantText(isLocal) === 'true' ? [] : [constantText(setting)?.toLowerCase() ?? ''];
+      const isLocal = call.args?.[2];
+      return constantText(isLocal) === 'true' ? [] : [settingOf(call, statement)?.toLowerCase() ?? ''];
     }),
   ),
 ];
 
 /** set_config('name', 'value', is_local). */
-function ofCall(call: FuncCall): Refusal | undefined {
+function ofCall(call: FuncCall, statement: Node): Refusal | undefined {
   const name = functionName(call);
   if (name === 'set_config') {
-    const [setting, value] = call.args ?? [];
-    const settingName = constantText(setting);
+    const value = call.args?.[1];
+    const settingName = settingOf(call, statement);
     if (settingName === undefined)
       return forbidden(
         'set_config() is allowed with a constant name only',
@@ -170,6 +172,42 @@ function ofCall(call: FuncCall): Refusal | undefined {
   }
   const hint = functions[name];
   return hint === undefined ? undefined : forbidden(`${name}() is not allowed`, hint);
+}
+
+/** The setting that set_config() names: a constant, or the column that a query of pg_settings restricts to one, as pg_dump writes it. */
+function settingOf(call: FuncCall, statement: Node): string | undefined {
+  const [setting] = call.args ?? [];
+  const constant = constantText(setting);
+  if (constant !== undefined || !('SelectStmt' in statement) || !isNameColumn(setting)) return constant;
+  const { fromClause, whereClause, op, targetList } = statement.SelectStmt;
+  // In the list itself: within a subquery `name` could be another's.
+  const isListed = targetList?.some(
+    (one) =>
+      'ResTarget' in one &&
+      one.ResTarget.val !== undefined &&
+      'FuncCall' in one.ResTarget.val &&
+      one.ResTarget.val.FuncCall === call,
+  );
+  if (isListed !== true) return undefined;
+  const [from, ...others] = fromClause ?? [];
+  if (op !== 'SETOP_NONE' || others.length > 0 || from === undefined || !('RangeVar' in from)) return undefined;
+  if (from.RangeVar.relname !== 'pg_settings' || whereClause === undefined || !('A_Expr' in whereClause))
+    return undefined;
+  const { kind, name, lexpr, rexpr } = whereClause.A_Expr;
+  const [operator, ...qualified] = name ?? [];
+  const isEquality =
+    kind === 'AEXPR_OP' &&
+    qualified.length === 0 &&
+    operator !== undefined &&
+    'String' in operator &&
+    operator.String.sval === '=';
+  return isEquality && isNameColumn(lexpr) ? constantText(rexpr) : undefined;
+}
+
+function isNameColumn(node: Node | undefined): boolean {
+  if (node === undefined || !('ColumnRef' in node)) return false;
+  const [field, ...more] = node.ColumnRef.fields ?? [];
+  return more.length === 0 && field !== undefined && 'String' in field && field.String.sval === 'name';
 }
 
 /** The text of a constant: a value as SET takes it. Booleans come as text there. */

@@ -106,7 +106,7 @@ function planOf(
   const systemTarget = inventory.targets.find((target) => relationOf(catalogue, target).kind === 'system');
   const refuse = refusalOf(statement, inventory.calls, systemTarget?.relname);
   const access = accessOf(described, inventory);
-  const configures = configuredBy(inventory.calls);
+  const configures = configuredBy(inventory.calls, statement);
   const asked = routeAsked(statement);
   return {
     text,

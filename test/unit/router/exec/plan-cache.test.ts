@@ -202,3 +202,19 @@ describe('a plan from the cache', () => {
     assert.ok(cache.bytes <= 256 * 1024 && cache.bytes > 100 * 1024, `${cache.bytes} bytes`);
   });
 });
+
+test('what set_config() names decides, wherever it stands: another name is another plan', () => {
+  const cache = new PlanCache(planner);
+  for (const sql of [
+    (name: string) => `select set_config('${name}', 'x', false)`,
+    (name: string) => `select set_config(name, 'x', false) from pg_settings where name = '${name}'`,
+  ]) {
+    for (const name of ['work_mem', 'app.a', 'work_mem']) {
+      const { plan } = planned(cache, sql(name));
+      assert.equal(plan.refuse, undefined, sql(name));
+      assert.deepEqual(plan.configures, [name]);
+    }
+    assert.equal(planned(cache, sql('row_security')).plan.refuse?.sqlstate, '42501');
+    assert.equal(planned(cache, sql('role')).plan.refuse?.sqlstate, '42501');
+  }
+});
