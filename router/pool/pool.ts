@@ -30,6 +30,8 @@ export interface PoolOwner {
   generation(): string | undefined;
   /** Of the shard, while the member is its primary; else 0. */
   primaryEpoch(): number;
+  /** The member takes no more connections: one that another role has no use for is closed. False where there is none. */
+  makeRoom?(asking: Pool): boolean;
   /** The member could, or couldn't, be reached. */
   reached(error: Error | undefined): void;
   now(): number;
@@ -37,6 +39,9 @@ export interface PoolOwner {
   /** Nothing is lent: who wants a connection waits for as long as that lasts. */
   readonly isPaused: boolean;
 }
+
+/** What a connection takes to be gone after it was closed, about. */
+const roomMs = 20;
 
 /** A backend that takes longer to answer between two clients is closed. */
 const cleaningMs = 5_000;
@@ -246,6 +251,10 @@ export class Pool {
     onReturn?.();
   }
 
+  get oldestIdle(): Backend | undefined {
+    return this.#idle.toSorted((a, b) => a.idleSinceMs - b.idleSinceMs)[0];
+  }
+
   /** A session wants to keep a backend that it has been lent. False where half of the pool, or the one there is, is kept already. */
   keep(backend: Backend): boolean {
     if (this.#kept.size >= Math.max(1, Math.floor(this.#owner.limits().size / 2))) return false;
@@ -453,6 +462,8 @@ export class Pool {
         this.#opening -= 1;
         // A refusal is an answer: the member is there.
         this.#owner.reached(error instanceof MemberRefusal ? undefined : error);
+        const isFull = error instanceof MemberRefusal && error.sqlstate === '53300';
+        if (isFull && this.#owner.makeRoom?.(this) === true) return void setTimeout(() => this.#openIfWanted(), roomMs);
         if (error instanceof MemberRefusal) this.#failWaiting(1, error);
         // Others of this pool may still serve those who wait; with none at all there is nothing to wait for.
         else if (this.#all.size === 0) this.#failWaiting(this.#waiting.length, error);

@@ -4,6 +4,7 @@
  */
 import type { SecureContext } from 'node:tls';
 import type { ClusterMap } from '../map/map.ts';
+import type { Backend } from './backend.ts';
 import { connectToMember } from './connect.ts';
 import { Pool, type PoolLimits } from './pool.ts';
 import { Tally } from './tally.ts';
@@ -134,6 +135,17 @@ export class Pools {
     for (const pool of this.#pools.values()) pool.close();
   }
 
+  /** With thousands of roles many have a connection that they don't use now, and the member can't take one for each. */
+  #makeRoom(member: string, asking: Pool): boolean {
+    let oldest: Backend | undefined;
+    for (const pool of this.#pools.values()) {
+      const idle = pool === asking || pool.member !== member ? undefined : pool.oldestIdle;
+      if (idle !== undefined && (oldest === undefined || idle.idleSinceMs < oldest.idleSinceMs)) oldest = idle;
+    }
+    oldest?.close('others have more use for it');
+    return oldest !== undefined;
+  }
+
   #dropUnused(): void {
     for (const [key, pool] of this.#pools) if (pool.isUnused) this.#pools.delete(key);
   }
@@ -177,6 +189,7 @@ export class Pools {
           fixedTenant: options.fixedTenantOf(role) ?? null,
         });
       },
+      makeRoom: (asking) => this.#makeRoom(member, asking),
       reached: (error) => {
         if (error === undefined) this.#unreachableUntilMs.delete(member);
         else this.#unreachableUntilMs.set(member, options.now() + unreachableMs);

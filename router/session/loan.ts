@@ -242,7 +242,7 @@ export class Loan implements BackendReceiver {
     this.#isOpen = !request.ends;
     this.#answers.begin(request);
     this.#watch.begin(pool.progress);
-    this.served.note(bound.chosen);
+    this.served.note(bound.chosen.member, bound.chosen.isPrimary);
     bound.hasAnswered = false;
     const readLease = bound.read?.lease();
     if (readLease !== undefined) backend.believeUnder(readLease);

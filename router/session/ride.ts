@@ -23,6 +23,7 @@ import { isStalePlan } from './answers.ts';
 import type { Operation } from './batch.ts';
 import { cancelled, lossError } from './loss.ts';
 import { operationBytes } from './send.ts';
+import type { Served } from './served.ts';
 import type { SessionRouting } from './session-routing.ts';
 import type { SessionSettings } from './settings.ts';
 
@@ -32,6 +33,7 @@ export interface RidingSession {
   readonly routing: SessionRouting;
   readonly limits: SessionLimits;
   readonly isClosed: boolean;
+  readonly loan: { readonly served: Served };
   say(bytes: Buffer): void;
   flush(): boolean;
   /** Its answer has been said whole. */
@@ -119,7 +121,6 @@ export class Ride implements Rider {
       if (operation.kind === 'bind') this.needs = operation.statement.shared?.name ?? '';
     }
     this.needsLease = route.primaryOnly;
-    this.#context.metrics.add('statements_total');
     this.#context.metrics.add('shared_total');
     lane.submit(this);
     return true;
@@ -163,6 +164,7 @@ export class Ride implements Rider {
 
   sent(pipe: Pipe): void {
     this.#pipe = pipe;
+    if (this.member !== undefined) this.#session.loan.served.note(this.member, true);
   }
 
   get isStale(): boolean {

@@ -121,6 +121,26 @@ describe('sharing backends', () => {
   });
 });
 
+test('a member that takes no more connections gets room from roles that don’t use theirs', async () => {
+  await keyspace.writeMap(keyspace.map({ poolSize: 150, maxClients: 500 }));
+  const crowded = await keyspace.router('eu');
+  const use = (user: string): Promise<unknown> =>
+    Promise.all(
+      Array.from({ length: 120 }, () =>
+        crowded.with(user, (client) => client.query("/* tenant='acme' */ select pg_sleep(0.3) from accounts limit 1")),
+      ),
+    );
+  try {
+    // Postgres has 200 for all.
+    await use('acme_app');
+    assert.ok((await keyspace.backends('one-eu-0', "usename = 'acme_app'")) > 90);
+    await use('any_app');
+    await use('acme_app');
+  } finally {
+    await keyspace.writeMap();
+  }
+});
+
 describe('prepared statements', () => {
   test('work on whatever backend the session gets, in transactions and out of them', async () => {
     const clients = await Promise.all(Array.from({ length: 12 }, () => router.connect('acme_app')));
