@@ -35,7 +35,8 @@ export const keyspaceSpec = ruled(
   z.strictObject({
     database: ruled(identifier('a database name'), {
       cel: `!(self in [${databases.map((name) => `'${name}'`).join(', ')}])`,
-      message: "postgres, template0 and template1 are Postgres' own databases, meridian is the routers' admin database: choose another name",
+      message:
+        "postgres, template0 and template1 are Postgres' own databases, meridian is the routers' admin database: choose another name",
       holds: (name) => !databases.includes(name),
     })
       .optional()
