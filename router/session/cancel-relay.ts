@@ -61,11 +61,11 @@ export class CancelRelay {
     this.#router = routerMark(canonical(this.#options.address), port);
     this.#channel = new BroadcastChannel(`meridian cancel ${this.#options.address} ${port}`);
     this.#channel.unref();
-    this.#channel.onmessage = ({ data }: { data: unknown }) => {
-      const { processId, secret } = data as { processId: number; secret: Uint8Array };
+    this.#channel.addEventListener('message', (event) => {
+      const { processId, secret } = (event as unknown as { data: { processId: number; secret: Uint8Array } }).data;
       if (placeOf(processId).worker === this.#options.worker)
         this.keys.cancel({ processId, secret: Buffer.from(secret) });
-    };
+    });
   }
 
   stop(): void {

@@ -57,7 +57,7 @@ async function check(driver: Driver): Promise<CheckResult[]> {
   try {
     return judge(driver.checks, driver.cannot, await outputOf(driver, number));
   } catch (error) {
-    const words = error instanceof CommandError ? `${error.message}` : String(error);
+    const words = error instanceof CommandError ? error.message : String(error);
     return driver.checks.map((name) => ({ name, outcome: 'failed', words }));
   }
 }

@@ -72,7 +72,8 @@ many_columns() {
 }
 dump() {
   mine=$(sql "select count(*) from accounts where tenant_id = 'acme'")
-  pg_dump --enable-row-security --table accounts --table notes --no-owner >/tmp/dump.sql 2>/tmp/out || fail "$(cat /tmp/out)"
+  # Where a sequence is isn't an application's to know here.
+  pg_dump --enable-row-security --table accounts --table notes --exclude-table-data 'notes_id_seq' --no-owner >/tmp/dump.sql 2>/tmp/out || fail "$(cat /tmp/out)"
   expect "$mine" "$(sed -n '/^COPY public.accounts /,/^\\\.$/p' /tmp/dump.sql | grep -c '^acme')"
   grep -q 'CREATE TABLE public.notes' /tmp/dump.sql || fail 'no table'
   grep -q '^bolt' /tmp/dump.sql && fail 'rows of another tenant'
