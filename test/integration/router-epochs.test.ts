@@ -67,8 +67,8 @@ async function connect(options = ''): Promise<pg.Client> {
 }
 
 async function one(client: pg.Client, sql: string): Promise<string> {
-  const { rows } = await client.query<Record<string, unknown>>(sql);
-  return String(Object.values(rows[0] ?? {})[0] ?? '');
+  const { rows } = await client.query<Record<string, string>>(sql);
+  return Object.values(rows[0] ?? {})[0] ?? '';
 }
 
 before(async () => {

@@ -46,12 +46,12 @@ after(async () => {
 test('every level keeps its promise to clients that go from router to router, the follower held back half of the time', {
   timeout: 240_000,
 }, async (context) => {
-  let isOver = false;
+  const over = new AbortController();
   // A machine with too much to do may not let it in at once; the next turn tries again.
   const replay = (what: string): Promise<unknown> =>
     keyspace.asOperator(follower, (client) => client.query(`select pg_wal_replay_${what}()`)).catch(() => undefined);
   const holding = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       await replay('pause');
       await sleep(700);
       await replay('resume');
@@ -70,7 +70,7 @@ test('every level keeps its promise to clients that go from router to router, th
     readsPerPortion: 700,
     judges: ['own'],
   });
-  isOver = true;
+  over.abort();
   await holding;
   for (const [level, { reads, asked, byFollowers }] of Object.entries(counts))
     context.diagnostic(`${level}: ${reads} reads, ${byFollowers} of ${asked} asked by followers`);
