@@ -308,4 +308,29 @@ describe('what is kept', () => {
     await client.closed();
     await nobodyKeeps();
   });
+
+  test('is cut by a new epoch like everything else, with what became of it', async () => {
+    const login = (): Promise<RawClient> =>
+      RawClient.login(router.port, keyspace.ca.bundle, { user: 'acme_app', password, database });
+    const [resting, writing] = await Promise.all([login(), login()]);
+    for (const client of [resting, writing]) {
+      client.send(queryMessage('listen c'));
+      await client.until('Z');
+    }
+    writing.send(queryMessage("begin; insert into accounts (tenant_id, id) values ('acme', 900)"));
+    await writing.until('Z');
+    const map = keyspace.map();
+    await keyspace.writeMap({
+      ...map,
+      shards: map.shards.map((shard) => (shard.name === 'one' ? { ...shard, epoch: 2 } : shard)),
+    });
+    assert.equal(sqlstateOf(await resting.next('E')), '08006');
+    assert.equal(sqlstateOf(await writing.next('E')), '40001');
+    await Promise.all([resting.closed(), writing.closed()]);
+    await nobodyKeeps();
+    await router.with('acme_app', async (client) => {
+      await client.query('listen c');
+      assert.equal(await one(client, 'select count(*)::int from accounts where id = 900'), 0);
+    });
+  });
 });

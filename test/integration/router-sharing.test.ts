@@ -124,12 +124,12 @@ describe('sharing backends', () => {
 test('a member that takes no more connections gets room from roles that don’t use theirs', async () => {
   await keyspace.writeMap(keyspace.map({ poolSize: 150, maxClients: 500 }));
   const crowded = await keyspace.router('eu');
-  const use = (user: string): Promise<unknown> =>
-    Promise.all(
-      Array.from({ length: 120 }, () =>
-        crowded.with(user, (client) => client.query("/* tenant='acme' */ select pg_sleep(0.3) from accounts limit 1")),
-      ),
-    );
+  const use = async (user: string): Promise<void> => {
+    const clients = await Promise.all(Array.from({ length: 120 }, () => crowded.connect(user)));
+    const sql = "begin; /* tenant='acme' */ select pg_sleep(1.5) from accounts limit 1; commit";
+    await Promise.all(clients.map((client) => client.query(sql)));
+    await Promise.all(clients.map((client) => client.end()));
+  };
   try {
     // Postgres has 200 for all.
     await use('acme_app');
