@@ -46,7 +46,10 @@ export const errorKinds = {
     sqlstate: '25006',
     hint: 'This transaction reads on a follower (READ ONLY with meridian.consistency = eventual).',
   },
-  CopyFrom: { sqlstate: '0A000', hint: 'Send rows with INSERT; row-level security does not allow COPY FROM.' },
+  CopyFrom: {
+    sqlstate: '0A000',
+    hint: 'The router turns COPY into INSERTs: copy without that option, or send INSERTs.',
+  },
   MixedPipeline: {
     sqlstate: '0A000',
     hint: 'Send statements about meridian.* settings on their own, with a Sync (or a query) each.',
