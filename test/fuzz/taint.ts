@@ -33,6 +33,7 @@ try {
     maxMs: Number(values.minutes) * 60_000,
     seed,
     progress: say,
+    failed: (error) => console.error(error),
   });
   say(counts);
   console.log('not one foreign byte');

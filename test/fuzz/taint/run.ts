@@ -19,6 +19,8 @@ export interface TaintOptions {
   readonly seed: number;
   /** Called now and then. */
   readonly progress?: (counts: TaintCounts) => void;
+  /** At once: the others have yet to end what they are at. */
+  readonly failed?: (error: unknown) => void;
 }
 
 export interface TaintCounts {
@@ -66,7 +68,10 @@ export async function runTaint(
   const failures: unknown[] = [];
   const goOn = (): boolean => !isOver() && failures.length === 0;
   const clients = Array.from({ length: options.clients }, (_one, index) =>
-    actor(keyspace, router, index, options.seed, counts, goOn).catch((error: unknown) => failures.push(error)),
+    actor(keyspace, router, index, options.seed, counts, goOn).catch((error: unknown) => {
+      failures.push(error);
+      options.failed?.(error);
+    }),
   );
   const killer = killNowAndThen(keyspace, counts, goOn);
   const reporter = setInterval(() => options.progress?.(counts), 10_000);
