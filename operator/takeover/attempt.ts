@@ -165,8 +165,10 @@ class Attempt {
         this.#tellOnce('Began', { kind: 'Began', why: this.#reason });
         this.#askToBeFenced(action.members, action.epoch, action.handover);
         this.#answeredAtMs ??= this.#means.nowMs();
-        if (this.#means.nowMs() - this.#answeredAtMs > silenceMs) return stopped('nobody answers any more', 0);
-        await this.#pauseUntilAnswer(action.members.length === 0 ? askAgainMs : turnMs);
+        // With enough of them it isn't left at that: they have promised, and wait for the decision.
+        if (action.untilMs === undefined && this.#means.nowMs() - this.#answeredAtMs > silenceMs)
+          return stopped('nobody answers any more', 0);
+        await this.#pauseUntilAnswer(this.#patienceOf(action));
         return undefined;
       case 'WaitOut':
         return this.#waitOut(action);
@@ -297,6 +299,12 @@ class Attempt {
     }
   }
 
+  /** How long a question may take before what to do is asked again. */
+  #patienceOf({ members, untilMs }: Extract<TakeoverAction, { kind: 'Fence' }>): number {
+    if (members.length === 0) return askAgainMs;
+    return untilMs === undefined ? turnMs : Math.min(turnMs, Math.max(10, untilMs - this.#means.nowMs()));
+  }
+
   async #waitOut(action: Extract<TakeoverAction, { kind: 'WaitOut' }>): Promise<undefined> {
     const { nowMs } = this.#means;
     const waitMs = action.untilMs - nowMs();
@@ -306,9 +314,10 @@ class Attempt {
     return undefined;
   }
 
-  async #ship({ from, to, epoch }: Extract<TakeoverAction, { kind: 'Ship' }>): Promise<undefined> {
+  async #ship({ from, to, epoch, fence }: Extract<TakeoverAction, { kind: 'Ship' }>): Promise<undefined> {
     const { ship, pause } = this.#means;
     this.#tellFenced(epoch, 0);
+    this.#askToBeFenced(fence, epoch, false);
     this.#tellOnce('Shipping', { kind: 'Shipping', from: from.name, to: to.name, epoch });
     await this.#bounded(ship(this.#record, from, to, epoch));
     // For what it takes to connect and stream a little; then it is asked how far it has come.
