@@ -71,6 +71,7 @@ export class Member {
       credentials: () => credentials.current,
       endStreams: () => void this.#tunnels?.closeStreams(),
       onExit: (exit) => this.#onExit(exit),
+      onShut: () => this.#authority.wake(),
       log,
     });
     const commits = new Commits({
@@ -83,7 +84,8 @@ export class Member {
       routers: this.#routers,
       endCommits: () => commits.end(),
       closeTunnels: () => void this.#tunnels?.closeAll(),
-      stopPostgres: (fastMs) => postgres.stop(fastMs),
+      // Its target may have all of it though another follower doesn't answer; a crash would leave it without the end.
+      stopPostgres: (fastMs) => postgres.stop(fastMs, 'fast'),
       log,
     });
     const parts: MemberParts = {

@@ -8,6 +8,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lockToHandOn } from '#agent/volume-lock.ts';
+import { signal } from './client-processes.ts';
 import { postgresProcesses } from './data-directory.ts';
 
 export interface ServerExit {
@@ -79,13 +80,19 @@ export class PostgresServer {
     this.#child?.kill('SIGHUP');
   }
 
-  /** Bounded: fast for `fastMs` (0: not tried), then immediate, then killed. Resolves when no process is left. */
-  async stop(fastMs: number): Promise<void> {
+  /**
+   * Bounded: fast for `fastMs` (0: not tried), then immediate, then killed. Resolves when no process is left.
+   * @param frozen Clients that are stopped (`freezeClients`). All of them have the signal that ends them before any goes on:
+   * what one shows by ending, nobody is left to see.
+   */
+  async stop(fastMs: number, frozen: readonly number[] = []): Promise<void> {
     const child = this.#child;
     if (child === undefined) return;
     this.#isStopping = true;
     if (fastMs > 0) {
+      for (const pid of frozen) signal(pid, 'SIGTERM');
       child.kill('SIGINT');
+      for (const pid of frozen) signal(pid, 'SIGCONT');
       if (await this.#isGoneWithin(fastMs)) return;
     }
     child.kill('SIGQUIT');
