@@ -106,12 +106,12 @@ export class RawClient {
   }
 
   /** Takes messages off up to the first of that type, and gives that one. @throws when the connection ends before, or too late. */
-  async next(type: string, timeoutMs = 10_000): Promise<RawMessage> {
+  async next(type: string, timeoutMs = 60_000): Promise<RawMessage> {
     return (await this.until(type, timeoutMs)).at(-1) as RawMessage;
   }
 
   /** All messages up to the first of that type. */
-  async until(type: string, timeoutMs = 10_000): Promise<RawMessage[]> {
+  async until(type: string, timeoutMs = 60_000): Promise<RawMessage[]> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       const index = this.messages.findIndex((one) => one.type === type);
@@ -133,7 +133,7 @@ export class RawClient {
     return this.messages.map((one) => one.type).join('');
   }
 
-  async closed(timeoutMs = 10_000): Promise<void> {
+  async closed(timeoutMs = 60_000): Promise<void> {
     if (this.isClosed) return;
     await Promise.race([
       new Promise((resolve) => this.socket.once('close', resolve)),

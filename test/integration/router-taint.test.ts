@@ -10,6 +10,7 @@ import { queryMessage, syncMessage } from '#router/wire/client-messages.ts';
 import { readErrorFields, readTextRow } from '#router/wire/server-messages.ts';
 import { cancelRequest } from '#router/wire/startup.ts';
 import { int16, int32, message } from '#router/wire/writer.ts';
+import { waitFor } from './router-assertions.ts';
 import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { RawClient, type RawMessage, sqlstateOf, textsOf } from './router-raw-client.ts';
 
@@ -83,7 +84,7 @@ function check(messages: readonly RawMessage[], tenant: string, nonce: string): 
   }
 }
 
-async function work(index: number, until: number): Promise<void> {
+async function work(index: number, isOver: () => boolean): Promise<void> {
   const random = randomOf(seed + index);
   const tenant = (['acme', 'bolt', 'cord'] as const)[index % 3] as string;
   const user = index % 4 === 0 && tenant !== 'cord' ? `${tenant}_app` : 'any_app';
@@ -94,7 +95,7 @@ async function work(index: number, until: number): Promise<void> {
   let client = await login();
   let sequence = 0;
   const statements = new Set<string>();
-  while (performance.now() < until) {
+  while (!isOver()) {
     const nonce = `nonce-${index}-${sequence++}`;
     const rows = `select tenant_id || ':${nonce}' from accounts where id <= ${1 + Math.floor(random() * 40)}`;
     const batch = (sql: string): Buffer[] => [
@@ -106,7 +107,7 @@ async function work(index: number, until: number): Promise<void> {
     /** Whether it went well. */
     const say = async (...bytes: Buffer[]): Promise<boolean> => {
       client.send(...bytes);
-      const messages = await client.until('Z', 20_000);
+      const messages = await client.until('Z');
       check(messages, tenant, nonce);
       checkEnd(messages, expectedErrors[choice] ?? [], choice === 5 ? 'ZI ZT ZE' : 'ZI');
       return messages.every(({ type }) => type !== 'E');
@@ -146,7 +147,7 @@ async function work(index: number, until: number): Promise<void> {
         // From then on it has either been aimed at this statement, or done nothing.
         await canceller.closed();
         cancels += 1;
-        const messages = await client.until('Z', 20_000);
+        const messages = await client.until('Z');
         check(messages, tenant, nonce);
         checkEnd(messages, ['57014'], 'ZI');
       } else if (choice === 10) {
@@ -167,8 +168,8 @@ async function work(index: number, until: number): Promise<void> {
   client.end();
 }
 
-async function killNowAndThen(until: number): Promise<void> {
-  while (performance.now() < until) {
+async function killNowAndThen(isOver: () => boolean): Promise<void> {
+  while (!isOver()) {
     await sleep(400);
     await keyspace.asOperator('one-eu-0', (operator) =>
       operator.query(
@@ -179,18 +180,18 @@ async function killNowAndThen(until: number): Promise<void> {
 }
 
 test('every answer is the asking client’s own', async (context) => {
-  const until = performance.now() + seconds * 1_000;
+  const isEnough = (): boolean => answers > 1_000 && cancels > 5 && hangUps > 5;
+  const startedAt = performance.now();
+  // Longer on a machine that is slow to bring enough of it about.
+  const isOver = (): boolean => {
+    const spentMs = performance.now() - startedAt;
+    return spentMs > seconds * 1_000 && (isEnough() || spentMs > 120_000);
+  };
   await Promise.all([
-    ...Array.from({ length: clientCount }, (_one, index) => work(index, until)),
-    killNowAndThen(until),
+    ...Array.from({ length: clientCount }, (_one, index) => work(index, isOver)),
+    killNowAndThen(isOver),
   ]);
   context.diagnostic(`seed ${seed}: ${answers} answers, ${cancels} cancels, ${hangUps} hang-ups`);
-  assert.ok(
-    answers > 1_000 && cancels > 5 && hangUps > 5,
-    `${answers} answers, ${cancels} cancels, ${hangUps} hang-ups`,
-  );
-  const deadline = performance.now() + 5_000;
-  while (router.worker.metrics.get('clients') > 0 && performance.now() < deadline) await sleep(20);
-  assert.equal(router.worker.metrics.get('clients'), 0);
-  assert.equal(router.worker.gauges['backends_busy'], 0);
+  assert.ok(isEnough(), `${answers} answers, ${cancels} cancels, ${hangUps} hang-ups`);
+  await waitFor(async () => router.worker.metrics.get('clients') === 0 && router.worker.gauges['backends_busy'] === 0);
 });
