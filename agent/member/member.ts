@@ -18,7 +18,7 @@ import type { AuthorityAnswer, AuthorityQuestion, FenceQuestion } from '#core/pr
 import type { Orders, OrdersRefusal } from '#core/protocol/orders.ts';
 import type { AgentPhase, AgentStatus } from '#core/protocol/status.ts';
 import { AuthorityAnswers } from './authority-answer.ts';
-import { authorityFactsOf } from './authority-facts.ts';
+import { type AuthoritySeen, authorityFactsOf } from './authority-facts.ts';
 import { Backoff } from './backoff.ts';
 import { Commits } from './commits.ts';
 import { type FenceOutcome, Fencing, type PositionSeen } from './fencing.ts';
@@ -206,6 +206,13 @@ export class Member {
       rejoined: rejoining.rejoined,
       certificateNotAfter: credentials.current.notAfter,
     });
+  }
+
+  /** What the status doesn't show, for the metrics. */
+  async authoritySeen(): Promise<AuthoritySeen> {
+    const { lease, commits, gate } = this.#parts;
+    const confirmedEpoch = gate.confirmedEpoch(true);
+    return { ...(await lease.seen()), confirmedEpoch, opening: commits.opening, fences: this.#fencing.taken };
   }
 
   renewCertificate(): Promise<void> {
