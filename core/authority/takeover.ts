@@ -288,13 +288,17 @@ function recover(attempt: Attempt): TakeoverAction {
     case 'Chosen':
       return decide(attempt, choice, 'failover');
     case 'Ship':
-      return { ...choice, epoch, fence: unanswered };
+      return { ...choice, epoch, fence: uncounted(attempt) };
     case 'Nobody':
       return nothing(choice.why, 1_000);
     default:
       return choice satisfies never;
   }
 }
+
+/** Also who was silent when the attempt began: that may have been a lost packet, and shipping may be what can't be done. */
+const uncounted = ({ record, counted }: Attempt): readonly MemberIdentity[] =>
+  record.membership.members.filter((member) => !counted.some((entry) => sameMember(entry.member, member)));
 
 /** k = 0: a sign of life since the attempt began; waiting for that Lease would never end. Begun anew, it may be reachable. */
 const renewsItsLease = ({ record, kubernetesLease, startedAtMs }: Attempt): boolean =>

@@ -104,7 +104,7 @@ test('a primary that stopped by itself needs no waiting, and its position alone 
     to: member('b'),
     lsn: positionOf(recordOf(['a', 'b', 'c'], 1), at('0/200'))?.lsn,
     epoch: 2,
-    fence: [],
+    fence: [member('c')],
   });
   const shipped = { ...fences, b: fence('b', 2, at('0/200')) };
   assert.equal(decided(next({ pings, fences: shipped })).authority.member, 'b');
