@@ -7,7 +7,7 @@ import { type MemberIdentity, replicationName } from '../identity.ts';
 import { type Candidate, type Choice, type ChoiceInput, choose } from './choose.ts';
 import { isEnough } from './fence.ts';
 import { type AuthorityRecord, isPrimary, primaryOf, sameMember } from './record.ts';
-import { answerOf, type Pings, silentForMs } from './suspicion.ts';
+import { answerOf, type Pings } from './suspicion.ts';
 
 /** How long others are waited for who answer and might spare shipping, or the choice of whoever has given up. */
 export const choicePatienceMs = 1_000;
@@ -23,7 +23,6 @@ interface Situation {
   readonly record: AuthorityRecord;
   readonly pings: Pings;
   readonly candidates: readonly Candidate[];
-  readonly nowMs: number;
 }
 
 /**
@@ -31,7 +30,7 @@ interface Situation {
  * itself, at the same epoch: but not where too few are left who could grant it a lease. Then it needs a new epoch to run shut.
  */
 export function whyNoSuccessor(situation: Situation, reachable: readonly MemberIdentity[]): string | undefined {
-  const { record, pings, nowMs } = situation;
+  const { record, pings } = situation;
   const primary = primaryOf(record);
   const others = record.membership.members.filter((member) => !isPrimary(record, member));
   const mayLead = (member: MemberIdentity): boolean => isPromotable(situation, member);
@@ -39,12 +38,19 @@ export function whyNoSuccessor(situation: Situation, reachable: readonly MemberI
     return undefined;
   const couldGrant = others.filter((member) => {
     const said = answerOf(pings, member)?.answer.promise;
-    return silentForMs(pings, member, nowMs) < Number.POSITIVE_INFINITY && (said?.epoch ?? 0) <= record.authority.epoch;
+    return !isGone(pings, member) && (said?.epoch ?? 0) <= record.authority.epoch;
   });
   const isWedged = couldGrant.length < Math.min(record.membership.acknowledgements, others.length);
   if (isWedged && mayLead(primary) && reachable.some((member) => sameMember(member, primary))) return undefined;
-  return `nobody else who answers may become primary: promotable members are needed`;
+  return 'nobody else who answers may become primary: promotable members are needed';
 }
+
+/** Its name answers with another volume. */
+const isGone = (pings: Pings, member: MemberIdentity): boolean =>
+  [...pings.values()].some(
+    (ping) =>
+      ping.kind === 'Answered' && ping.answer.member.name === member.name && !sameMember(ping.answer.member, member),
+  );
 
 interface SuccessorInput extends Situation, ChoiceInput {
   /** Who answers, and isn't counted yet. */
@@ -55,6 +61,7 @@ interface SuccessorInput extends Situation, ChoiceInput {
   readonly givesUpAtMs: number;
   /** How long a member that is to lead may take to get the rest of the log. */
   readonly shipPatienceMs: number;
+  readonly nowMs: number;
 }
 
 export interface Successor {

@@ -8,7 +8,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Candidate } from '#core/authority/choose.ts';
 import type { WatchedLease } from '#core/authority/fence.ts';
-import { type AuthorityRecord, isPrimary, sameMember } from '#core/authority/record.ts';
+import { type AuthorityRecord, isPrimary, primaryOf, sameMember } from '#core/authority/record.ts';
 import { answerOf, type Pings } from '#core/authority/suspicion.ts';
 import {
   decideTakeover,
@@ -22,6 +22,7 @@ import type { Shard } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
 import type { FenceReply } from '../agents/client.ts';
 import { recordOf } from '../controllers/shard/snapshot.ts';
+import type { HeardPosition } from './last-heard.ts';
 import { recordChange } from './record-change.ts';
 
 /** Everything an attempt does to the world. All of it is bounded in time. */
@@ -44,6 +45,8 @@ export interface AttemptMeans {
   readonly handLease: (holder: MemberIdentity, epoch: number) => Promise<void>;
   readonly candidates: (shard: Stored<Shard>) => readonly Candidate[];
   readonly regions: (shard: Stored<Shard>) => readonly string[];
+  /** How far a primary's log went when it was last heard; for people. */
+  readonly heard: (primary: MemberIdentity) => HeardPosition | undefined;
   /** Why this record must not be acted upon; undefined when it may. */
   readonly distrust: (shard: Stored<Shard>, record: AuthorityRecord, pings: Pings) => string | undefined;
   /** Fulfilled when this shard may be promoted: only so many are at once. */
@@ -234,7 +237,8 @@ class Attempt {
    */
   async #swap(record: AuthorityRecord, why: string | undefined): Promise<Stored<Shard> | 'unchanged' | undefined> {
     const { read, write, wallClock } = this.#means;
-    const change = recordChange({ shard: this.#shard, before: this.#record, record, why, at: wallClock() });
+    const heard = this.#heard();
+    const change = recordChange({ shard: this.#shard, before: this.#record, record, why, at: wallClock(), heard });
     try {
       this.#shard = await this.#bounded(write({ ...this.#shard, status: { ...this.#shard.status, ...change } }));
       return this.#shard;
@@ -249,6 +253,13 @@ class Attempt {
     if (!isDeepStrictEqual(present, this.#record)) return undefined;
     this.#readAtMs = sentAtMs;
     return 'unchanged';
+  }
+
+  #heard(): HeardPosition | undefined {
+    const primary = primaryOf(this.#record);
+    const outcome = this.#fences.get(replicationName(primary));
+    const said = outcome?.kind === 'Fenced' ? outcome.fenced.position : null;
+    return said ?? this.#means.heard(primary);
   }
 
   /** Each at most once at a time; nobody waits for the slow ones. */

@@ -5,6 +5,8 @@
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import type { AuthorityRecord } from '#core/authority/record.ts';
+import { replicationName } from '#core/identity.ts';
+import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { KubeApi } from '#kube/client.ts';
 import { ApiError } from '#kube/errors.ts';
 import type { EventNote } from '#kube/events.ts';
@@ -15,6 +17,7 @@ import type { OrdersWish } from '#operator/controllers/shard/orders.ts';
 import type { Cache } from '#operator/runtime/controller.ts';
 import type { AttemptMeans } from '#operator/takeover/attempt.ts';
 import { AuthorityWatch } from '#operator/takeover/authority-watch.ts';
+import type { HeardPosition } from '#operator/takeover/last-heard.ts';
 import { ShardLeaseWatch } from '#operator/takeover/lease-watch.ts';
 import type { PromotionMeans } from '#operator/takeover/promotion.ts';
 import { TakeoverService } from '#operator/takeover/service.ts';
@@ -50,6 +53,7 @@ export class Replica {
   readonly #world: World;
   readonly #options: ReplicaOptions;
   readonly #end = new AbortController();
+  readonly #heard = new Map<string, HeardPosition>();
   #stillUntilMs = 0;
 
   /** For tests that only need it to be there. */
@@ -77,6 +81,12 @@ export class Replica {
       watch,
       means: {
         pause: this.#pause,
+        hear: (_shard, record) => {
+          const { name, incarnation, log, timeline } = world.member(record.authority.member);
+          const lsn = formatLsn(BigInt(log.length) as Lsn);
+          this.#heard.set(replicationName({ name, incarnation }), { timeline, lsn });
+        },
+        keepOnly: () => undefined,
         leaseWatch: ({ metadata }) =>
           new ShardLeaseWatch(this.#leaseApi(), { namespace: metadata.namespace ?? '', name: metadata.name }, nowMs),
         ofAttempt: (shard, lease, intent) => ({
@@ -142,6 +152,7 @@ export class Replica {
       lookAtLease: () => lease?.lookAnew() ?? Promise.resolve(undefined),
       handLease: async (holder, epoch) => lease?.hand(holder, epoch),
       regions: () => ['eu', 'us', 'ap'],
+      heard: (primary) => this.#heard.get(replicationName(primary)),
       distrust: () => undefined,
       pause: this.#pause,
     };
