@@ -60,11 +60,11 @@ describe('a short stall of a primary', { timeout: 300_000 }, () => {
 
     const pings = new Map<string, Ping>();
     const suspected: Suspicion[] = [];
-    let isOver = false;
+    const over = new AbortController();
     /** One question after the other, as an operator asks. */
     const watch = async (member: MemberFixture): Promise<void> => {
       const key = replicationName(await member.identity());
-      while (!isOver) {
+      while (!over.signal.aborted) {
         const answer = await member.authority().catch(() => undefined);
         const nowMs = performance.now();
         if (answer !== undefined) pings.set(key, { kind: 'Answered', answer, atMs: nowMs });
@@ -73,7 +73,7 @@ describe('a short stall of a primary', { timeout: 300_000 }, () => {
     };
     const watching = [eu, us, ap].map((member) => watch(member));
     const judging = (async () => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         const suspicion = suspicionOf({ record, pings, nowMs: performance.now() });
         if (suspicion.kind !== 'None') suspected.push(suspicion);
         await sleep(20);
@@ -99,7 +99,7 @@ describe('a short stall of a primary', { timeout: 300_000 }, () => {
       }
     }
     await sleep(1_000);
-    isOver = true;
+    over.abort();
     await Promise.all([...watching, judging]);
     if (lasted === undefined) {
       t.skip('the machine is too busy for a stall of this length');
