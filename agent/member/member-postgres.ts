@@ -11,18 +11,18 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AgentConfiguration, environmentOfPostgres } from '#agent/configuration.ts';
 import type { Logger } from '#agent/log.ts';
-import { endClients, freezeClients } from '#agent/postgres/client-processes.ts';
+import { endClients } from '#agent/postgres/client-processes.ts';
 import { DataDirectory } from '#agent/postgres/data-directory.ts';
 import { neverSeen, type Observation, Observations } from '#agent/postgres/observations.ts';
 import { observePostgres, refusedSettings } from '#agent/postgres/observe.ts';
 import { assertDoorIsClosed } from '#agent/postgres/probe.ts';
 import { runProgram } from '#agent/postgres/programs.ts';
+import { reloadAndSee } from '#agent/postgres/reload.ts';
 import { killLeftovers, PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
 import { LocalSession } from '#agent/postgres/session.ts';
 import { applySlotAction, dropAnchor, isUnwanted, keepAnchor, planSlots, readSlots } from '#agent/postgres/slots.ts';
 import { validateParameters } from '#agent/postgres/validate.ts';
 import { versionProblem } from '#agent/postgres/version.ts';
-import { commitsStillWaiting } from '#agent/postgres/waiting-commits.ts';
 import { settleTimelines } from '#agent/rejoin/timelines.ts';
 import { type Credentials, writePostgresTls } from '#agent/tls/credentials.ts';
 import { parseLsn } from '#core/lsn.ts';
@@ -31,10 +31,10 @@ import {
   configurationPlaces,
   type RenderedConfiguration,
   renderConfiguration,
-  writeAccess,
   writeConfiguration,
 } from './configuration.ts';
 import type { ServerView } from './plan.ts';
+import { type QuietPostgres, quieten } from './quieting.ts';
 import { compareLists, type SynchronousList } from './synchronous-list.ts';
 
 export interface MemberPostgresOptions {
@@ -48,20 +48,11 @@ export interface MemberPostgresOptions {
   readonly log: Logger;
 }
 
-const RELOAD_SEEN_MS = 3_000;
 const BARRIER_MS = 10_000;
-/** Less than a lease is long: followers that have it answer within that, or not at all. */
-const COMMITS_AWAITED_MS = 1_000;
 const CHECKPOINT_MS = 300_000;
 const PROMOTE_SECONDS = 30;
 /** A backend that waited for its acknowledgers and was released by something else (Postgres: syncrep.c). */
 const CANCELLED_WAIT = { code: '01000', routine: 'SyncRepWaitForLSN' };
-
-interface QuietPostgres {
-  readonly mayBeFast: boolean;
-  /** Stopped, and to be woken by whoever ends them. */
-  readonly frozen: readonly number[];
-}
 
 export class MemberPostgres {
   readonly data: DataDirectory;
@@ -84,6 +75,7 @@ export class MemberPostgres {
   #listInForce: SynchronousList | undefined;
   /** Whoever would open it meanwhile doesn't. */
   #isGoingDown = false;
+  #quieting: Promise<QuietPostgres> | undefined;
   readonly #observations: Observations;
 
   constructor(options: MemberPostgresOptions) {
@@ -173,6 +165,7 @@ export class MemberPostgres {
     this.#problems = rendered.problems;
     this.#listInForce = orders.synchronous;
     this.#isGoingDown = false;
+    this.#quieting = undefined;
     this.#startedAt = performance.now();
     this.#view = {
       state: 'running',
@@ -234,10 +227,10 @@ export class MemberPostgres {
     this.#listInForce = undefined;
     if (this.#view.state === 'running') this.#view = { ...this.#view, configuration: '' };
     await writeConfiguration(this.#options.configuration.runConfiguration, rendered, access);
-    const loadedBefore = await this.#configurationLoadedAt();
-    if (this.#isGoingDown) throw new Error('Postgres is on its way down');
-    this.#server.reload();
-    await this.#reloadedSince(loadedBefore);
+    await reloadAndSee(this.#session, () => {
+      if (this.#isGoingDown) throw new Error('Postgres is on its way down');
+      this.#server.reload();
+    });
     if (this.#view.state === 'running') await this.#passBarrier(listBefore, orders.synchronous, this.#view.as);
     this.#listInForce = orders.synchronous;
     this.#problems = [...rendered.problems, ...(await refusedSettings(this.#session))];
@@ -284,8 +277,12 @@ export class MemberPostgres {
   async stop(fastMs: number, ifCommitsWait: 'fast' | 'immediate' = 'immediate'): Promise<void> {
     this.#isGoingDown = true;
     const { pid } = this.#server;
-    const isCommitting = fastMs > 0 && pid !== undefined && this.#mayHaveWaitingCommits();
-    const quiet = isCommitting ? await this.#quieten(pid, ifCommitsWait) : { mayBeFast: true, frozen: [] };
+    let quiet: QuietPostgres = { mayBeFast: fastMs > 0, frozen: [] };
+    if (fastMs > 0 && pid !== undefined && (this.#quieting !== undefined || this.#mayHaveWaitingCommits())) {
+      // Once: whoever stops it meanwhile, too, finds the door shut, and clients inside that aren't frozen yet.
+      this.#quieting ??= this.#quieten(pid, ifCommitsWait);
+      quiet = await this.#quieting;
+    }
     // Ended by somebody else meanwhile, and what runs by now, if anything, is another one.
     if (this.#server.pid !== pid) return;
     // It may be in a long statement: its end isn't waited for.
@@ -333,40 +330,18 @@ export class MemberPostgres {
     await endClients(this.#session, pid);
   }
 
+  #quieten(postmaster: number, ifCommitsWait: 'fast' | 'immediate'): Promise<QuietPostgres> {
+    if (this.#view.state === 'running') this.#view = { ...this.#view, isOpen: false, configuration: '' };
+    this.#options.onShut();
+    const { configuration, log } = this.#options;
+    return quieten({ configuration, postmaster, ifCommitsWait, reload: () => this.#server.reload(), log });
+  }
+
   /** With nobody who acknowledges nothing waits; behind a shut door nobody is inside. */
   #mayHaveWaitingCommits(): boolean {
     const { state } = this.#view;
     if (state === 'stopped' || this.#view.as === 'standby' || !this.#view.isOpen) return false;
     return this.#listInForce?.acknowledgements !== 0;
-  }
-
-  /**
-   * Before a primary is shut down in order: a commit that waits for its followers is made visible by the end of its session
-   * (Postgres: syncrep.c, "terminating connection due to administrator command"), so nobody may be there to see it. A crash
-   * shows nothing, and the opening gate of the next start covers what is in the log: that is what everything else comes to.
-   */
-  async #quieten(pid: number, ifCommitsWait: 'fast' | 'immediate'): Promise<QuietPostgres> {
-    const { paths, ports, runConfiguration } = this.#options.configuration;
-    // Its own: what the agent has asked last may take long.
-    const session = new LocalSession(paths.postgresSockets, ports.postgres);
-    try {
-      if (this.#view.state === 'running') this.#view = { ...this.#view, isOpen: false, configuration: '' };
-      this.#options.onShut();
-      await writeAccess(runConfiguration, 'closed');
-      const loadedBefore = await this.#configurationLoadedAt(session);
-      this.#server.reload();
-      await this.#reloadedSince(loadedBefore, session);
-      await assertDoorIsClosed(ports.postgres);
-      const waiting = await commitsStillWaiting(session, COMMITS_AWAITED_MS);
-      if (waiting > 0) this.#log.warn({ waiting, ifCommitsWait }, 'commits wait for followers that do not answer');
-      if (waiting > 0 && ifCommitsWait === 'immediate') return { mayBeFast: false, frozen: [] };
-      return { mayBeFast: true, frozen: await freezeClients(session, pid) };
-    } catch (error) {
-      this.#log.warn({ err: error }, 'not stopped in order: who is connected could not be kept from seeing it');
-      return { mayBeFast: false, frozen: [] };
-    } finally {
-      void session.close();
-    }
   }
 
   async #render(orders: Orders): Promise<RenderedConfiguration> {
@@ -377,23 +352,6 @@ export class MemberPostgres {
     }
     const rendered = renderConfiguration(orders, this.#validated.accepted, this.#limits, this.#options.configuration);
     return { ...rendered, problems: [...rendered.problems, ...this.#validated.problems] };
-  }
-
-  async #configurationLoadedAt(session = this.#session): Promise<string> {
-    const [row] = await session.query<{ at: string }>('select pg_catalog.pg_conf_load_time()::text as at');
-    return row?.at ?? '';
-  }
-
-  /**
-   * The postmaster tells its children after it has read the files itself: once our own session has them, so has every new
-   * one. Each walsender follows by itself, later (docs/design-traps.md, A9).
-   */
-  async #reloadedSince(before: string, session = this.#session): Promise<void> {
-    const giveUpAt = performance.now() + RELOAD_SEEN_MS;
-    while ((await this.#configurationLoadedAt(session)) === before) {
-      if (performance.now() > giveUpAt) throw new Error('Postgres did not read its changed configuration');
-      await sleep(20);
-    }
   }
 
   /**
