@@ -411,9 +411,7 @@ describe('a shard whose commits nobody acknowledges', () => {
     assert.ok(replica.reasons.includes('LeaseHanded'), replica.reasons.join(', '));
     assert.equal(world.shard.status?.lastFailover?.acknowledgements, 0);
     assert.equal(world.shard.status?.lastFailover?.exact, false);
-    const { lostFrom, lostTo } = world.shard.status?.lastFailover ?? {};
-    assert.match(lostFrom ?? '', /^0\//);
-    assert.equal(lostTo, undefined, 'its followers had all that was heard of it');
+    assert.match(world.shard.status?.lastFailover?.lostFrom ?? '', /^0\//);
   });
 
   it('is not failed over from a primary that its operators cannot reach, but that renews its Lease', async () => {
