@@ -17,6 +17,7 @@ const STALL_MS = 1_800;
 /** With what the commands take and the age of the last question before them it has to stay below 2 s. */
 const LONGEST_MS = 1_950;
 const TRIES = 8;
+const SILENT_AFTER_MS = 300;
 
 describe('a short stall of a primary', { timeout: 300_000 }, () => {
   let all: ThreeRegions;
@@ -61,13 +62,18 @@ describe('a short stall of a primary', { timeout: 300_000 }, () => {
     const pings = new Map<string, Ping>();
     const suspected: Suspicion[] = [];
     const over = new AbortController();
-    /** One question after the other, as an operator asks. */
+    /** One question after the other, as an operator asks; who doesn't answer one in time is silent since the last. */
     const watch = async (member: MemberFixture): Promise<void> => {
       const key = replicationName(await member.identity());
+      let answeredAt = performance.now();
       while (!over.signal.aborted) {
-        const answer = await member.authority().catch(() => undefined);
-        const nowMs = performance.now();
-        if (answer !== undefined) pings.set(key, { kind: 'Answered', answer, atMs: nowMs });
+        const asked = member.authority().catch(() => undefined);
+        const answer = await Promise.race([asked, sleep(SILENT_AFTER_MS, undefined)]);
+        if (answer === undefined) pings.set(key, { kind: 'Silent', sinceMs: answeredAt });
+        const late = answer ?? (await asked);
+        if (late === undefined) continue;
+        answeredAt = performance.now();
+        pings.set(key, { kind: 'Answered', answer: late, atMs: answeredAt });
         await sleep(30);
       }
     };
