@@ -27,7 +27,8 @@ interface Situation {
 
 /**
  * Why it is no use to fence anybody, though the primary is gone or has given up. While nobody is fenced it can come back by
- * itself, at the same epoch: but not where too few are left who could grant it a lease. Then it needs a new epoch to run shut.
+ * itself, at the same epoch: but not where too few are left who could grant it a lease. Then it needs a new epoch to run shut;
+ * so does one that is listed alone, for which there is nobody to wait.
  */
 export function whyNoSuccessor(situation: Situation, reachable: readonly MemberIdentity[]): string | undefined {
   const { record, pings } = situation;
@@ -40,7 +41,8 @@ export function whyNoSuccessor(situation: Situation, reachable: readonly MemberI
     const said = answerOf(pings, member)?.answer.promise;
     return !isGone(pings, member) && (said?.epoch ?? 0) <= record.authority.epoch;
   });
-  const isWedged = couldGrant.length < Math.min(record.membership.acknowledgements, others.length);
+  const isWedged =
+    others.length === 0 || couldGrant.length < Math.min(record.membership.acknowledgements, others.length);
   if (isWedged && mayLead(primary) && reachable.some((member) => sameMember(member, primary))) return undefined;
   return 'nobody else who answers may become primary: promotable members are needed';
 }

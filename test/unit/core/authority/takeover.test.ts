@@ -171,6 +171,7 @@ test('nobody is fenced where nobody else could lead, unless the primary could ne
   assert.equal(next({ pings: wedged }).kind, 'Fence');
   assert.equal(decided(next({ pings: wedged, fences })).authority.member, 'a');
   assert.equal(next({ pings: { ...wedged, b: silent } }).kind, 'Nothing', 'that one may come back');
+  assert.equal(next({ record: recordOf(['a'], 0), pings: { a: released } }).kind, 'Fence', 'it is listed alone');
 });
 
 test('nothing is begun without need, or without a chance', () => {
