@@ -396,6 +396,11 @@ describe('a shard of three members', { timeout: 300_000 }, () => {
     const text = await (await fetch(`http://${host}:${ports.memberHttp}/metrics`)).text();
     assert.match(text, /meridian_member_upstream_streaming\{.*\} 1/);
     assert.match(text, /meridian_member_phase\{phase="Following",.*\} 1/);
+    assert.match(text, /meridian_member_lease_granted_seconds\{.*\} 2\.\d+/);
+    const ofPrimary = await (await fetch(`http://${await primary.address()}:${ports.memberHttp}/metrics`)).text();
+    assert.match(ofPrimary, /meridian_member_lease_held\{.*\} 1/);
+    assert.match(ofPrimary, /meridian_member_handle_armed\{.*\} 1/);
+    assert.match(ofPrimary, /meridian_member_opening_gate\{state="passed",.*\} 1/);
   });
 
   it('has the same rows everywhere in the end', async () => {

@@ -65,6 +65,13 @@ describe('a shard that loses its primary', { timeout: 300_000 }, () => {
     assert.ok((answer.primary?.leaseRemainingMs ?? 0) > 1_500);
     assert.equal(answer.primary?.serving, true);
     assert.ok(heard !== undefined && (heard.servingHeardMs ?? Infinity) < 1_000 && heard.grantRemainingMs > 1_500);
+    const metrics = await (await fetch(`http://${await eu.address()}:${ports.memberHttp}/metrics`)).text();
+    for (const { name, incarnation } of [await us.identity(), await ap.identity()]) {
+      assert.match(
+        metrics,
+        new RegExp(`lease_grant_remaining_seconds\\{follower="${name}/${incarnation}",.*\\} [12]\\.\\d+`),
+      );
+    }
   });
 
   it('answers who waits for a change when there is one, and not before', async () => {
