@@ -55,7 +55,7 @@ const isGone = (pings: Pings, member: MemberIdentity): boolean =>
   );
 
 interface SuccessorInput extends Situation, ChoiceInput {
-  /** Who answers, and isn't counted yet. */
+  /** Who answers, and hasn't said yet what it has. One that said that it has nothing isn't among them. */
   readonly unanswered: readonly MemberIdentity[];
   /** When the primary was shown to be stopped at this epoch; undefined where it wasn't. */
   readonly stoppedAtMs: number | undefined;

@@ -278,7 +278,7 @@ function recover(attempt: Attempt): TakeoverAction {
   const { choice, waitUntilMs } = successorOf({
     ...attempt,
     wanted: intent.kind === 'Recover' ? intent.wanted : intent.target,
-    unanswered,
+    unanswered: unanswered.filter((member) => !hasNothingToGive(attempt, member)),
     stoppedAtMs: stoppedAtMs(record, attempt.counted, fences),
     givesUpAtMs: startedAtMs + attemptPatienceMs,
     shipPatienceMs: handoverPatienceMs,
@@ -295,6 +295,12 @@ function recover(attempt: Attempt): TakeoverAction {
       return choice satisfies never;
   }
 }
+
+/** Fenced, and without a position that counts: a copy or a rewind that hasn't ended won't end while it is waited for. */
+const hasNothingToGive = (attempt: Attempt, member: MemberIdentity): boolean =>
+  answersOf(attempt).some(
+    ({ fenced }) => sameMember(fenced.member, member) && fenced.epoch === attempt.epoch && fenced.stopped,
+  );
 
 /** Also who was silent when the attempt began: that may have been a lost packet, and shipping may be what can't be done. */
 const uncounted = ({ record, counted }: Attempt): readonly MemberIdentity[] =>

@@ -133,6 +133,16 @@ test('one that has given up is not chosen while others who answer may lead, nor 
     assert.equal(decided(next({ pings, fences: all, rest: later(ms) })).authority.member, 'c');
 });
 
+test('nobody is waited for who has said that its data is not whole', () => {
+  const pings = { a: released, b: lonely('b'), c: lonely('c') };
+  const half = { a: fence('a', 2, at('0/200')), b: fence('b', 2, null) };
+  const awaitsOther = next({ pings, fences: half });
+  assert.ok(awaitsOther.kind === 'Fence' && awaitsOther.untilMs === now - 500 + attemptPatienceMs, awaitsOther.kind);
+  assert.equal(decided(next({ pings, fences: { ...half, c: fence('c', 2, null) } })).authority.member, 'a');
+  const earlier = next({ pings, fences: { ...half, c: fence('c', 1, null) } });
+  assert.equal(earlier.kind, 'Fence', 'what it said at another epoch counts for nothing');
+});
+
 test('the end of a left fence does not fall on a primary that it has stopped, but on one that serves', () => {
   const promise = { epoch: 2, grantee: '', generation: 0, ageMs: promiseOwnedMs };
   const fences = { a: fence('a', 2, at('0/200')), b: fence('b', 2, at('0/100')), c: fence('c', 2, at('0/180')) };
