@@ -27,12 +27,8 @@ import { settleTimelines } from '#agent/rejoin/timelines.ts';
 import { type Credentials, writePostgresTls } from '#agent/tls/credentials.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
-import {
-  configurationPlaces,
-  type RenderedConfiguration,
-  renderConfiguration,
-  writeConfiguration,
-} from './configuration.ts';
+import { configurationPlaces, type RenderedConfiguration, renderConfiguration } from './configuration.ts';
+import { Door } from './door.ts';
 import type { ServerView } from './plan.ts';
 import { type QuietPostgres, quieten } from './quieting.ts';
 import { compareLists, type SynchronousList } from './synchronous-list.ts';
@@ -73,8 +69,7 @@ export class MemberPostgres {
   #limits: Readonly<Record<string, number>> = {};
   /** Undefined while it isn't known: a change of it has begun, and not ended. */
   #listInForce: SynchronousList | undefined;
-  /** Whoever would open it meanwhile doesn't. */
-  #isGoingDown = false;
+  readonly #door: Door;
   #quieting: Promise<QuietPostgres> | undefined;
   readonly #observations: Observations;
 
@@ -84,6 +79,7 @@ export class MemberPostgres {
     this.#log = options.log;
     this.env = environmentOfPostgres(process.env);
     this.data = new DataDirectory(paths.pgdata, this.env);
+    this.#door = new Door(runConfiguration);
     this.#session = new LocalSession(paths.postgresSockets, ports.postgres);
     this.#observations = new Observations(() =>
       observePostgres(this.#session).catch((error: unknown) => {
@@ -106,6 +102,11 @@ export class MemberPostgres {
 
   get view(): ServerView {
     return this.#view;
+  }
+
+  /** Whatever the view says: from before the first attempt to open it until nobody is left of those inside. */
+  get mayHaveClients(): boolean {
+    return this.#view.state === 'running' && this.#door.mayHaveClients;
   }
 
   /** What of the orders' configuration isn't in force, and why. */
@@ -155,8 +156,8 @@ export class MemberPostgres {
     if (unfit !== undefined) throw new Error(unfit);
     this.#limits = as === 'standby' ? await this.data.primaryLimits() : {};
     const rendered = await this.#render(orders);
-    await writePostgresTls(configuration.runTls, credentials());
-    await writeConfiguration(configuration.runConfiguration, rendered, 'closed');
+    await this.#door.alone(() => writePostgresTls(configuration.runTls, credentials()));
+    await this.#door.prepare(rendered);
     await this.#server.clearLeftovers();
     await this.#clearSockets();
     await settleTimelines(this.data);
@@ -164,7 +165,7 @@ export class MemberPostgres {
     if (!isStillWanted()) return false;
     this.#problems = rendered.problems;
     this.#listInForce = orders.synchronous;
-    this.#isGoingDown = false;
+    this.#door.begin();
     this.#quieting = undefined;
     this.#startedAt = performance.now();
     this.#view = {
@@ -200,7 +201,7 @@ export class MemberPostgres {
    */
   async promote(orders: Orders, atLast: () => Promise<void>): Promise<void> {
     await this.reconfigure(orders, 'closed');
-    await this.#shutDoor();
+    await this.#emptyBehindShutDoor();
     await this.maintainSlots(orders);
     await atLast();
     const [row] = await this.#session.query<{ done: boolean }>(
@@ -226,15 +227,16 @@ export class MemberPostgres {
     const listBefore = this.#listInForce;
     this.#listInForce = undefined;
     if (this.#view.state === 'running') this.#view = { ...this.#view, configuration: '' };
-    await writeConfiguration(this.#options.configuration.runConfiguration, rendered, access);
+    await this.#door.write(rendered, access);
     await reloadAndSee(this.#session, () => {
-      if (this.#isGoingDown) throw new Error('Postgres is on its way down');
+      this.#door.assertStaysUp();
       this.#server.reload();
     });
     if (this.#view.state === 'running') await this.#passBarrier(listBefore, orders.synchronous, this.#view.as);
     this.#listInForce = orders.synchronous;
     this.#problems = [...rendered.problems, ...(await refusedSettings(this.#session))];
     for (const problem of this.#problems) this.#log.warn({ problem }, 'configuration');
+    this.#door.assertStaysUp();
     const view = this.#view;
     if (view.state !== 'running') return;
     if (!view.isOpen && access === 'open') this.#log.info({ as: view.as }, 'open');
@@ -266,16 +268,22 @@ export class MemberPostgres {
 
   /** After the certificate changed: Postgres gets its copies and reads them. */
   async renewCertificate(): Promise<void> {
-    await writePostgresTls(this.#options.configuration.runTls, this.#options.credentials());
-    this.#server.reload();
+    const { configuration, credentials } = this.#options;
+    await this.#door.alone(() => writePostgresTls(configuration.runTls, credentials()));
+    if (!this.#door.isGoingDown) this.#server.reload();
   }
 
   /**
    * Bounded: in order for `fastMs` (0: not tried), then at once. Whoever waits for followers is awaited for a moment; where
    * the wait goes on, `ifCommitsWait` says how it is ended. Either way nobody sees what only this member has.
+   * @param onShutdown Postgres is told to shut down in order at this moment: from here on followers are sent its end.
    */
-  async stop(fastMs: number, ifCommitsWait: 'fast' | 'immediate' = 'immediate'): Promise<void> {
-    this.#isGoingDown = true;
+  async stop(
+    fastMs: number,
+    ifCommitsWait: 'fast' | 'immediate' = 'immediate',
+    onShutdown?: () => void,
+  ): Promise<void> {
+    this.#door.goDown();
     const { pid } = this.#server;
     let quiet: QuietPostgres = { mayBeFast: fastMs > 0, frozen: [] };
     if (fastMs > 0 && pid !== undefined && (this.#quieting !== undefined || this.#mayHaveWaitingCommits())) {
@@ -287,6 +295,7 @@ export class MemberPostgres {
     if (this.#server.pid !== pid) return;
     // It may be in a long statement: its end isn't waited for.
     void this.#session.close();
+    if (quiet.mayBeFast) onShutdown?.();
     await this.#server.stop(quiet.mayBeFast ? fastMs : 0, quiet.frozen);
   }
 
@@ -323,24 +332,29 @@ export class MemberPostgres {
   }
 
   /** With the closed access file in force: newcomers are shown to be refused, and then nobody is left who came before. */
-  async #shutDoor(): Promise<void> {
+  async #emptyBehindShutDoor(): Promise<void> {
     await assertDoorIsClosed(this.#options.configuration.ports.postgres);
     const { pid } = this.#server;
     if (pid === undefined) throw new Error('Postgres has gone');
     await endClients(this.#session, pid);
+    this.#door.emptied();
   }
 
   #quieten(postmaster: number, ifCommitsWait: 'fast' | 'immediate'): Promise<QuietPostgres> {
     if (this.#view.state === 'running') this.#view = { ...this.#view, isOpen: false, configuration: '' };
     this.#options.onShut();
     const { configuration, log } = this.#options;
-    return quieten({ configuration, postmaster, ifCommitsWait, reload: () => this.#server.reload(), log });
+    const reload = (): void => {
+      // It may have ended by itself, and another one begun.
+      if (this.#server.pid === postmaster) this.#server.reload();
+    };
+    return quieten({ configuration, postmaster, ifCommitsWait, shutDoor: () => this.#door.shut(), reload, log });
   }
 
-  /** With nobody who acknowledges nothing waits; behind a shut door nobody is inside. */
+  /** With nobody who acknowledges nothing waits; where the door was never opened nobody is inside. */
   #mayHaveWaitingCommits(): boolean {
     const { state } = this.#view;
-    if (state === 'stopped' || this.#view.as === 'standby' || !this.#view.isOpen) return false;
+    if (state === 'stopped' || this.#view.as === 'standby' || !this.#door.mayHaveClients) return false;
     return this.#listInForce?.acknowledgements !== 0;
   }
 

@@ -12,18 +12,19 @@ import { freezeClients } from '#agent/postgres/client-processes.ts';
 import { assertDoorIsClosed } from '#agent/postgres/probe.ts';
 import { reloadAndSee } from '#agent/postgres/reload.ts';
 import { LocalSession } from '#agent/postgres/session.ts';
-import { commitsStillWaiting } from '#agent/postgres/waiting-commits.ts';
-import { writeAccess } from './configuration.ts';
+import { commitsStillWaiting, whichWait } from '#agent/postgres/waiting-commits.ts';
 
 export interface QuietPostgres {
   readonly mayBeFast: boolean;
-  /** Stopped, and to be woken by whoever ends them. */
-  readonly frozen: readonly number[];
+  /** Stopped, and to be woken by whoever ends them: those whose commits wait only when the others have gone. */
+  readonly frozen: readonly (readonly number[])[];
 }
 
 export interface QuietingOptions {
-  readonly configuration: Pick<AgentConfiguration, 'paths' | 'ports' | 'runConfiguration'>;
+  readonly configuration: Pick<AgentConfiguration, 'paths' | 'ports'>;
   readonly postmaster: number;
+  /** The closed access file on disk, and no other after it. */
+  readonly shutDoor: () => Promise<void>;
   readonly reload: () => void;
   /** Where followers don't answer: shut down in order all the same, or at once. */
   readonly ifCommitsWait: 'fast' | 'immediate';
@@ -34,18 +35,20 @@ export interface QuietingOptions {
 const COMMITS_AWAITED_MS = 1_000;
 
 export async function quieten(options: QuietingOptions): Promise<QuietPostgres> {
-  const { configuration, postmaster, reload, ifCommitsWait, log } = options;
-  const { paths, ports, runConfiguration } = configuration;
+  const { configuration, postmaster, shutDoor, reload, ifCommitsWait, log } = options;
+  const { paths, ports } = configuration;
   // Its own: what the agent has asked last may take long.
   const session = new LocalSession(paths.postgresSockets, ports.postgres);
   try {
-    await writeAccess(runConfiguration, 'closed');
+    await shutDoor();
     await reloadAndSee(session, reload);
     await assertDoorIsClosed(ports.postgres);
     const waiting = await commitsStillWaiting(session, COMMITS_AWAITED_MS);
     if (waiting > 0) log.warn({ waiting, ifCommitsWait }, 'commits wait for followers that do not answer');
     if (waiting > 0 && ifCommitsWait === 'immediate') return { mayBeFast: false, frozen: [] };
-    return { mayBeFast: true, frozen: await freezeClients(session, postmaster) };
+    const clients = await freezeClients(session, postmaster);
+    const waiters = await whichWait(session, clients);
+    return { mayBeFast: true, frozen: [clients.filter((pid) => !waiters.includes(pid)), waiters] };
   } catch (error) {
     log.warn({ err: error }, 'not stopped in order: who is connected could not be kept from seeing what waits');
     return { mayBeFast: false, frozen: [] };

@@ -23,6 +23,15 @@ export async function commitsStillWaiting(session: Pick<LocalSession, 'query'>, 
   return left.size;
 }
 
+/** Of these processes, which wait; of those that are frozen it stays so. */
+export async function whichWait(session: Pick<LocalSession, 'query'>, pids: readonly number[]): Promise<number[]> {
+  const rows = await session.query<{ pid: number }>(
+    "select pid from pg_catalog.pg_stat_activity where wait_event = 'SyncRep'",
+  );
+  const waiting = new Set(rows.map(({ pid }) => pid));
+  return pids.filter((pid) => waiting.has(pid));
+}
+
 async function waitingCommits(session: Pick<LocalSession, 'query'>): Promise<Set<string>> {
   const rows = await session.query<{ id: string }>(waitingSql);
   return new Set(rows.map(({ id }) => id));

@@ -2,6 +2,7 @@
  * Runs in the container of `agent-freeze.test.ts`, beside a Postgres whose followers never answer: a commit waits, every client
  * is frozen, and one that is frozen is asked for what the waiting one wrote. Prints what was seen as one line of JSON.
  */
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
@@ -11,6 +12,7 @@ import { renderParameters } from '#agent/postgres/configuration-files.ts';
 import { runProgram } from '#agent/postgres/programs.ts';
 import { PostgresServer } from '#agent/postgres/server.ts';
 import { LocalSession } from '#agent/postgres/session.ts';
+import { whichWait } from '#agent/postgres/waiting-commits.ts';
 import { agentRole } from '#core/roles.ts';
 
 const folder = '/lab';
@@ -68,6 +70,7 @@ const outcome = (asked: Promise<unknown>): Promise<string> =>
 
 /** A commit that waits, and somebody who asks for it once both are frozen. */
 async function frozenPair(id: number): Promise<{
+  readonly waiting: readonly number[];
   readonly frozen: readonly number[];
   readonly waiter: pg.Client;
   readonly ended: Promise<readonly string[]>;
@@ -82,8 +85,39 @@ async function frozenPair(id: number): Promise<{
     return rows.length === 1;
   });
   const frozen = await freezeClients(session, server.pid ?? 0);
+  const waitingOnes = await whichWait(session, frozen);
   const asked = outcome(reader.query(countSql, [id]));
-  return { frozen, waiter, asked, ended: Promise.all([waiting, asked]) };
+  return { waiting: waitingOnes, frozen, waiter, asked, ended: Promise.all([waiting, asked]) };
+}
+
+/** proc(5): T is stopped. */
+const stateOf = (pid: number): string => {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat[stat.lastIndexOf(')') + 2] ?? '';
+  } catch {
+    return '';
+  }
+};
+
+/** Looks as often as it can until `end`: whether one of `late` was ever not stopped while one of `early` was there. */
+async function seenAwakeBeside(
+  late: readonly number[],
+  early: readonly number[],
+  end: Promise<void>,
+): Promise<boolean> {
+  const watch = { isOver: false, seen: false };
+  const ended = end.finally(() => {
+    watch.isOver = true;
+  });
+  while (!watch.isOver) {
+    // The late ones first: an early one that is there afterwards was there at that look.
+    const isAwake = late.some((pid) => stateOf(pid) !== 'T');
+    if (isAwake && early.some((pid) => !['', 'Z'].includes(stateOf(pid)))) watch.seen = true;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await ended;
+  return watch.seen;
 }
 
 const rowsSeen = async (id: number): Promise<number> =>
@@ -103,6 +137,9 @@ const afterwards = await first.ended;
 // The whole stop.
 const second = await frozenPair(2);
 void session.close();
-await server.stop(10_000, second.frozen);
+const waiters = second.waiting;
+const others = second.frozen.filter((pid) => !waiters.includes(pid));
+const stopping = server.stop(10_000, [others, waiters]);
+const wokenEarly = await seenAwakeBeside(waiters, others, stopping);
 const stopped = await second.ended;
-console.log(JSON.stringify({ beforeItsEnd, whileFrozen, afterwards, stopped }));
+console.log(JSON.stringify({ beforeItsEnd, whileFrozen, afterwards, waiters: waiters.length, wokenEarly, stopped }));

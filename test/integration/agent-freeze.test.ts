@@ -38,6 +38,8 @@ it('a frozen client shows nothing of a commit that its end makes visible, and en
       beforeItsEnd: 0,
       whileFrozen: 'silent',
       afterwards: ['cut', 'cut'],
+      waiters: 1,
+      wokenEarly: false,
       stopped: ['cut', 'cut'],
     });
   } finally {
