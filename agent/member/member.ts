@@ -85,7 +85,7 @@ export class Member {
       endCommits: () => commits.end(),
       closeTunnels: () => void this.#tunnels?.closeAll(),
       // Its target may have all of it though another follower doesn't answer; a crash would leave it without the end.
-      stopPostgres: (fastMs) => postgres.stop(fastMs, 'fast'),
+      stopPostgres: (fastMs, onShutdown) => postgres.stop(fastMs, 'fast', onShutdown),
       log,
     });
     const parts: MemberParts = {
