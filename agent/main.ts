@@ -98,6 +98,7 @@ async function run(config: AgentConfiguration, logger: Logger): Promise<void> {
   const metrics = createMetrics({
     labels: { namespace, keyspace, shard: config.shard, region: config.region, member: podName },
     status: () => theMember.status(),
+    authority: () => theMember.authoritySeen(),
     isReady: () => theMember.isReady,
     restarts: () => theMember.restarts,
     tunnels: () => ({

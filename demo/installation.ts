@@ -53,7 +53,7 @@ export async function installOperator(cluster: Cluster, images: Images): Promise
     `images.postgres=${images.postgres}`,
     '--wait',
     '--timeout',
-    '180s',
+    '300s',
   ]);
 }
 
@@ -110,7 +110,11 @@ export async function waitUntilReady(
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
-    const objects = await meridianObjects(cluster, namespace);
+    const objects = await meridianObjects(cluster, namespace).catch((error: unknown) => {
+      // An API server that doesn't answer for a moment is nothing to give up for.
+      if (performance.now() > deadline) throw error;
+      return [];
+    });
     const waiting = objects.map(notReady).filter((reason) => reason !== undefined);
     if (objects.length > 0 && waiting.length === 0) return;
     tell(`${objects.length - waiting.length}/${objects.length} ready; ${waiting.slice(0, 2).join('; ')}`);

@@ -2,13 +2,15 @@
  * The member's metrics, read at each scrape from what the status shows: gauges have no life of their own, so they can't
  * disagree with it. Names: `meridian_member_*`, units last (bytes, seconds).
  */
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { AuthoritySeen } from '#agent/member/authority-facts.ts';
 import { parseLsn } from '#core/lsn.ts';
 import { type AgentStatus, agentPhaseSchema } from '#core/protocol/status.ts';
 
 export interface MetricSources {
   readonly labels: Readonly<Record<string, string>>;
   readonly status: () => Promise<AgentStatus>;
+  readonly authority: () => Promise<AuthoritySeen>;
   readonly isReady: () => boolean;
   readonly restarts: () => number;
   readonly tunnels: () => {
@@ -23,12 +25,14 @@ export interface MemberMetrics {
   readonly render: () => Promise<string>;
 }
 
+const prefix = 'meridian_member_';
+
 export function createMetrics(sources: MetricSources): MemberMetrics {
   const registry = new Registry();
   registry.setDefaultLabels({ ...sources.labels });
   collectDefaultMetrics({ register: registry, prefix: 'meridian_agent_' });
   const gauge = <Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> =>
-    new Gauge({ name: `meridian_member_${name}`, help, labelNames, registers: [registry] });
+    new Gauge({ name: `${prefix}${name}`, help, labelNames, registers: [registry] });
 
   const phase = gauge('phase', '1 for the phase that the member is in.', ['phase']);
   const ready = gauge('ready', '1 when the member serves.');
@@ -45,6 +49,7 @@ export function createMetrics(sources: MetricSources): MemberMetrics {
   const tunnels = gauge('tunnels_open', 'Tunnels that other members have open to this one.');
   const tunnelBytes = gauge('tunnel_bytes', 'Bytes through tunnels since the agent started.', ['direction']);
   const certificate = gauge('certificate_expiry_seconds', 'When the certificate in use ends (Unix time).');
+  const collectAuthority = authorityMetrics(registry, sources.authority);
 
   const collect = async (): Promise<void> => {
     const status = await sources.status();
@@ -77,8 +82,52 @@ export function createMetrics(sources: MetricSources): MemberMetrics {
     contentType: registry.contentType,
     async render() {
       // All from one status, before the registry reads any of them.
-      await collect();
+      await Promise.all([collect(), collectAuthority()]);
       return registry.metrics();
     },
+  };
+}
+
+/** Leases, the dead man's handle, gates and fences. Returns what reads them. */
+function authorityMetrics(registry: Registry, seenNow: () => Promise<AuthoritySeen>): () => Promise<void> {
+  const registers = [registry];
+  const gauge = <Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> =>
+    new Gauge({ name: `${prefix}${name}`, help, labelNames, registers });
+  const counter = (name: string, help: string): Counter =>
+    new Counter({ name: `${prefix}${name}_total`, help, registers });
+
+  const held = gauge('lease_held', '1 on a primary whose lease holds, or that needs none.');
+  const remaining = gauge('lease_remaining_seconds', 'Until the lease runs out; NaN where none is needed.');
+  const losses = counter('lease_losses', 'Leases lost since the agent started.');
+  const grantAge = gauge('lease_grant_age_seconds', "Since the request that a follower's last grant answers.", [
+    'follower',
+  ]);
+  const grantRemaining = gauge('lease_grant_remaining_seconds', "Until a follower's last grant runs out.", [
+    'follower',
+  ]);
+  const granted = gauge('lease_granted_seconds', 'For how long what this member has granted may still run.');
+  const armed = gauge('handle_armed', "1 while process 1 holds the dead man's handle.");
+  const confirmed = gauge('confirmed_epoch', 'Epoch for which the start gate was passed; 0 for none.');
+  const opening = gauge('opening_gate', "1 for the state of a primary's opening gate.", ['state']);
+  const fences = counter('fences', 'Fences taken since the agent started.');
+
+  return async () => {
+    const seen = await seenNow();
+    held.set(seen.isHeld ? 1 : 0);
+    remaining.set(seen.remainingMs === null ? Number.NaN : seen.remainingMs / 1000);
+    grantAge.reset();
+    grantRemaining.reset();
+    for (const { from, ageMs, remainingMs } of seen.grants) {
+      grantAge.set({ follower: from }, ageMs / 1000);
+      grantRemaining.set({ follower: from }, remainingMs / 1000);
+    }
+    granted.set(seen.grantedRemainingMs / 1000);
+    armed.set(seen.isArmed ? 1 : 0);
+    confirmed.set(seen.confirmedEpoch);
+    for (const state of ['none', 'waiting', 'passed']) opening.set({ state }, seen.opening === state ? 1 : 0);
+    losses.reset();
+    losses.inc(seen.losses);
+    fences.reset();
+    fences.inc(seen.fences);
   };
 }

@@ -6,9 +6,9 @@
  * are taken (docs/design-traps.md, A20). A caller that has granted nothing for a second is hung up on; it dials again.
  * Bounds: connections, the time for a handshake, bytes that wait for a caller that doesn't read, questions without an answer.
  */
-import type { Socket } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { type Credentials, secureContextOf } from '#agent/tls/credentials.ts';
+import type { TLSSocket } from 'node:tls';
+import type { Credentials } from '#agent/tls/credentials.ts';
+import { MemberListener } from '#agent/tls/member-listener.ts';
 import { type Place, peerOf } from '#agent/tls/peer.ts';
 import { leaseMs, leaseRequestEveryMs } from '#core/authority/timing.ts';
 import { type MemberIdentity, type PeerIdentity, replicationName } from '#core/identity.ts';
@@ -45,14 +45,13 @@ interface Session {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 2_000;
-const MAX_CONNECTIONS = 64;
+const MAX_SAID = 64;
 const MAX_WAITING_BYTES = 16_384;
 export const SILENCE_MS = 1_000;
 
 export class Asking {
   readonly #options: AskingOptions;
-  readonly #server: Server;
-  readonly #connections = new Set<Socket>();
+  readonly #listener: MemberListener;
   readonly #sessions = new Map<string, Session>();
   readonly #refused = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
@@ -60,38 +59,20 @@ export class Asking {
 
   constructor(options: AskingOptions) {
     this.#options = options;
-    this.#server = createServer(
-      {
-        ...secureContextOf(options.credentials),
-        requestCert: true,
-        rejectUnauthorized: true,
-        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-      },
-      (socket) => this.#accept(socket),
-    );
-    this.#server.maxConnections = MAX_CONNECTIONS;
-    this.#server.on('connection', (socket: Socket) => {
-      this.#connections.add(socket);
-      socket.once('close', () => this.#connections.delete(socket));
-    });
-    this.#server.on('tlsClientError', (error, socket) => {
-      this.#sayOnce(`tls ${socket.remoteAddress ?? ''}`, { reason: error.message }, 'lease: TLS refused');
+    this.#listener = new MemberListener({
+      credentials: options.credentials,
+      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      onConnection: (socket) => this.#accept(socket),
+      onRefused: (reason, remoteAddress) => this.#sayOnce(`tls ${remoteAddress}`, { reason }, 'lease: TLS refused'),
     });
   }
 
   listen(port: number, host?: string): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', reject);
-        const address = this.#server.address();
-        resolve(typeof address === 'object' && address !== null ? address.port : port);
-      });
-    });
+    return this.#listener.listen(port, host);
   }
 
   renew(credentials: Credentials): void {
-    this.#server.setSecureContext(secureContextOf(credentials));
+    this.#listener.renew(credentials);
   }
 
   /** To be called when the wishes have changed: hangs up on those that they don't name, and asks the others at once. */
@@ -109,9 +90,7 @@ export class Asking {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#connections) socket.destroy();
-    await stopped;
+    await this.#listener.stop();
   }
 
   #accept(socket: TLSSocket): void {
@@ -231,7 +210,7 @@ export class Asking {
   /** A caller that is turned away comes again and again: said once for each reason. */
   #sayOnce(caller: string, details: { readonly reason: string; readonly from?: unknown }, message: string): void {
     if (this.#refused.get(caller) === details.reason) return;
-    if (this.#refused.size >= MAX_CONNECTIONS) this.#refused.clear();
+    if (this.#refused.size >= MAX_SAID) this.#refused.clear();
     this.#refused.set(caller, details.reason);
     this.#options.log.warn(details, message);
   }

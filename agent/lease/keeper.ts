@@ -11,7 +11,15 @@ import { bootTimeMs, bootTimeResolutionMs } from '#clock/boot-time.ts';
 import { leaseMs } from '#core/authority/timing.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import { LeaseMemory } from './memory.ts';
-import type { FollowWish, FromThread, KubernetesLeasePlace, LeaseThreadOptions, ServeWish, Wish } from './messages.ts';
+import type {
+  FollowWish,
+  FromThread,
+  GrantSeen,
+  KubernetesLeasePlace,
+  LeaseThreadOptions,
+  ServeWish,
+  Wish,
+} from './messages.ts';
 
 export interface LeaseKeeperOptions {
   /** 0: any. */
@@ -38,6 +46,7 @@ export class LeaseNotInForce extends Error {
 
 const IN_FORCE_MS = 1_500;
 const ANSWER_MS = 5_000;
+const GRANTS_MS = 250;
 
 interface Pending {
   readonly resolve: () => void;
@@ -53,6 +62,7 @@ export class LeaseKeeper {
   #id = 0;
   #port = 0;
   #longestLeaseMs: number;
+  #grants: readonly GrantSeen[] = [];
   #onLost: (reason: string) => void = () => {};
   #isClosing = false;
 
@@ -182,6 +192,12 @@ export class LeaseKeeper {
     return this.#ask({ kind: 'disarm' });
   }
 
+  /** Of a primary, by the followers that it has grants of; those of the last look where the thread is too busy to say. */
+  async grants(): Promise<readonly GrantSeen[]> {
+    await this.#ask({ kind: 'grants' }, GRANTS_MS).catch(() => undefined);
+    return this.#grants;
+  }
+
   /** Told once for each loss of an armed lease, 650 ms before it runs out; 50 ms later process 1 acts by itself. */
   onLost(callback: (reason: string) => void): void {
     this.#onLost = callback;
@@ -220,6 +236,9 @@ export class LeaseKeeper {
         else pending?.reject(new Error(message.problem));
         return;
       }
+      case 'grants':
+        this.#grants = message.grants;
+        return;
       case 'lost':
         this.#onLost(message.reason);
         return;

@@ -53,7 +53,18 @@ export type Wish =
   | { readonly kind: 'arm'; readonly postmasterPid: number }
   | { readonly kind: 'postmaster'; readonly postmasterPid: number }
   | { readonly kind: 'disarm' }
+  | { readonly kind: 'grants' }
   | { readonly kind: 'close' };
+
+/** Of a primary: the newest grant that it has of one follower. */
+export interface GrantSeen {
+  /** `replicationName` */
+  readonly from: string;
+  /** Since the request that it answers was sent. */
+  readonly ageMs: number;
+  /** Its margin taken off; 0 where it has run out. */
+  readonly remainingMs: number;
+}
 
 export type ToThread = Wish & { readonly id: number };
 
@@ -61,6 +72,8 @@ export type FromThread =
   | { readonly kind: 'listening'; readonly port: number }
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'done'; readonly id: number; readonly problem?: string }
+  /** Followed by `done`. */
+  | { readonly kind: 'grants'; readonly grants: readonly GrantSeen[] }
   | { readonly kind: 'lost'; readonly reason: string }
   | {
       readonly kind: 'log';

@@ -15,7 +15,7 @@ import { leaseMarginMs, leaseMs, quitBeforeMs } from '#core/authority/timing.ts'
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
 import { type DeadMansHandle, HandleError } from './handle.ts';
 import type { LeaseMemory } from './memory.ts';
-import type { LeaseLog, ServeWish } from './messages.ts';
+import type { GrantSeen, LeaseLog, ServeWish } from './messages.ts';
 import type { LeaseGrant } from './wire.ts';
 
 export interface TenureOptions {
@@ -75,6 +75,16 @@ export class Tenure {
 
   get needsKubernetes(): boolean {
     return this.wishes.some(({ lease }) => lease.kubernetes);
+  }
+
+  /** For people; nothing is decided by it. */
+  get grantsSeen(): readonly GrantSeen[] {
+    const nowMs = this.#options.now();
+    return [...this.#grants].map(([key, { sentAtMs, untilMs }]) => ({
+      from: key.slice(key.indexOf(' ') + 1),
+      ageMs: nowMs - sentAtMs,
+      remainingMs: Math.max(0, untilMs - nowMs),
+    }));
   }
 
   /** Resolves when in force, which is at once where nothing is held now. A wish that another one has replaced never does. */

@@ -113,6 +113,9 @@ async function work(wish: Wish): Promise<void> {
       tenure.disarm();
       aimKubernetes();
       return;
+    case 'grants':
+      say({ kind: 'grants', grants: tenure.grantsSeen });
+      return;
     case 'close':
       granting.aim(undefined);
       tenure.end();

@@ -7,7 +7,8 @@ import { type MemberIdentity, replicationName } from '#core/identity.ts';
 import type { AuthorityAnswer, AuthorityState } from '#core/protocol/authority.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AuthorityFacts } from './authority-answer.ts';
-import type { LeaseThread } from './lease-duty.ts';
+import type { OpeningState } from './commits.ts';
+import type { LeaseSeen, LeaseThread } from './lease-duty.ts';
 import type { ServerView } from './plan.ts';
 
 export interface AuthorityView {
@@ -27,6 +28,15 @@ export interface AuthorityView {
   readonly lease: Pick<LeaseThread, 'remainingMs' | 'leaseNumber' | 'heardMs' | 'grantRemainingMs'>;
   /** Since the last byte of WAL arrived. */
   readonly walHeardMs: number | null;
+}
+
+/** What `/metrics` tells of it besides. */
+export interface AuthoritySeen extends LeaseSeen {
+  /** For which the start gate has been passed; 0 for none. */
+  readonly confirmedEpoch: number;
+  readonly opening: OpeningState;
+  /** Taken since the agent's start. */
+  readonly fences: number;
 }
 
 export function authorityFactsOf(view: AuthorityView): AuthorityFacts {

@@ -81,5 +81,9 @@ export async function writeConfiguration(
   const places = configurationPlaces(folder);
   await writeDurably(places.parameters, rendered.parametersFile);
   await writeDurably(places.userMaps, rendered.userMaps);
-  await writeDurably(places.access, renderHostAccess(access));
+  await writeAccess(folder, access);
 }
+
+/** The access file alone. */
+export const writeAccess = (folder: string, access: 'closed' | 'open'): Promise<void> =>
+  writeDurably(configurationPlaces(folder).access, renderHostAccess(access));

@@ -39,8 +39,15 @@ export class Fencing {
   /** Read once for all who ask meanwhile. */
   #reading: { readonly epoch: number; readonly position: Promise<PositionSeen> } | undefined;
 
+  #taken = 0;
+
   constructor(options: FencingOptions) {
     this.#options = options;
+  }
+
+  /** Promises made by a fence since the agent's start. */
+  get taken(): number {
+    return this.#taken;
   }
 
   async fence(question: FenceQuestion): Promise<FenceOutcome> {
@@ -50,7 +57,9 @@ export class Fencing {
       const decision = standing.decideFence(question);
       if (decision.kind === 'Refuse') return this.#refusal(decision.code, decision.message);
       await endLease(handover);
+      const before = standing.promise.epoch;
       await standing.promiseFence(decision);
+      if (standing.promise.epoch > before) this.#taken += 1;
       onPromised(handover);
       return undefined;
     });

@@ -13,7 +13,8 @@ export interface HandOverOptions {
   readonly endCommits: () => void;
   /** Ends what followers have from this member. */
   readonly closeTunnels: () => void;
-  readonly stopPostgres: (fastMs: number) => Promise<void>;
+  /** `onShutdown`: whoever could see too much is kept still by now, and Postgres sends its followers the end of its log. */
+  readonly stopPostgres: (fastMs: number, onShutdown: () => void) => Promise<void>;
   readonly log: { info(details: object, message: string): void };
 }
 
@@ -53,9 +54,11 @@ export class HandOver {
     const isDrained = routers.areDrained(epoch);
     const drainedMs = Math.round(performance.now() - begunAt);
     endCommits();
-    const laggards = setTimeout(closeTunnels, LAGGARDS_MS);
+    let laggards: NodeJS.Timeout | undefined;
     try {
-      await stopPostgres(FAST_MS);
+      await stopPostgres(FAST_MS, () => {
+        laggards = setTimeout(closeTunnels, LAGGARDS_MS);
+      });
     } finally {
       clearTimeout(laggards);
       this.end();

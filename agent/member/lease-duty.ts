@@ -4,7 +4,7 @@
  * Invariant: what is granted is granted by orders that are in force, after their promise is on disk.
  */
 import { type LeaseKeeper, LeaseNotInForce } from '#agent/lease/keeper.ts';
-import type { FollowWish, ServeWish } from '#agent/lease/messages.ts';
+import type { FollowWish, GrantSeen, ServeWish } from '#agent/lease/messages.ts';
 import { ports } from '#core/names.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 
@@ -17,6 +17,7 @@ export type LeaseThread = Pick<
   | 'remainingMs'
   | 'leaseNumber'
   | 'heardMs'
+  | 'grants'
   | 'grantRemainingMs'
   | 'isHeldFor'
   | 'arm'
@@ -56,6 +57,18 @@ export function leaseWishOf(orders: Orders | undefined, isReleased: boolean): Le
       };
     }
   }
+}
+
+export interface LeaseSeen {
+  /** By present settings, long enough to begin something; true where none is needed. */
+  readonly isHeld: boolean;
+  /** Null where none is needed, or this is no primary. */
+  readonly remainingMs: number | null;
+  readonly losses: number;
+  readonly isArmed: boolean;
+  readonly grants: readonly GrantSeen[];
+  /** Of what this member has granted. */
+  readonly grantedRemainingMs: number;
 }
 
 /** What has to be left of a lease before anything is begun on it: the handle stops Postgres 600 ms before its end. */
@@ -109,6 +122,19 @@ export class LeaseDuty {
   /** k grants for exactly this epoch and generation: what confirms an authority while the record can't be read. */
   isHeldFor({ epoch, generation, lease }: Orders): boolean {
     return lease.required > 0 && this.#thread.isHeldFor(epoch, generation);
+  }
+
+  /** For people. */
+  async seen(): Promise<LeaseSeen> {
+    const thread = this.#thread;
+    return {
+      grants: await thread.grants(),
+      isHeld: this.isHeld,
+      remainingMs: this.#wish?.kind === 'serve' ? thread.remainingMs() : null,
+      losses: thread.leaseNumber(),
+      isArmed: this.isArmed,
+      grantedRemainingMs: thread.grantRemainingMs(),
+    };
   }
 
   /**

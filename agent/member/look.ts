@@ -8,12 +8,12 @@ export async function lookAt(parts: MemberParts): Promise<MemberView> {
   const { standing, postgres, lease, commits, handOver, patience, rejoining, gate, retry, options } = parts;
   const { inForce: orders, former } = standing;
   const data = await postgres.data.state();
-  const { view: server } = postgres;
+  const { view: server, mayHaveClients } = postgres;
   const configuredBy = orders ?? former;
   const wantedConfiguration =
     configuredBy === undefined || data === 'absent' ? '' : await postgres.wantedConfiguration(configuredBy);
   const isDownAsPrimary = orders?.role === 'Primary' && server.state === 'stopped' && data === 'primary';
-  const confirmedEpoch = gate.confirmedEpoch(server.state === 'running' && server.as === 'primary' && server.isOpen);
+  const confirmedEpoch = gate.confirmedEpoch(server.state === 'running' && server.as === 'primary' && mayHaveClients);
   return {
     orders,
     former,
@@ -21,6 +21,7 @@ export async function lookAt(parts: MemberParts): Promise<MemberView> {
     dataTimeline: isDownAsPrimary ? await postgres.data.timeline() : 0,
     hadData: options.promise.current.systemIdentifier !== '',
     server,
+    mayHaveClients,
     wantedConfiguration,
     confirmedEpoch,
     isLeaseHeld: lease.isHeld,

@@ -18,6 +18,7 @@ import { observePostgres, refusedSettings } from '#agent/postgres/observe.ts';
 import { type PositionSeen, Positions } from '#agent/postgres/positions.ts';
 import { assertDoorIsClosed } from '#agent/postgres/probe.ts';
 import { runProgram } from '#agent/postgres/programs.ts';
+import { reloadAndSee } from '#agent/postgres/reload.ts';
 import { killLeftovers, PostgresServer, type ServerExit } from '#agent/postgres/server.ts';
 import { LocalSession } from '#agent/postgres/session.ts';
 import { applySlotAction, dropAnchor, isUnwanted, keepAnchor, planSlots, readSlots } from '#agent/postgres/slots.ts';
@@ -28,13 +29,10 @@ import { type Credentials, writePostgresTls } from '#agent/tls/credentials.ts';
 import { membershipHeldMs } from '#core/authority/timing.ts';
 import { parseLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
-import {
-  configurationPlaces,
-  type RenderedConfiguration,
-  renderConfiguration,
-  writeConfiguration,
-} from './configuration.ts';
+import { configurationPlaces, type RenderedConfiguration, renderConfiguration } from './configuration.ts';
+import { Door } from './door.ts';
 import type { ServerView } from './plan.ts';
+import { type QuietPostgres, quieten } from './quieting.ts';
 import { compareLists, type ListChange, type SynchronousList } from './synchronous-list.ts';
 
 export interface MemberPostgresOptions {
@@ -43,10 +41,11 @@ export interface MemberPostgresOptions {
   /** Ends every stream that other members have from this one (not base copies). */
   readonly endStreams: () => void;
   readonly onExit: (exit: ServerExit) => void;
+  /** Its door is being shut, on its way down. */
+  readonly onShut: () => void;
   readonly log: Logger;
 }
 
-const RELOAD_SEEN_MS = 3_000;
 const BARRIER_MS = 10_000;
 const CHECKPOINT_MS = 300_000;
 const PROMOTE_SECONDS = 30;
@@ -72,6 +71,8 @@ export class MemberPostgres {
   #limits: Readonly<Record<string, number>> = {};
   /** Undefined while it isn't known: a change of it has begun, and not ended. */
   #listInForce: SynchronousList | undefined;
+  readonly #door: Door;
+  #quieting: Promise<QuietPostgres> | undefined;
   readonly #observations: Observations;
   readonly #positions: Positions;
   readonly #bornAt = performance.now();
@@ -82,6 +83,7 @@ export class MemberPostgres {
     this.#log = options.log;
     this.env = environmentOfPostgres(process.env);
     this.data = new DataDirectory(paths.pgdata, this.env);
+    this.#door = new Door(runConfiguration);
     this.#session = new LocalSession(paths.postgresSockets, ports.postgres);
     this.#observations = new Observations(() =>
       observePostgres(this.#session).catch((error: unknown) => {
@@ -106,6 +108,11 @@ export class MemberPostgres {
 
   get view(): ServerView {
     return this.#view;
+  }
+
+  /** Whatever the view says: from before the first attempt to open it until nobody is left of those inside. */
+  get mayHaveClients(): boolean {
+    return this.#view.state === 'running' && this.#door.mayHaveClients;
   }
 
   /** What of the orders' configuration isn't in force, and why. */
@@ -161,8 +168,8 @@ export class MemberPostgres {
     if (unfit !== undefined) throw new Error(unfit);
     this.#limits = as === 'standby' ? await this.data.primaryLimits() : {};
     const rendered = await this.#render(orders);
-    await writePostgresTls(configuration.runTls, credentials());
-    await writeConfiguration(configuration.runConfiguration, rendered, 'closed');
+    await this.#door.alone(() => writePostgresTls(configuration.runTls, credentials()));
+    await this.#door.prepare(rendered);
     await this.#server.clearLeftovers();
     await this.#clearSockets();
     await settleTimelines(this.data);
@@ -170,6 +177,8 @@ export class MemberPostgres {
     if (!isStillWanted()) return false;
     this.#problems = rendered.problems;
     this.#listInForce = orders.synchronous;
+    this.#door.begin();
+    this.#quieting = undefined;
     this.#startedAt = performance.now();
     this.#view = {
       state: 'running',
@@ -204,7 +213,7 @@ export class MemberPostgres {
    */
   async promote(orders: Orders, atLast: () => Promise<void>): Promise<void> {
     await this.reconfigure(orders, 'closed');
-    await this.#shutDoor();
+    await this.#emptyBehindShutDoor();
     await this.maintainSlots(orders);
     await atLast();
     const [row] = await this.#session.query<{ done: boolean }>(
@@ -230,14 +239,16 @@ export class MemberPostgres {
     const listBefore = this.#listInForce;
     this.#listInForce = undefined;
     if (this.#view.state === 'running') this.#view = { ...this.#view, configuration: '' };
-    await writeConfiguration(this.#options.configuration.runConfiguration, rendered, access);
-    const loadedBefore = await this.#configurationLoadedAt();
-    this.#server.reload();
-    await this.#reloadedSince(loadedBefore);
+    await this.#door.write(rendered, access);
+    await reloadAndSee(this.#session, () => {
+      this.#door.assertStaysUp();
+      this.#server.reload();
+    });
     if (this.#view.state === 'running') await this.#passBarrier(listBefore, orders.synchronous, this.#view.as);
     this.#listInForce = orders.synchronous;
     this.#problems = [...rendered.problems, ...(await refusedSettings(this.#session))];
     for (const problem of this.#problems) this.#log.warn({ problem }, 'configuration');
+    this.#door.assertStaysUp();
     const view = this.#view;
     if (view.state !== 'running') return;
     if (!view.isOpen && access === 'open') this.#log.info({ as: view.as }, 'open');
@@ -269,13 +280,35 @@ export class MemberPostgres {
 
   /** After the certificate changed: Postgres gets its copies and reads them. */
   async renewCertificate(): Promise<void> {
-    await writePostgresTls(this.#options.configuration.runTls, this.#options.credentials());
-    this.#server.reload();
+    const { configuration, credentials } = this.#options;
+    await this.#door.alone(() => writePostgresTls(configuration.runTls, credentials()));
+    if (!this.#door.isGoingDown) this.#server.reload();
   }
 
-  async stop(fastMs: number): Promise<void> {
-    await this.#session.close();
-    await this.#server.stop(fastMs);
+  /**
+   * Bounded: in order for `fastMs` (0: not tried), then at once. Whoever waits for followers is awaited for a moment; where
+   * the wait goes on, `ifCommitsWait` says how it is ended. Either way nobody sees what only this member has.
+   * @param onShutdown Postgres is told to shut down in order at this moment: from here on followers are sent its end.
+   */
+  async stop(
+    fastMs: number,
+    ifCommitsWait: 'fast' | 'immediate' = 'immediate',
+    onShutdown?: () => void,
+  ): Promise<void> {
+    this.#door.goDown();
+    const { pid } = this.#server;
+    let quiet: QuietPostgres = { mayBeFast: fastMs > 0, frozen: [] };
+    if (fastMs > 0 && pid !== undefined && (this.#quieting !== undefined || this.#mayHaveWaitingCommits())) {
+      // Once: whoever stops it meanwhile, too, finds the door shut, and clients inside that aren't frozen yet.
+      this.#quieting ??= this.#quieten(pid, ifCommitsWait);
+      quiet = await this.#quieting;
+    }
+    // Ended by somebody else meanwhile, and what runs by now, if anything, is another one.
+    if (this.#server.pid !== pid) return;
+    // It may be in a long statement: its end isn't waited for.
+    void this.#session.close();
+    if (quiet.mayBeFast) onShutdown?.();
+    await this.#server.stop(quiet.mayBeFast ? fastMs : 0, quiet.frozen);
   }
 
   /** Shown by /proc: whatever of Postgres is left when its postmaster has gone is killed. */
@@ -311,11 +344,30 @@ export class MemberPostgres {
   }
 
   /** With the closed access file in force: newcomers are shown to be refused, and then nobody is left who came before. */
-  async #shutDoor(): Promise<void> {
+  async #emptyBehindShutDoor(): Promise<void> {
     await assertDoorIsClosed(this.#options.configuration.ports.postgres);
     const { pid } = this.#server;
     if (pid === undefined) throw new Error('Postgres has gone');
     await endClients(this.#session, pid);
+    this.#door.emptied();
+  }
+
+  #quieten(postmaster: number, ifCommitsWait: 'fast' | 'immediate'): Promise<QuietPostgres> {
+    if (this.#view.state === 'running') this.#view = { ...this.#view, isOpen: false, configuration: '' };
+    this.#options.onShut();
+    const { configuration, log } = this.#options;
+    const reload = (): void => {
+      // It may have ended by itself, and another one begun.
+      if (this.#server.pid === postmaster) this.#server.reload();
+    };
+    return quieten({ configuration, postmaster, ifCommitsWait, shutDoor: () => this.#door.shut(), reload, log });
+  }
+
+  /** With nobody who acknowledges nothing waits; where the door was never opened nobody is inside. */
+  #mayHaveWaitingCommits(): boolean {
+    const { state } = this.#view;
+    if (state === 'stopped' || this.#view.as === 'standby' || !this.#door.mayHaveClients) return false;
+    return this.#listInForce?.acknowledgements !== 0;
   }
 
   async #render(orders: Orders): Promise<RenderedConfiguration> {
@@ -326,23 +378,6 @@ export class MemberPostgres {
     }
     const rendered = renderConfiguration(orders, this.#validated.accepted, this.#limits, this.#options.configuration);
     return { ...rendered, problems: [...rendered.problems, ...this.#validated.problems] };
-  }
-
-  async #configurationLoadedAt(): Promise<string> {
-    const [row] = await this.#session.query<{ at: string }>('select pg_catalog.pg_conf_load_time()::text as at');
-    return row?.at ?? '';
-  }
-
-  /**
-   * The postmaster tells its children after it has read the files itself: once our own session has them, so has every new
-   * one. Each walsender follows by itself, later (docs/design-traps.md, A9).
-   */
-  async #reloadedSince(before: string): Promise<void> {
-    const giveUpAt = performance.now() + RELOAD_SEEN_MS;
-    while ((await this.#configurationLoadedAt()) === before) {
-      if (performance.now() > giveUpAt) throw new Error('Postgres did not read its changed configuration');
-      await sleep(20);
-    }
   }
 
   /**

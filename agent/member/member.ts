@@ -18,7 +18,7 @@ import type { AuthorityAnswer, AuthorityQuestion, FenceQuestion } from '#core/pr
 import type { Orders, OrdersRefusal } from '#core/protocol/orders.ts';
 import type { AgentPhase, AgentStatus } from '#core/protocol/status.ts';
 import { AuthorityAnswers } from './authority-answer.ts';
-import { authorityFactsOf, routerFactsOf } from './authority-facts.ts';
+import { type AuthoritySeen, authorityFactsOf, routerFactsOf } from './authority-facts.ts';
 import { Backoff } from './backoff.ts';
 import { Commits } from './commits.ts';
 import { type FenceOutcome, Fencing, type PositionSeen } from './fencing.ts';
@@ -71,6 +71,7 @@ export class Member {
       credentials: () => credentials.current,
       endStreams: () => void this.#tunnels?.closeStreams(),
       onExit: (exit) => this.#onExit(exit),
+      onShut: () => this.#authority.wake(),
       log,
     });
     const commits = new Commits({
@@ -83,7 +84,8 @@ export class Member {
       routers: this.#routers,
       endCommits: () => commits.end(),
       closeTunnels: () => void this.#tunnels?.closeAll(),
-      stopPostgres: (fastMs) => postgres.stop(fastMs),
+      // Its target may have all of it though another follower doesn't answer; a crash would leave it without the end.
+      stopPostgres: (fastMs, onShutdown) => postgres.stop(fastMs, 'fast', onShutdown),
       log,
     });
     const parts: MemberParts = {
@@ -212,6 +214,13 @@ export class Member {
       rejoined: rejoining.rejoined,
       certificateNotAfter: credentials.current.notAfter,
     });
+  }
+
+  /** What the status doesn't show, for the metrics. */
+  async authoritySeen(): Promise<AuthoritySeen> {
+    const { lease, commits, gate } = this.#parts;
+    const confirmedEpoch = gate.confirmedEpoch(true);
+    return { ...(await lease.seen()), confirmedEpoch, opening: commits.opening, fences: this.#fencing.taken };
   }
 
   renewCertificate(): Promise<void> {

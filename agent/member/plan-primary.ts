@@ -77,7 +77,8 @@ function nextWhileUp(
   // Open at an earlier epoch: it goes on, and serves the new one when the record says so (docs/design-traps.md, A12).
   if (!isConfirmed(view, orders)) return { kind: 'confirm', phase };
   if (server.configuration !== view.wantedConfiguration) {
-    return { kind: 'reconfigure', phase, access: isOpen ? 'open' : 'closed' };
+    // Once it was let open it stays so: those inside may wait for followers, and can't be turned out one by one.
+    return { kind: 'reconfigure', phase, access: view.mayHaveClients ? 'open' : 'closed' };
   }
   // A primary that goes on at another epoch says so to its followers, and stays open.
   if (view.opening === 'none' || view.openingEpoch !== orders.epoch) return { kind: 'beginOpening', phase };

@@ -41,6 +41,8 @@ export interface MemberView {
   /** This member's promise was made beside a data directory. */
   readonly hadData: boolean;
   readonly server: ServerView;
+  /** What runs was opened, or may have been: the end of an attempt to do so didn't come. */
+  readonly mayHaveClients: boolean;
   /** Digest of the configuration that the orders ask for. */
   readonly wantedConfiguration: string;
   /** Epoch for which the record (or, while it can't be read, k grants) named this member not too long ago; 0 for none. */

@@ -6,8 +6,10 @@
  * process of Postgres, since each backend has a process group of its own (docs/design-traps.md, B8).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lockToHandOn } from '#agent/volume-lock.ts';
+import { parentOf, signal } from './client-processes.ts';
 import { postgresProcesses } from './data-directory.ts';
 
 export interface ServerExit {
@@ -27,6 +29,7 @@ export interface PostgresServerOptions {
 /** Long enough for children to end by themselves; one that is stopped or hangs is killed (docs/design-traps.md, ambiguity 11). */
 const IMMEDIATE_STOP_MS = 500;
 const KILLED_GONE_MS = 5_000;
+const GROUP_POLL_MS = 2;
 
 export class PostgresServer {
   readonly #options: PostgresServerOptions;
@@ -79,14 +82,23 @@ export class PostgresServer {
     this.#child?.kill('SIGHUP');
   }
 
-  /** Bounded: fast for `fastMs` (0: not tried), then immediate, then killed. Resolves when no process is left. */
-  async stop(fastMs: number): Promise<void> {
+  /**
+   * Bounded: fast for `fastMs` (0: not tried), then immediate, then killed. Resolves when no process is left.
+   * @param frozen Clients that are stopped (`freezeClients`), in groups. All of them have the signal that ends them before any
+   * goes on, and no group goes on before the one before it has gone: what one shows by ending, nobody is left to see, not
+   * even by an error that comes before it looks at its signals (a duplicate key: nbtinsert.c, _bt_check_unique).
+   */
+  async stop(fastMs: number, frozen: readonly (readonly number[])[] = []): Promise<void> {
     const child = this.#child;
     if (child === undefined) return;
     this.#isStopping = true;
     if (fastMs > 0) {
+      const giveUpAt = performance.now() + fastMs;
+      for (const pid of frozen.flat()) signal(pid, 'SIGTERM');
       child.kill('SIGINT');
-      if (await this.#isGoneWithin(fastMs)) return;
+      // Where a group doesn't end, Postgres wouldn't either: the others are killed as they are.
+      await wakeInTurn(frozen, giveUpAt);
+      if (await this.#isGoneWithin(Math.max(0, giveUpAt - performance.now()))) return;
     }
     child.kill('SIGQUIT');
     if (await this.#isGoneWithin(IMMEDIATE_STOP_MS)) return;
@@ -104,6 +116,26 @@ export class PostgresServer {
     cancel.abort();
     return isGone;
   }
+}
+
+async function wakeInTurn(groups: readonly (readonly number[])[], giveUpAt: number): Promise<void> {
+  let before: readonly number[] = [];
+  for (const group of groups) {
+    while (await isSomebodyLeft(before)) {
+      if (performance.now() > giveUpAt) return;
+      await sleep(GROUP_POLL_MS);
+    }
+    for (const pid of group) signal(pid, 'SIGCONT');
+    before = group;
+  }
+}
+
+/** Whoever their parent is by now: another stop may have ended the postmaster meanwhile. */
+async function isSomebodyLeft(pids: readonly number[]): Promise<boolean> {
+  for (const pid of pids) {
+    if (parentOf(await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '')) !== undefined) return true;
+  }
+  return false;
 }
 
 /** SIGKILL to every Postgres process of this container, until /proc shows none. */

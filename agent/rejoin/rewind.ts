@@ -239,8 +239,9 @@ const describe = ({ stderr, message }: ProgramError): string =>
 
 const needsCopy = (parting: Parting, reason: string): RejoinState => ({ stage: 'NeedsCopy', parting, reason });
 
-function rejoinedOf({ forkLsn, lsn, transactions }: Parting, epoch: number): NonNullable<AgentStatus['rejoined']> {
-  return { how: 'Rewind', epoch, forkLsn, lsn, transactions };
+function rejoinedOf(parting: Parting, epoch: number): NonNullable<AgentStatus['rejoined']> {
+  const { forkLsn, lsn, transactions, keptIn } = parting;
+  return { how: 'Rewind', epoch, forkLsn, lsn, transactions, ...(keptIn === undefined ? {} : { keptIn }) };
 }
 
 /** Changes when the machine starts anew, and with it what was written and not yet on disk is lost. */

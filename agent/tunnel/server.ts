@@ -6,8 +6,9 @@
  * changes; a member has at most one session of stream or basebackup.
  */
 import { connect, type Socket } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { type Credentials, secureContextOf } from '#agent/tls/credentials.ts';
+import type { TLSSocket } from 'node:tls';
+import type { Credentials } from '#agent/tls/credentials.ts';
+import { MemberListener } from '#agent/tls/member-listener.ts';
 import { type Place, peerOf } from '#agent/tls/peer.ts';
 import { type MemberIdentity, slotName } from '#core/identity.ts';
 import type { TunnelHello, TunnelReply } from '#core/protocol/tunnel.ts';
@@ -34,40 +35,26 @@ interface OpenTunnel {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 5_000;
-const MAX_CONNECTIONS = 64;
 const LASTING_MS = 1_000;
 const SAY_AGAIN_MS = 5_000;
 const MAX_SAID = 256;
 
 export class TunnelServer {
   readonly #options: TunnelServerOptions;
-  readonly #server: Server;
+  readonly #listener: MemberListener;
   readonly #open = new Set<OpenTunnel>();
-  /** Every connection from its first byte, also those that are still in their handshake. */
-  readonly #connections = new Set<Socket>();
   #sentBytes = 0;
   /** When each refusal was said last, by peer and reason. */
   readonly #saidRefusals = new Map<string, number>();
 
   constructor(options: TunnelServerOptions) {
     this.#options = options;
-    this.#server = createServer(
-      {
-        ...secureContextOf(options.credentials),
-        requestCert: true,
-        rejectUnauthorized: true,
-        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-        highWaterMark: 1 << 18,
-      },
-      (socket) => void this.#serve(socket),
-    );
-    this.#server.maxConnections = MAX_CONNECTIONS;
-    this.#server.on('connection', (socket: Socket) => {
-      this.#connections.add(socket);
-      socket.once('close', () => this.#connections.delete(socket));
-    });
-    this.#server.on('tlsClientError', (error) => {
-      options.log.warn({ reason: error.message }, 'tunnel: TLS refused');
+    this.#listener = new MemberListener({
+      credentials: options.credentials,
+      handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+      highWaterMark: 1 << 18,
+      onConnection: (socket) => void this.#serve(socket),
+      onRefused: (reason) => options.log.warn({ reason }, 'tunnel: TLS refused'),
     });
   }
 
@@ -81,18 +68,11 @@ export class TunnelServer {
   }
 
   listen(port: number, host?: string): Promise<number> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', reject);
-        const address = this.#server.address();
-        resolve(typeof address === 'object' && address !== null ? address.port : port);
-      });
-    });
+    return this.#listener.listen(port, host);
   }
 
   renew(credentials: Credentials): void {
-    this.#server.setSecureContext(secureContextOf(credentials));
+    this.#listener.renew(credentials);
   }
 
   /** Closes every tunnel that the present context would not accept again. Returns how many. */
@@ -114,10 +94,8 @@ export class TunnelServer {
   }
 
   async stop(): Promise<void> {
-    const stopped = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.closeAll();
-    for (const socket of this.#connections) socket.destroy();
-    await stopped;
+    await this.#listener.stop();
   }
 
   #close(which: (tunnel: OpenTunnel) => boolean): number {

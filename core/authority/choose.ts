@@ -32,8 +32,8 @@ export interface ChoiceInput {
   readonly candidates: readonly Candidate[];
   /** Nearest to the preferred region first; that one itself at the head. */
   readonly regions: readonly string[];
-  /** May not be chosen though its position counts: a primary whose Postgres gave up. */
-  readonly unfit?: MemberIdentity | undefined;
+  /** Chosen only where nobody else may be, however much it has: a primary that has given up, or was stopped. */
+  readonly last?: MemberIdentity | undefined;
   /** Taken if it has everything, whoever is nearer: the target of a switchover, or the primary that is to stay. */
   readonly wanted?: MemberIdentity | undefined;
 }
@@ -46,9 +46,9 @@ export function choose(input: ChoiceInput): Choice {
   );
   if (furthest === undefined) return { kind: 'Nobody', why: 'no position is known' };
   const eligible = counted
-    .filter((entry) => mayLead(entry.member, input) && isPartOf(record, entry, furthest))
+    .filter((entry) => candidateOf(entry.member, input)?.promotable === true && isPartOf(record, entry, furthest))
     .toSorted((a, b) => comparePositions(b.position, a.position) || preference(a.member, b.member, input));
-  const best = eligible[0];
+  const best = eligible.find(({ member }) => !isLast(member, input)) ?? eligible[0];
   if (best === undefined)
     return {
       kind: 'Nobody',
@@ -64,10 +64,8 @@ export function choose(input: ChoiceInput): Choice {
   return { kind: 'Ship', from: furthest.member, to: best.member, lsn: furthest.position.lsn };
 }
 
-function mayLead(member: MemberIdentity, input: ChoiceInput): boolean {
-  if (input.unfit !== undefined && sameMember(member, input.unfit)) return false;
-  return candidateOf(member, input)?.promotable === true;
-}
+const isLast = (member: MemberIdentity, { last }: ChoiceInput): boolean =>
+  last !== undefined && sameMember(member, last);
 
 /** Whatever it has is a part of what the furthest has: only then can the rest simply be streamed to it. */
 const isPartOf = (record: AuthorityRecord, { position }: Counted, furthest: Counted): boolean =>

@@ -10,8 +10,9 @@ import type { Lsn } from '../lsn.ts';
 import type { Fenced, FenceRefusal } from '../protocol/authority.ts';
 import { type Candidate, type Choice, choose } from './choose.ts';
 import { announced, decidedRecord, withdrawn } from './decision.ts';
-import { type Counted, countedAnswers, epochEndsMs, isEnough, type WatchedLease, whyNotEnough } from './fence.ts';
+import { type Counted, countedAnswers, epochEndsMs, type WatchedLease, whyNotEnough } from './fence.ts';
 import { type AuthorityRecord, isPrimary, primaryOf, sameMember } from './record.ts';
+import { stoppedAtMs, successorOf, whyNoSuccessor } from './successor.ts';
 import { answerOf, type Pings, suspicionOf } from './suspicion.ts';
 import { kubernetesLeaseMs, promiseOwnedMs } from './timing.ts';
 
@@ -63,6 +64,8 @@ export type TakeoverAction =
       readonly members: readonly MemberIdentity[];
       readonly epoch: number;
       readonly handover: boolean;
+      /** Fenced enough already, and it is waited for these no longer than until then. Absent: not enough without them. */
+      readonly untilMs?: number;
     }
   /** Fenced enough; meanwhile `fence` may still be asked, at `epoch`: they may have more, but nobody waits for them. */
   | {
@@ -71,13 +74,17 @@ export type TakeoverAction =
       readonly epoch: number;
       readonly fence: readonly MemberIdentity[];
     }
-  /** `to` streams from `from` up to `lsn`, both fenced at `epoch`; then `to` is asked for its position again (a fence). */
+  /**
+   * `to` streams from `from` up to `lsn`, both fenced at `epoch`; then `to` is asked for its position again (a fence).
+   * Meanwhile `fence` may still be asked: with them it may not be needed.
+   */
   | {
       readonly kind: 'Ship';
       readonly from: MemberIdentity;
       readonly to: MemberIdentity;
       readonly lsn: Lsn;
       readonly epoch: number;
+      readonly fence: readonly MemberIdentity[];
     }
   /** k = 0: PUT the shard's Kubernetes Lease with this holder and epoch, by the resourceVersion that was watched unchanged. */
   | { readonly kind: 'HandLease'; readonly holder: MemberIdentity; readonly epoch: number }
@@ -195,7 +202,9 @@ function whyNotBegin(input: TakeoverInput): TakeoverAction | undefined {
     record,
     reachable.map((member) => ({ member })),
   );
-  return missing === undefined ? undefined : nothing(missing, 500);
+  if (missing !== undefined) return nothing(missing, 500);
+  const nobody = suspicion.kind === 'Failover' ? whyNoSuccessor(input, reachable) : undefined;
+  return nobody === undefined ? undefined : nothing(nobody, 1_000);
 }
 
 function whyNotHandOver(
@@ -265,12 +274,21 @@ function recover(attempt: Attempt): TakeoverAction {
   if (nowMs < untilMs && renewsItsLease(attempt))
     return nothing(`${record.authority.member} has renewed its Kubernetes Lease meanwhile`, 1_000);
   if (nowMs < untilMs) return { kind: 'WaitOut', untilMs, epoch, fence: unanswered };
-  const choice = chooseForRecovery(attempt);
+  const { intent, fences, startedAtMs } = attempt;
+  const { choice, waitUntilMs } = successorOf({
+    ...attempt,
+    wanted: intent.kind === 'Recover' ? intent.wanted : intent.target,
+    unanswered: unanswered.filter((member) => !hasNothingToGive(attempt, member)),
+    stoppedAtMs: stoppedAtMs(record, attempt.counted, fences),
+    givesUpAtMs: startedAtMs + attemptPatienceMs,
+    shipPatienceMs: handoverPatienceMs,
+  });
+  if (nowMs < waitUntilMs) return { kind: 'Fence', members: unanswered, epoch, handover: false, untilMs: waitUntilMs };
   switch (choice.kind) {
     case 'Chosen':
       return decide(attempt, choice, 'failover');
     case 'Ship':
-      return { ...choice, epoch };
+      return { ...choice, epoch, fence: uncounted(attempt) };
     case 'Nobody':
       return nothing(choice.why, 1_000);
     default:
@@ -278,23 +296,21 @@ function recover(attempt: Attempt): TakeoverAction {
   }
 }
 
+/** Fenced, and without a position that counts: a copy or a rewind that hasn't ended won't end while it is waited for. */
+const hasNothingToGive = (attempt: Attempt, member: MemberIdentity): boolean =>
+  answersOf(attempt).some(
+    ({ fenced }) => sameMember(fenced.member, member) && fenced.epoch === attempt.epoch && fenced.stopped,
+  );
+
+/** Also who was silent when the attempt began: that may have been a lost packet, and shipping may be what can't be done. */
+const uncounted = ({ record, counted }: Attempt): readonly MemberIdentity[] =>
+  record.membership.members.filter((member) => !counted.some((entry) => sameMember(entry.member, member)));
+
 /** k = 0: a sign of life since the attempt began; waiting for that Lease would never end. Begun anew, it may be reachable. */
 const renewsItsLease = ({ record, kubernetesLease, startedAtMs }: Attempt): boolean =>
   record.membership.acknowledgements === 0 &&
   kubernetesLease?.holder === replicationName(primaryOf(record)) &&
   kubernetesLease.unchangedSinceMs > startedAtMs;
-
-function chooseForRecovery(attempt: Attempt): Choice {
-  const { record, counted } = attempt;
-  const primary = primaryOf(record);
-  const answer = answerOf(attempt.pings, primary)?.answer;
-  const asked = attempt.intent.kind === 'Recover' ? attempt.intent.wanted : attempt.intent.target;
-  const hasGivenUp = answer === undefined || answer.primary?.released === true;
-  if (!hasGivenUp) return choose({ ...attempt, wanted: asked ?? primary });
-  // Its Postgres doesn't run: the others do without it where they are enough by themselves.
-  const others = counted.filter(({ member }) => !sameMember(member, primary));
-  return choose({ ...attempt, wanted: asked, unfit: primary, counted: isEnough(record, others) ? others : counted });
-}
 
 function decide(
   { record, epoch, since, kubernetesLease }: Attempt,

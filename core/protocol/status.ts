@@ -135,6 +135,8 @@ export const agentStatusSchema = z.object({
       forkLsn: z.string(),
       lsn: z.string(),
       transactions: z.int().optional(),
+      /** Where the diverged WAL lies on the volume; absent where none could be kept. */
+      keptIn: z.string().optional(),
     })
     .optional(),
   /** Certificate in use, for the renewal's sake. */

@@ -8,7 +8,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Candidate } from '#core/authority/choose.ts';
 import type { WatchedLease } from '#core/authority/fence.ts';
-import { type AuthorityRecord, isPrimary, sameMember } from '#core/authority/record.ts';
+import { type AuthorityRecord, isPrimary, primaryOf, sameMember } from '#core/authority/record.ts';
 import { answerOf, type Pings } from '#core/authority/suspicion.ts';
 import {
   decideTakeover,
@@ -22,6 +22,7 @@ import type { Shard } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
 import type { FenceReply } from '../agents/client.ts';
 import { recordOf } from '../controllers/shard/snapshot.ts';
+import type { HeardPosition } from './last-heard.ts';
 import { recordChange } from './record-change.ts';
 
 /** Everything an attempt does to the world. All of it is bounded in time. */
@@ -44,6 +45,8 @@ export interface AttemptMeans {
   readonly handLease: (holder: MemberIdentity, epoch: number) => Promise<void>;
   readonly candidates: (shard: Stored<Shard>) => readonly Candidate[];
   readonly regions: (shard: Stored<Shard>) => readonly string[];
+  /** How far a primary's log went when it was last heard; for people. */
+  readonly heard: (primary: MemberIdentity) => HeardPosition | undefined;
   /** Why this record must not be acted upon; undefined when it may. */
   readonly distrust: (shard: Stored<Shard>, record: AuthorityRecord, pings: Pings) => string | undefined;
   /** Fulfilled when this shard may be promoted: only so many are at once. */
@@ -165,8 +168,10 @@ class Attempt {
         this.#tellOnce('Began', { kind: 'Began', why: this.#reason });
         this.#askToBeFenced(action.members, action.epoch, action.handover);
         this.#answeredAtMs ??= this.#means.nowMs();
-        if (this.#means.nowMs() - this.#answeredAtMs > silenceMs) return stopped('nobody answers any more', 0);
-        await this.#pauseUntilAnswer(action.members.length === 0 ? askAgainMs : turnMs);
+        // With enough of them it isn't left at that: they have promised, and wait for the decision.
+        if (action.untilMs === undefined && this.#means.nowMs() - this.#answeredAtMs > silenceMs)
+          return stopped('nobody answers any more', 0);
+        await this.#pauseUntilAnswer(this.#patienceOf(action));
         return undefined;
       case 'WaitOut':
         return this.#waitOut(action);
@@ -232,7 +237,8 @@ class Attempt {
    */
   async #swap(record: AuthorityRecord, why: string | undefined): Promise<Stored<Shard> | 'unchanged' | undefined> {
     const { read, write, wallClock } = this.#means;
-    const change = recordChange({ shard: this.#shard, before: this.#record, record, why, at: wallClock() });
+    const heard = this.#heard();
+    const change = recordChange({ shard: this.#shard, before: this.#record, record, why, at: wallClock(), heard });
     try {
       this.#shard = await this.#bounded(write({ ...this.#shard, status: { ...this.#shard.status, ...change } }));
       return this.#shard;
@@ -247,6 +253,13 @@ class Attempt {
     if (!isDeepStrictEqual(present, this.#record)) return undefined;
     this.#readAtMs = sentAtMs;
     return 'unchanged';
+  }
+
+  #heard(): HeardPosition | undefined {
+    const primary = primaryOf(this.#record);
+    const outcome = this.#fences.get(replicationName(primary));
+    const said = outcome?.kind === 'Fenced' ? outcome.fenced.position : null;
+    return said ?? this.#means.heard(primary);
   }
 
   /** Each at most once at a time; nobody waits for the slow ones. */
@@ -297,6 +310,12 @@ class Attempt {
     }
   }
 
+  /** How long a question may take before what to do is asked again. */
+  #patienceOf({ members, untilMs }: Extract<TakeoverAction, { kind: 'Fence' }>): number {
+    if (members.length === 0) return askAgainMs;
+    return untilMs === undefined ? turnMs : Math.min(turnMs, Math.max(10, untilMs - this.#means.nowMs()));
+  }
+
   async #waitOut(action: Extract<TakeoverAction, { kind: 'WaitOut' }>): Promise<undefined> {
     const { nowMs } = this.#means;
     const waitMs = action.untilMs - nowMs();
@@ -306,9 +325,10 @@ class Attempt {
     return undefined;
   }
 
-  async #ship({ from, to, epoch }: Extract<TakeoverAction, { kind: 'Ship' }>): Promise<undefined> {
+  async #ship({ from, to, epoch, fence }: Extract<TakeoverAction, { kind: 'Ship' }>): Promise<undefined> {
     const { ship, pause } = this.#means;
     this.#tellFenced(epoch, 0);
+    this.#askToBeFenced(fence, epoch, false);
     this.#tellOnce('Shipping', { kind: 'Shipping', from: from.name, to: to.name, epoch });
     await this.#bounded(ship(this.#record, from, to, epoch));
     // For what it takes to connect and stream a little; then it is asked how far it has come.

@@ -57,6 +57,7 @@ export class Heartbeats {
       const until = AbortSignal.any([signal, this.#soon.signal]);
       await sleep(beatEveryMs, undefined, { signal: until }).catch(() => undefined);
     }
+    await this.#leave().catch((error: unknown) => this.#options.onTrouble?.(error));
   }
 
   /** What this replica reaches has changed: the others should know before the next beat is due. */
@@ -106,6 +107,15 @@ export class Heartbeats {
     }
   }
 
+  /** Told to end: the others need not find out, and wait for a rank that nobody has any more. */
+  async #leave(): Promise<void> {
+    const client = this.#options.api.of(leases);
+    const { namespace, pod } = this.#options;
+    const present = await client.find({ namespace, name: pod.name });
+    if (present?.spec === undefined) return;
+    await client.update({ ...present, spec: { ...present.spec, holderIdentity: '' } });
+  }
+
   #wish(present: Stored<Lease> | undefined): Lease {
     const { namespace, installation, pod, reaches } = this.#options;
     const now = new Date().toISOString().replace('Z', '000Z');
@@ -138,11 +148,12 @@ export class Heartbeats {
     });
     const names = new Set(items.map(({ metadata }) => metadata.name));
     for (const name of this.#others.keys()) if (!names.has(name)) this.#others.delete(name);
-    for (const { metadata } of items) {
+    for (const { metadata, spec } of items) {
       const { name, resourceVersion, annotations } = metadata;
       if (name === pod.name || this.#others.get(name)?.resourceVersion === resourceVersion) continue;
       const reaches = new Set((annotations?.[reachesAnnotation] ?? '').split(' ').filter((key) => key !== ''));
-      this.#others.set(name, { resourceVersion, atMs: nowMs(), reaches });
+      const hasLeft = spec?.holderIdentity === '';
+      this.#others.set(name, { resourceVersion, atMs: hasLeft ? Number.NEGATIVE_INFINITY : nowMs(), reaches });
     }
   }
 }

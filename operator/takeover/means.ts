@@ -28,6 +28,7 @@ import { contradiction } from '../controllers/shard/trust.ts';
 import type { Cache } from '../runtime/controller.ts';
 import type { AttemptMeans } from './attempt.ts';
 import type { AskedMember, AuthorityWatch } from './authority-watch.ts';
+import { LastHeard } from './last-heard.ts';
 import { ShardLeaseWatch } from './lease-watch.ts';
 import type { PromotionMeans } from './promotion.ts';
 import { askedMembers, candidatesOf, memberAddresses, regionOrder, viewsOf } from './shard-view.ts';
@@ -61,9 +62,11 @@ export class ShardMeans {
   readonly #options: ShardMeansOptions;
   /** Asked for while fences are under way, so that a decision is followed by its orders at once. By UID of the Shard. */
   readonly #statuses = new Map<string, KeptStatuses>();
+  readonly #lastHeard: LastHeard;
 
   constructor(options: ShardMeansOptions) {
     this.#options = options;
+    this.#lastHeard = new LastHeard(options.nowMs);
   }
 
   /** @param sooner Ends the pause too; so does the end of the operator. */
@@ -74,6 +77,23 @@ export class ShardMeans {
     await (sooner === undefined ? slept : Promise.race([slept, sooner]));
     over.abort();
   };
+
+  /** Remembers how far the log of this primary, whose commits nobody acknowledges, goes; returns at once. */
+  hear(shard: Stored<Shard>, record: AuthorityRecord): void {
+    const { client } = this.#options;
+    const { namespace = '', uid } = shard.metadata;
+    const { name } = primaryOf(record);
+    this.#lastHeard.look(uid, record, async () => {
+      const address = this.#addressOf(shard, name);
+      if (address === undefined) return { kind: 'silent', why: 'its pod has no address' };
+      return client.status(targetOf(shard, name, address), await this.#credentials(namespace, shard.spec.keyspace));
+    });
+  }
+
+  /** Forgets what was heard of all but these shards, by UID. */
+  keepOnly(shardUids: ReadonlySet<string>): void {
+    this.#lastHeard.keepOnly(shardUids);
+  }
 
   leaseWatch(shard: Stored<Shard>): ShardLeaseWatch {
     const { namespace = '', name } = shard.metadata;
@@ -110,6 +130,7 @@ export class ShardMeans {
       },
       candidates: (present) => candidatesFor(intent, candidatesOf(cache, present)),
       regions: (present) => regionOrder(cache, present),
+      heard: (primary) => this.#lastHeard.of(shard.metadata.uid, primary),
       distrust: (present, record, pings) =>
         contradiction(record, present.metadata.uid, promisesOf(record, pings))?.message,
       pause: this.pause,

@@ -38,7 +38,7 @@ import { type Turn, Turns } from './turns.ts';
 export interface TakeoverOptions {
   readonly cache: Cache;
   readonly watch: AuthorityWatch;
-  readonly means: Pick<ShardMeans, 'pause' | 'leaseWatch' | 'ofAttempt' | 'ofPromotion'>;
+  readonly means: Pick<ShardMeans, 'pause' | 'leaseWatch' | 'hear' | 'keepOnly' | 'ofAttempt' | 'ofPromotion'>;
   readonly heartbeats: {
     readonly rank: number;
     readonly isLedByAnother: boolean;
@@ -68,6 +68,8 @@ interface OfShard {
   wish: HandoverWish | undefined;
   running: Promise<void> | undefined;
   lease: ShardLeaseWatch | undefined;
+  /** When it was told last for which reason that it waits. */
+  readonly waitsToldMs: Map<string, number>;
   report: (Omit<TakeoverReport, 'ageMs'> & { readonly atMs: number }) | undefined;
 }
 
@@ -84,6 +86,8 @@ const maxPromotions = 8;
 /** A leader that can't do what another says that it can do. */
 const unreachedBeforeResigningMs = 3_000;
 const retryMs = 1_000;
+/** The same reason to wait is an Event again after so long. */
+const tellAgainMs = 30_000;
 
 export class TakeoverService implements Takeovers {
   readonly #options: TakeoverOptions;
@@ -138,11 +142,12 @@ export class TakeoverService implements Takeovers {
   }
 
   #look(): void {
-    const { cache, watch, heartbeats } = this.#options;
+    const { cache, watch, heartbeats, means } = this.#options;
     const present = cache.list(shards);
     const addresses = memberAddresses(cache);
     const keys = new Set(present.map(keyOf));
     for (const key of this.#shards.keys()) if (!keys.has(key)) this.#shards.delete(key);
+    means.keepOnly(new Set(present.map(({ metadata }) => metadata.uid)));
     const asked = present.flatMap((shard) => {
       const record = recordOf(shard);
       return record === undefined ? [] : askedMembers(shard, record, addresses);
@@ -185,6 +190,7 @@ export class TakeoverService implements Takeovers {
         wish: undefined,
         running: undefined,
         lease: undefined,
+        waitsToldMs: new Map(),
         report: undefined,
       };
       this.#shards.set(key, state);
@@ -204,6 +210,7 @@ export class TakeoverService implements Takeovers {
     state.isSilent = answerOf(pings, primary) === undefined;
     const isSilent = state.isSilent && silentForMs(pings, primary, now) >= unreachableMs;
     this.#watchLease(state, record, isSilent);
+    if (record.membership.acknowledgements === 0 && !state.isSilent) this.#options.means.hear(state.shard, record);
     state.suspicion = suspicionOf({ record, pings, kubernetesLease: state.lease?.watched, nowMs: now });
     const reachable = record.membership.members.filter((member) => answerOf(pings, member) !== undefined);
     const isReached = isEnough(
@@ -244,10 +251,20 @@ export class TakeoverService implements Takeovers {
   #tellWaiting(state: OfShard, message: string, missing: readonly string[]): void {
     const isKnown = state.report?.outcome === 'Stopped' && state.report.message === message;
     this.#report(state, 'Failover', { running: false, message, missing, outcome: 'Stopped' });
-    if (isKnown || this.#options.heartbeats.rank > 0) return;
-    this.#options.log.warn({ shard: keyOf(state.shard), missing }, message);
-    const event = { type: 'Warning', reason: 'TakeoverWaits', action: 'Failover', message } as const;
-    this.#options.recorder.record(state.shard, event);
+    if (this.#options.heartbeats.rank > 0) return;
+    if (!isKnown) this.#options.log.warn({ shard: keyOf(state.shard), missing }, message);
+    this.#recordWaiting(state, 'Failover', message, message);
+  }
+
+  /** Attempts follow one another within seconds, and what keeps each of them may come and go. */
+  #recordWaiting(state: OfShard, action: TakeoverKind, reason: string, message: string): void {
+    const now = this.#options.nowMs();
+    // Whatever is counted in it makes it no other reason.
+    const key = reason.replaceAll(/\d+(\.\d+)? m?s\b/g, '');
+    if (now - (state.waitsToldMs.get(key) ?? Number.NEGATIVE_INFINITY) < tellAgainMs) return;
+    for (const [known, atMs] of state.waitsToldMs) if (now - atMs >= tellAgainMs) state.waitsToldMs.delete(known);
+    state.waitsToldMs.set(key, now);
+    this.#options.recorder.record(state.shard, { type: 'Warning', reason: 'TakeoverWaits', action, message });
   }
 
   /** Of a shard with k = 0, from the moment its primary is silent: so that nothing is asked while all is well. */
@@ -388,12 +405,7 @@ export class TakeoverService implements Takeovers {
     story.end(outcome);
     this.#options.log.info({ shard: keyOf(state.shard), kind, outcome, missing }, message);
     if (outcome === 'Stopped' && state.suspicion.kind !== 'None')
-      this.#options.recorder.record(state.shard, {
-        type: 'Warning',
-        reason: 'TakeoverWaits',
-        action: kind,
-        message: `${state.suspicion.why}; ${message}`,
-      });
+      this.#recordWaiting(state, kind, message, `${state.suspicion.why}; ${message}`);
   }
 
   #report(state: OfShard, kind: TakeoverKind, report: Omit<TakeoverReport, 'kind' | 'ageMs'>): void {

@@ -7,7 +7,7 @@ import { connect, readLogin, routerEndpoint } from '../../demo/application.ts';
 import { waitUntilReady } from '../../demo/installation.ts';
 
 const keyspace = 'shop';
-const patienceMs = 120_000;
+const patienceMs = 240_000;
 
 interface Condition {
   readonly type: string;
@@ -27,26 +27,35 @@ export function changing(clusterOf: () => Cluster, namespace: string): void {
     (JSON.parse(await kubectl('get', object, '-o', 'json')) as { status?: { conditions?: Condition[] } }).status
       ?.conditions ?? [];
 
-  /** Polls until `look` returns something; fails with what it last saw. */
+  /** Polls until `look` returns something, whatever stands in its way meanwhile; fails with what it last saw. */
   async function eventually<T>(
     what: string,
     look: () => Promise<T | undefined>,
     seen: () => Promise<unknown> = async () => '',
   ): Promise<T> {
     const deadline = performance.now() + patienceMs;
+    let problem = '';
     for (;;) {
-      const found = await look();
+      const found = await look().catch((error: unknown) => {
+        problem = error instanceof Error ? error.message : String(error);
+        return undefined;
+      });
       if (found !== undefined) return found;
-      if (performance.now() > deadline)
-        assert.fail(`${what}: not seen within ${patienceMs / 1000} s; last: ${JSON.stringify(await seen())}`);
+      if (performance.now() > deadline) {
+        const last = JSON.stringify(await seen().catch(String));
+        assert.fail(`${what}: not seen within ${patienceMs / 1000} s; last: ${last} ${problem}`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
   }
 
-  const condition = (object: string, type: string, status: string): Promise<Condition> =>
+  const condition = (object: string, type: string, status: string, message = /(?:)/): Promise<Condition> =>
     eventually(
-      `${object} ${type}=${status}`,
-      async () => (await conditions(object)).find((found) => found.type === type && found.status === status),
+      `${object} ${type}=${status} ${message}`,
+      async () =>
+        (await conditions(object)).find(
+          (found) => found.type === type && found.status === status && message.test(found.message),
+        ),
       () => conditions(object),
     );
 
@@ -59,9 +68,15 @@ export function changing(clusterOf: () => Cluster, namespace: string): void {
       return now.password === old.password ? undefined : now;
     });
     // The Secret may be a moment ahead of the routers' own look-up.
-    const client = await eventually('a login with the new password', () => connect(eu, rotated).catch(() => undefined));
+    const client = await eventually('a login with the new password', () => connect(eu, rotated));
     await client.end();
-    const withOld = await connect(eu, old);
+    const withOld = await eventually('a login with the old one', () =>
+      connect(eu, old).catch((error: unknown) => {
+        if ((error as { code?: string }).code === '28P01') return 'refused' as const;
+        throw error;
+      }),
+    );
+    assert.ok(withOld !== 'refused', 'the old password is not accepted any more');
     await withOld.end();
   });
 
@@ -73,10 +88,15 @@ export function changing(clusterOf: () => Cluster, namespace: string): void {
   const authorityOf = async (shard: string): Promise<Recorded> =>
     JSON.parse(await kubectl('get', 'shard', shard, '-o', 'jsonpath={.status.authority}')) as Recorded;
 
+  const historyOf = async (shard: string): Promise<readonly Pick<Recorded, 'epoch' | 'member'>[]> =>
+    JSON.parse(await kubectl('get', 'shard', shard, '-o', 'jsonpath={.status.history}')) as Recorded[];
+
   test('a lost primary pod costs no tenant: it comes back, or another member takes over at a higher epoch', async () => {
     const former = await authorityOf('shop-a');
+    const life = (): Promise<string> => kubectl('get', 'pod', former.member, '-o', 'jsonpath={.metadata.uid}');
+    const ended = await life();
     await kubectl('delete', 'pod', former.member, '--grace-period=0', '--force');
-    await condition('shard/shop-a', 'Ready', 'False').catch(() => undefined);
+    await eventually('another pod in its place', async () => ((await life()) === ended ? undefined : true));
     await waitUntilReady(cluster, namespace, patienceMs);
     const now = await authorityOf('shop-a');
     assert.ok(now.epoch >= former.epoch);
@@ -87,11 +107,12 @@ export function changing(clusterOf: () => Cluster, namespace: string): void {
     const login = await readLogin(cluster, namespace, keyspace, 'acme_app');
     const eu = await routerEndpoint(cluster, namespace, keyspace, 'eu');
     await eventually('a read after the restart', async () => {
-      const client = await connect(eu, login).catch(() => undefined);
-      if (client === undefined) return undefined;
-      const found = await client.query('select count(*) as n from products').catch(() => undefined);
-      await client.end();
-      return found;
+      const client = await connect(eu, login);
+      try {
+        return await client.query('select count(*) as n from products');
+      } finally {
+        await client.end();
+      }
     });
   });
 
@@ -127,9 +148,12 @@ export function changing(clusterOf: () => Cluster, namespace: string): void {
     }
     await condition('shard/shop-a', 'RolloutPending', 'False');
     await waitUntilReady(cluster, namespace, patienceMs);
-    const now = await authorityOf('shop-a');
-    assert.ok(now.epoch > former.epoch, 'authority moved away before the former primary was restarted');
-    assert.notEqual(now.member, former.member);
+    // It may have moved more than once on a machine that stalls.
+    const later = (await historyOf('shop-a')).filter(({ epoch }) => epoch > former.epoch);
+    assert.ok(
+      later.some(({ member }) => member !== former.member),
+      'authority moved away before the former primary was restarted',
+    );
   });
 
   test('a switchover that was asked for by hand is done, and one that can not be is refused with the reason', async () => {
@@ -188,8 +212,7 @@ metadata: { name: shop-x }
 spec: { keyspace: shop, primaryRegion: nowhere, durability: { acknowledgements: 3 } }
 `,
     );
-    const lost = await condition('tenant/lost', 'Ready', 'False');
-    assert.match(lost.message, /no-such-shard/);
+    await condition('tenant/lost', 'Ready', 'False', /no-such-shard/);
     const nowhere = await eventually('a condition that names the region', async () =>
       (await conditions('shard/shop-x')).find((found) => found.status === 'False' && /nowhere/.test(found.message)),
     );
@@ -197,7 +220,7 @@ spec: { keyspace: shop, primaryRegion: nowhere, durability: { acknowledgements: 
     await eventually('a condition about acknowledgements', async () =>
       (await conditions('shard/shop-x')).find((found) => found.status === 'False' && /acknowledg/i.test(found.message)),
     );
-    await kubectl('delete', 'tenant/lost', 'shard/shop-x', '--timeout=60s');
+    await kubectl('delete', 'tenant/lost', 'shard/shop-x', '--timeout=180s');
   });
 
   test('a failed migration stops there and says so; mending it goes on', async () => {
@@ -214,8 +237,7 @@ spec: { keyspace: shop, primaryRegion: nowhere, durability: { acknowledgements: 
       '-p',
       withMigration('create table notes (id bigint primary key, body text)'),
     );
-    const failed = await condition(`keyspace/${keyspace}`, 'MigrationsApplied', 'False');
-    assert.match(failed.message, /9999-notes/);
+    await condition(`keyspace/${keyspace}`, 'MigrationsApplied', 'False', /9999-notes/);
     await kubectl(
       'patch',
       'keyspace',

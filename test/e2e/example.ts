@@ -4,6 +4,8 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { parseAllDocuments, stringify } from 'yaml';
 import type { Cluster } from '#cluster/cluster.ts';
 import { exampleFolder } from '../../demo/installation.ts';
@@ -70,7 +72,7 @@ interface Listed {
 }
 
 /** What must be equal after every order: who led first, who acknowledges, how many tenants each shard has, which schema. */
-export async function outcome(cluster: Cluster, namespace: string): Promise<unknown> {
+async function outcome(cluster: Cluster, namespace: string) {
   const text = await cluster.kubectl([
     'get',
     'keyspaces,shards,regionalreplicas,tenants',
@@ -113,9 +115,24 @@ export async function outcome(cluster: Cluster, namespace: string): Promise<unkn
   };
 }
 
+/**
+ * The outcome once nothing is on its way: every authority active, and the same twice. Whoever gives `expected` waits for that,
+ * since a machine that stalls has members leave and come back; what is there at the end of its patience is handed back.
+ */
+export async function settledOutcome(cluster: Cluster, namespace: string, expected?: unknown): Promise<unknown> {
+  let before: unknown;
+  for (const giveUpAt = performance.now() + 90_000; ; await sleep(2_000)) {
+    const seen = await outcome(cluster, namespace);
+    const isSteady = isDeepStrictEqual(seen, before) && seen.shards.every(({ state }) => state === 'Active');
+    const isDone = expected === undefined ? isSteady : isDeepStrictEqual(seen, expected);
+    if (isDone || performance.now() > giveUpAt) return seen;
+    before = seen;
+  }
+}
+
 /** Deletes the namespace and waits until nothing of it is left. */
 export async function deleteNamespace(cluster: Cluster, namespace: string): Promise<void> {
-  await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait=true', '--timeout=180s']);
+  await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--wait=true', '--timeout=300s']);
 }
 
 /**
@@ -124,5 +141,5 @@ export async function deleteNamespace(cluster: Cluster, namespace: string): Prom
  */
 export async function emptyNamespace(cluster: Cluster, namespace: string): Promise<void> {
   const ours = 'tenants,regionalreplicas,shards,keyspaces,regions';
-  await cluster.kubectl(['delete', ours, '--all', '-n', namespace, '--wait=true', '--timeout=90s']);
+  await cluster.kubectl(['delete', ours, '--all', '-n', namespace, '--wait=true', '--timeout=240s']);
 }

@@ -41,7 +41,7 @@ describeConformance('a real API server', async () => {
     'wait',
     '--for=condition=Established',
     `crd/${widgetDefinition.metadata.name}`,
-    '--timeout=30s',
+    '--timeout=120s',
   ]);
   await cluster.kubectl(['create', 'namespace', namespace]);
   const api = new KubeApi(await kubeconfigConfiguration(cluster.kubeconfigPath));

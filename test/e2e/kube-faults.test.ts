@@ -61,15 +61,23 @@ describe('kube over a broken connection', () => {
     });
     const running = reflector.run(stop.signal);
     const present = new Map<string, string>();
+    /** Again until it has met a list or a watch: the reflector may just be pausing between two attempts. */
+    const reset = async (): Promise<void> => {
+      const before = troubles;
+      await until(() => {
+        if (troubles === before) proxy.resetAll();
+        return troubles > before;
+      });
+    };
     const faults = [
-      () => proxy.resetAll(),
-      () => {
+      reset,
+      async () => {
         proxy.isSilent = true;
         setTimeout(() => (proxy.isSilent = false), 700);
       },
-      () => {
+      async () => {
         proxy.isRefusing = true;
-        proxy.resetAll();
+        await reset();
         setTimeout(() => (proxy.isRefusing = false), 400);
       },
     ];
@@ -85,12 +93,12 @@ describe('kube over a broken connection', () => {
           .apply({ metadata: { namespace, name, labels: { test: 'faults' } }, data: { value } });
         present.set(name, value);
       }
-      if (n % 10 === 3) faults[((n / 10) | 0) % faults.length]?.();
+      if (n % 10 === 3) await faults[((n / 10) | 0) % faults.length]?.();
       await sleep(50);
     }
     const held = (): Map<string, string | undefined> =>
       new Map(reflector.store.list().map((map) => [map.metadata.name, map.data?.['value']]));
-    await until(() => isDeepStrictEqual(held(), present), 15_000);
+    await until(() => isDeepStrictEqual(held(), present), 60_000);
     stop.abort();
     await running;
     context.diagnostic(`${troubles} lists or watches broke`);
@@ -101,7 +109,7 @@ describe('kube over a broken connection', () => {
     const acting: { who: string; fromMs: number; toMs: number }[] = [];
     const start = (who: string, api: KubeApi): { stop: AbortController; run: Promise<void> } => {
       const stop = new AbortController();
-      const timing = { leaseMs: 3_000, renewDeadlineMs: 2_000, retryMs: 400 };
+      const timing = { leaseMs: 6_000, renewDeadlineMs: 4_000, retryMs: 400 };
       const election = new LeaderElection({ api, namespace, name: 'cut', instance: who, ...timing });
       const run = election.run(stop.signal, async (leadership) => {
         const term = { who, fromMs: performance.now(), toMs: Infinity };
@@ -116,7 +124,8 @@ describe('kube over a broken connection', () => {
     const other = start('other', direct);
     await sleep(1_000);
     proxy.isSilent = true;
-    await until(() => acting.length === 2, 15_000);
+    const cutAtMs = performance.now();
+    await until(() => acting.some(({ who, fromMs }) => who === 'other' && fromMs > cutAtMs), 60_000);
     proxy.isSilent = false;
     proxy.resetAll();
     await sleep(1_000);
@@ -124,10 +133,14 @@ describe('kube over a broken connection', () => {
       stop.abort();
       await run;
     }
-    const [first, second] = acting;
-    assert.deepEqual([first?.who, second?.who], ['cut', 'other']);
-    const gapMs = Math.round((second?.fromMs ?? 0) - (first?.toMs ?? Infinity));
-    context.diagnostic(`nobody led for ${gapMs} ms`);
-    assert.ok(gapMs > 0, 'two leaders at the same time');
+    // On a machine that stalls for seconds there may be more terms than these two; never two at a time.
+    const taken = acting.findIndex(({ who, fromMs }) => who === 'other' && fromMs > cutAtMs);
+    assert.equal(acting[taken - 1]?.who, 'cut');
+    const gapsMs = acting.slice(1).map(({ fromMs }, n) => fromMs - (acting[n]?.toMs ?? Infinity));
+    context.diagnostic(`nobody led for ${gapsMs.map(Math.round).join(', ')} ms`);
+    assert.ok(
+      gapsMs.every((gapMs) => gapMs > 0),
+      'two leaders at the same time',
+    );
   });
 });

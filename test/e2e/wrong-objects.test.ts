@@ -76,13 +76,13 @@ describe('the API server', () => {
     for (const kind of missing)
       await cluster.kubectl(['apply', '--server-side', '-f', '-'], customResourceDefinitionYaml(kind));
     for (const { crdName } of missing)
-      await cluster.kubectl(['wait', '--for=condition=Established', `crd/${crdName}`, '--timeout=30s']);
-    await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--timeout=120s']);
+      await cluster.kubectl(['wait', '--for=condition=Established', `crd/${crdName}`, '--timeout=120s']);
+    await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--timeout=300s']);
     await cluster.kubectl(['create', 'namespace', namespace]);
   });
 
   after(async () => {
-    await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--timeout=120s']);
+    await cluster.kubectl(['delete', 'namespace', namespace, '--ignore-not-found', '--timeout=300s']);
   });
 
   test('takes the CRDs as they are in the checkout', async () => {

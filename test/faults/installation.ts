@@ -15,7 +15,7 @@ import type { Door } from '../history/session.ts';
 import { historyRole } from '../history/workload.ts';
 import { faultManifests, regions, type ShardWish, shardName } from './manifests.ts';
 
-const READY_TIMEOUT_MS = 240_000;
+const READY_TIMEOUT_MS = 400_000;
 const LOOK_AGAIN_MS = 500;
 const ROUTER_LOOKUP_MS = 2_000;
 

@@ -28,7 +28,8 @@ export interface FleetOptions {
 
 const PAUSE_MS = 80;
 const RECONNECT_PAUSE_MS = 200;
-const PREPARE_ATTEMPTS = 5;
+const OPEN_ATTEMPTS = 15;
+const PREPARE_ATTEMPTS = 15;
 
 export class Fleet {
   readonly workloads: readonly Workload[];
@@ -70,7 +71,7 @@ export class Fleet {
             ...(deadlineMs === undefined ? {} : { deadlineMs }),
           });
           this.#sessions.push(session);
-          await session.open();
+          await opened(session);
           if (n === 0 && door === this.#options.doors[0]) await prepare(workload, session);
           const random = seeded(this.#options.seed * 1000 + this.#sessions.length);
           this.#running.push(this.#work(workload, session, random));
@@ -103,6 +104,18 @@ export class Fleet {
       }
       await workload.step(session, random);
       await sleep(random() * 2 * (this.#options.pauseMs ?? PAUSE_MS));
+    }
+  }
+}
+
+/** Whoever stands in the way for a moment: a machine that stalls, a router that has just been started. */
+async function opened(session: Session): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await session.open();
+    } catch (error) {
+      if (attempt === OPEN_ATTEMPTS) throw error;
+      await sleep(RECONNECT_PAUSE_MS * attempt);
     }
   }
 }

@@ -72,6 +72,7 @@ describe('histories of a real Postgres that is killed', () => {
       .withTmpFs({ [folderInImage]: 'rw,uid=10001,gid=10001,mode=0700' })
       .withExposedPorts(PORT)
       .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept connections/))
+      .withStartupTimeout(180_000)
       .start();
     folder = await mkdtemp(join(tmpdir(), 'meridian-history-'));
     await once(historyTables);

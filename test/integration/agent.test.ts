@@ -393,9 +393,19 @@ describe('a shard of three members', { timeout: 300_000 }, () => {
     await us.until('streaming', (status) => status.upstream?.streaming === true);
     const host = await us.address();
     assert.equal((await fetch(`http://${host}:${ports.memberHttp}/readyz`)).status, 200);
-    const text = await (await fetch(`http://${host}:${ports.memberHttp}/metrics`)).text();
+    const scrape = async (): Promise<string> => (await fetch(`http://${host}:${ports.memberHttp}/metrics`)).text();
+    // Streaming comes back before the first grant after a crash, and at some moments nothing is granted: until something is.
+    const granted = /meridian_member_lease_granted_seconds\{.*\} (?:[12]\.\d+|3)$/m;
+    let text = await scrape();
+    for (const until = performance.now() + 30_000; !granted.test(text) && performance.now() < until; )
+      text = await scrape();
+    assert.match(text, granted);
     assert.match(text, /meridian_member_upstream_streaming\{.*\} 1/);
     assert.match(text, /meridian_member_phase\{phase="Following",.*\} 1/);
+    const ofPrimary = await (await fetch(`http://${await primary.address()}:${ports.memberHttp}/metrics`)).text();
+    assert.match(ofPrimary, /meridian_member_lease_held\{.*\} 1/);
+    assert.match(ofPrimary, /meridian_member_handle_armed\{.*\} 1/);
+    assert.match(ofPrimary, /meridian_member_opening_gate\{state="passed",.*\} 1/);
   });
 
   it('has the same rows everywhere in the end', async () => {

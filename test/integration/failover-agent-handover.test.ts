@@ -13,7 +13,8 @@ import { run } from '#cluster/process.ts';
 import { parseLsn } from '#core/lsn.ts';
 import { memberPaths } from '#core/names.ts';
 import type { Fenced } from '#core/protocol/authority.ts';
-import { KeyspaceFixture, type MemberFixture, type ShardFixture } from './member-fixture.ts';
+import type { KeyspaceFixture, MemberFixture, ShardFixture } from './member-fixture.ts';
+import { threeRegions } from './three-regions.ts';
 
 describe('a shard whose primary changes', { timeout: 300_000 }, () => {
   let keyspace: KeyspaceFixture;
@@ -25,18 +26,7 @@ describe('a shard whose primary changes', { timeout: 300_000 }, () => {
   let sql: pg.Client;
 
   before(async () => {
-    keyspace = await KeyspaceFixture.start('changing');
-    shard = await keyspace.shard({
-      members: [
-        { name: 'main-eu-0', region: 'eu' },
-        { name: 'main-us-0', region: 'us' },
-        { name: 'main-ap-0', region: 'ap' },
-      ],
-      acknowledgements: 1,
-    });
-    eu = shard.member('main-eu-0');
-    us = shard.member('main-us-0');
-    ap = shard.member('main-ap-0');
+    ({ keyspace, shard, eu, us, ap } = await threeRegions('changing'));
     router = await keyspace.dispatcher(keyspace.identity('router'));
     await shard.bringUp();
     sql = await eu.connect();

@@ -11,7 +11,8 @@ import type pg from 'pg';
 import { parseLsn } from '#core/lsn.ts';
 import { ports } from '#core/names.ts';
 import type { FenceRefusal } from '#core/protocol/authority.ts';
-import { KeyspaceFixture, type MemberFixture, type ShardFixture } from './member-fixture.ts';
+import type { KeyspaceFixture, MemberFixture, ShardFixture } from './member-fixture.ts';
+import { threeRegions } from './three-regions.ts';
 
 describe('a shard that loses its primary', { timeout: 300_000 }, () => {
   let keyspace: KeyspaceFixture;
@@ -22,18 +23,7 @@ describe('a shard that loses its primary', { timeout: 300_000 }, () => {
   let sql: pg.Client;
 
   before(async () => {
-    keyspace = await KeyspaceFixture.start('lost');
-    shard = await keyspace.shard({
-      members: [
-        { name: 'main-eu-0', region: 'eu' },
-        { name: 'main-us-0', region: 'us' },
-        { name: 'main-ap-0', region: 'ap' },
-      ],
-      acknowledgements: 1,
-    });
-    eu = shard.member('main-eu-0');
-    us = shard.member('main-us-0');
-    ap = shard.member('main-ap-0');
+    ({ keyspace, shard, eu, us, ap } = await threeRegions('lost'));
   });
   after(async () => {
     await sql?.end().catch(() => undefined);
@@ -75,6 +65,13 @@ describe('a shard that loses its primary', { timeout: 300_000 }, () => {
     assert.ok((answer.primary?.leaseRemainingMs ?? 0) > 1_500);
     assert.equal(answer.primary?.serving, true);
     assert.ok(heard !== undefined && (heard.servingHeardMs ?? Infinity) < 1_000 && heard.grantRemainingMs > 1_500);
+    const metrics = await (await fetch(`http://${await eu.address()}:${ports.memberHttp}/metrics`)).text();
+    for (const { name, incarnation } of [await us.identity(), await ap.identity()]) {
+      assert.match(
+        metrics,
+        new RegExp(`lease_grant_remaining_seconds\\{follower="${name}/${incarnation}",.*\\} [12]\\.\\d+`),
+      );
+    }
   });
 
   it('answers who waits for a change when there is one, and not before', async () => {

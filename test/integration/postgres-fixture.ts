@@ -66,7 +66,8 @@ export class PostgresFixture {
       .withUser(userId)
       .withSharedMemorySize(256 * 1024 * 1024)
       .withExposedPorts(port)
-      .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept (read-only )?connections/));
+      .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept (read-only )?connections/))
+      .withStartupTimeout(180_000);
     image = options.onDisk === true ? image : image.withTmpFs({ [dataFolder]: 'rw,uid=10001,gid=10001,mode=0700' });
     const { network } = options;
     image = network === undefined ? image : image.withNetwork(network.started).withNetworkAliases(network.alias);

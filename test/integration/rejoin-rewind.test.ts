@@ -70,14 +70,15 @@ describe('a member whose log has diverged', () => {
       rejoined: { transactions: number; forkLsn: string; lsn: string };
     };
     assert.equal(outcome.kind, 'Rewound', JSON.stringify(outcome));
+    const kept = await lab.sh(`ls -d ${former.path}.kept/*`);
     assert.deepEqual(outcome.rejoined, {
       how: 'Rewind',
       epoch: 2,
       forkLsn: fork,
       lsn: need.diverged.lsn,
       transactions: 4,
+      keptIn: kept,
     });
-    const kept = await lab.sh(`ls -d ${former.path}.kept/*`);
     assert.match(await lab.sh(`cat ${kept}/kept.json`), /"transactions":4.*"complete":true/);
     const first = await lab.sh(`cd ${kept} && ls 0* | head -1`);
     const log = await lab.sh(

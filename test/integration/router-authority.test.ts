@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type pg from 'pg';
 import type { TestAgent } from './router-agents.ts';
-import { one, refused, waitFor } from './router-assertions.ts';
+import { codeOf, one, refused, waitFor } from './router-assertions.ts';
 import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 
 let keyspace: RouterKeyspace;
@@ -30,7 +30,7 @@ async function pause(): Promise<void> {
       () => true,
       () => false,
     );
-  await waitFor(freeze, 5_000);
+  await waitFor(freeze);
 }
 const unpause = (): Promise<string> => docker('unpause', keyspace.member(primary).container.getId());
 
@@ -76,6 +76,14 @@ async function locked(table: string): Promise<{ open: () => void }> {
 }
 
 describe('the answer of a primary that stood still', () => {
+  const doubts = (): number => router.worker.metrics.get('horizon_waits_total');
+  /**
+   * The router has the answers, and waits for proof of the lease: only then the agent may go on. It waits for 3 s at most, so
+   * whoever doesn't see it by then goes on, too.
+   */
+  const doubted = (count: number): Promise<void> =>
+    waitFor(async () => doubts() >= count, 2_500).catch(() => undefined);
+
   /**
    * Says a lease that runs out soon, stops the member while it works at `ask`, and its agent; lets the lease run out, and both go
    * on. Gives what came of the question.
@@ -85,6 +93,7 @@ describe('the answer of a primary that stood still', () => {
     // The router's horizon is no older than that answer now.
     await sleep(2_900);
     const lock = await locked('accounts');
+    const before = doubts();
     const outcome = ask().then(
       () => 'delivered',
       (error: { code: string }) => error.code,
@@ -99,7 +108,7 @@ describe('the answer of a primary that stood still', () => {
     } finally {
       lock.open();
     }
-    await sleep(300);
+    await doubted(before + 1);
     agent.thaw();
     return outcome;
   }
@@ -148,13 +157,16 @@ describe('the answer of a primary that stood still', () => {
       );
     agent.sayAsPrimary({ leaseRemainingMs: 1_500 });
     await sleep(2_900);
-    agent.freeze();
+    // Freezing may take its time, and these are to be sent while the lease is held.
     await pause();
+    const before = doubts();
     codes.push(code(committing.query('commit')), code(working.query('select 1')));
+    await sleep(300);
+    agent.freeze();
     await sleep(2_000);
     agent.sayAsPrimary({ leaseNumber: 2 });
     await unpause();
-    await sleep(300);
+    await doubted(before + 2);
     agent.thaw();
     assert.deepEqual(await Promise.all(codes), ['08007', '40001']);
     assert.ok(await exists(committed), 'it did commit');
@@ -181,7 +193,12 @@ describe('without a horizon', () => {
   test('a transaction waits until the lease is known, and fails in bounded time with the reason', async () => {
     agent.sayAsPrimary({ leaseRemainingMs: 0 });
     const client = await router.connect('acme_app');
-    await waitFor(async () => !(await quick(client)));
+    await waitFor(() =>
+      client.query('select 1 from accounts').then(
+        () => false,
+        (error: unknown) => codeOf(error) === '57P03',
+      ),
+    );
     await assert.rejects(client.query(insert()), refused('57P03'));
     assert.ok(!(await exists(id)));
     const waiting = client.query(insert());
@@ -192,15 +209,6 @@ describe('without a horizon', () => {
     agent.sayAsPrimary({ leaseRemainingMs: 2_800 });
     await client.end();
   });
-
-  const quick = (client: pg.Client): Promise<boolean> =>
-    Promise.race([
-      client.query('select 1 from accounts').then(
-        () => true,
-        () => false,
-      ),
-      sleep(100, false),
-    ]);
 
   test('reads that need no primary go on, and what touches no table', async () => {
     agent.sayAsPrimary({ leaseRemainingMs: 0 });
@@ -240,7 +248,7 @@ describe('an epoch that an agent tells before the API server', () => {
     keyspace.agent('one-ap-0').follow(2, 'one-ap-0');
     await outcomes;
     lock.open();
-    assert.ok(performance.now() - startedMs < 1_000, 'as soon as it is told');
+    assert.ok(performance.now() - startedMs < 15_000, 'as soon as it is told, not when their statements end');
     await assert.rejects(resting.query('select 1 from accounts'), refused('40001'));
     for (const client of clients) {
       await client.query('rollback');

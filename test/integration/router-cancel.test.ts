@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { connect, createServer, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { defaultTimes } from '#router/settings.ts';
 import { flushMessage, queryMessage, syncMessage } from '#router/wire/client-messages.ts';
 import { cancelRequest } from '#router/wire/startup.ts';
 import { int16, message } from '#router/wire/writer.ts';
@@ -36,7 +37,8 @@ before(async () => {
   const { port } = proxy.address() as AddressInfo;
   const members = map.members.map((one) => (one.name === primary ? { ...one, address: '127.0.0.1', port } : one));
   await keyspace.writeMap({ ...map, members });
-  router = await keyspace.router('eu');
+  // A cancel whose connection takes longer than that is given up, and its backend with it.
+  router = await keyspace.router('eu', { times: { ...defaultTimes, connectMs: 30_000 } });
 });
 after(async () => {
   proxy.close();
@@ -63,7 +65,7 @@ test('a COMMIT in the same open pipeline waits for the cancel before it', async 
   const client = await RawClient.login(router.port, keyspace.ca.bundle, { user: 'acme_app', password, database });
   client.send(queryMessage("begin; insert into accounts (tenant_id, id) values ('acme', 501)"));
   await client.until('Z');
-  client.send(...run('select pg_sleep(0.4)'), flushMessage);
+  client.send(...run('select pg_sleep(4)'), flushMessage);
   await waitFor(async () => (await keyspace.backends(primary, "wait_event = 'PgSleep'")) === 1);
   const shut = Promise.withResolvers<void>();
   gate = shut.promise;
@@ -85,9 +87,9 @@ test('an UPDATE by itself, a COMMIT, and what may commit unseen are never cancel
   const forwarded = (): number => router.worker.metrics.get('cancels_forwarded_total');
   const before = forwarded();
   for (const sql of [
-    "update accounts set balance = 1 where tenant_id = 'acme' and pg_sleep(0.3) is not null and id = 501",
-    'begin; select pg_sleep(0.3); commit',
-    'do $$ begin perform pg_sleep(0.3); end $$',
+    "update accounts set balance = 1 where tenant_id = 'acme' and pg_sleep(3) is not null and id = 501",
+    'begin; select pg_sleep(3); commit',
+    'do $$ begin perform pg_sleep(3); end $$',
   ]) {
     const client = await RawClient.login(router.port, keyspace.ca.bundle, { user: 'acme_app', password, database });
     client.send(queryMessage(sql));

@@ -5,6 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type pg from 'pg';
+import type { RouterWord } from '#core/protocol/authority.ts';
 import type { TestAgent } from './router-agents.ts';
 import { codeOf, refused, waitFor } from './router-assertions.ts';
 import { Crowd, insert } from './router-crowd.ts';
@@ -20,7 +21,7 @@ interface Scene {
 
 async function scene(): Promise<Scene> {
   const keyspace = await RouterKeyspace.start();
-  const router = await keyspace.router('eu', { hold: { transactions: 100, bytes: 1024 * 1024, ms: 8_000 } });
+  const router = await keyspace.router('eu', { hold: { transactions: 100, bytes: 1024 * 1024, ms: 60_000 } });
   return { keyspace, router, old: keyspace.agent('one-eu-0') };
 }
 
@@ -55,10 +56,10 @@ describe('a planned switchover', () => {
     // As the agent does: it says so, and stops only when every router holds and has nothing in flight.
     old.say({ state: 'stopping' });
     await waitFor(async () => old.words.at(-1)?.holdsAtEpoch === 1);
-    const waiting = router.worker.gauges['held_transactions'];
+    await waitFor(async () => old.words.at(-1)?.inFlight === 1);
+    await waitFor(async () => (router.worker.gauges['held_transactions'] ?? 0) >= 3);
     await sleep(200);
     assert.equal(old.words.at(-1)?.inFlight, 1, 'the long one is waited for');
-    assert.ok((router.worker.gauges['held_transactions'] ?? 0) >= 3, `${waiting} held`);
     await long.query('commit');
     await waitFor(async () => old.words.at(-1)?.inFlight === 0);
     await docker('kill', '-s', 'INT', keyspace.member('one-eu-0').container.getId());
@@ -160,11 +161,15 @@ describe('what waits for a primary', () => {
     use: (clients: pg.Client[], router: TestRouter, open: () => void) => Promise<void>,
   ): Promise<void> {
     const { keyspace, old } = at;
+    // Routers of the tests before still speak, too.
+    const lastWords = (): Map<string, RouterWord> => new Map(old.words.map((word) => [word.id, word]));
+    const known = lastWords().size;
     const router = await keyspace.router('eu', { hold });
+    await waitFor(async () => lastWords().size > known);
     const clients = await Promise.all(Array.from({ length: 6 }, () => router.connect('acme_app')));
     await clients[0]?.query('select 1 from accounts');
     old.say({ state: 'stopping' });
-    await waitFor(async () => old.words.at(-1)?.holdsAtEpoch === 1);
+    await waitFor(async () => [...lastWords().values()].every(({ holdsAtEpoch }) => holdsAtEpoch === 1));
     const open = (): void => old.say({ state: 'open' });
     try {
       await use(clients, router, open);
@@ -175,7 +180,7 @@ describe('what waits for a primary', () => {
   }
 
   test('is bounded in number', async () => {
-    await holding({ transactions: 3, bytes: 1024 * 1024, ms: 5_000 }, async (clients, router, open) => {
+    await holding({ transactions: 3, bytes: 1024 * 1024, ms: 60_000 }, async (clients, router, open) => {
       const answers = clients.map((client, index) => client.query(insert(40_001 + index)).then(() => 'done', codeOf));
       await waitFor(async () => router.worker.metrics.get('held_refused_total') === 3);
       open();
@@ -186,7 +191,7 @@ describe('what waits for a primary', () => {
   });
 
   test('is bounded in bytes', async () => {
-    await holding({ transactions: 100, bytes: 10_000, ms: 5_000 }, async (clients, _router, open) => {
+    await holding({ transactions: 100, bytes: 10_000, ms: 60_000 }, async (clients, _router, open) => {
       const [large, small] = clients as [pg.Client, pg.Client];
       const text = 'x'.repeat(20_000);
       await assert.rejects(
@@ -212,12 +217,12 @@ describe('what waits for a primary', () => {
         },
       );
       const spentMs = performance.now() - startedMs;
-      assert.ok(spentMs > 350 && spentMs < 1_500, `${spentMs} ms`);
+      assert.ok(spentMs > 350 && spentMs < 15_000, `${spentMs} ms`);
     });
   });
 
   test('can be cancelled, and leaves with its client', async () => {
-    await holding({ transactions: 100, bytes: 10_000, ms: 5_000 }, async (clients, router, open) => {
+    await holding({ transactions: 100, bytes: 10_000, ms: 60_000 }, async (clients, router, open) => {
       const [leaving, other] = clients as [pg.Client, pg.Client];
       const lost = leaving.query(insert(40_301)).catch(() => undefined);
       const kept = other.query(insert(40_302));

@@ -398,7 +398,7 @@ async function startMember(
     .withEnvironment(primary === undefined ? {} : { PRIMARY: primary })
     .withExposedPorts(5432)
     .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept (read-only )?connections/))
-    .withStartupTimeout(60_000)
+    .withStartupTimeout(180_000)
     .start();
   return { ...member, container, address: container.getIpAddress('bridge') };
 }

@@ -49,12 +49,23 @@ const exists = (id: number): Promise<boolean> =>
 
 describe('a commit that its followers do not confirm', () => {
   const setNames = (names: string): Promise<unknown> =>
-    keyspace.asOperator(primary, async (operator) => {
-      await operator.query('set synchronous_commit = local');
-      await operator.query(`alter system set synchronous_standby_names = '${names}'`);
-      await operator.query('select pg_reload_conf()');
-      await sleep(300);
-    });
+    keyspace
+      .asOperator(primary, async (operator) => {
+        await operator.query('set synchronous_commit = local');
+        await operator.query(`alter system set synchronous_standby_names = '${names}'`);
+        await operator.query('select pg_reload_conf()');
+      })
+      .then(() =>
+        // Each session by itself; those that are new have it from the beginning.
+        waitFor(() =>
+          keyspace.asOperator(primary, async (operator) => {
+            const { rows } = await operator.query<{ now: string }>(
+              "select current_setting('synchronous_standby_names') as now",
+            );
+            return rows[0]?.now === names;
+          }),
+        ).then(() => sleep(2_000)),
+      );
   before(() => setNames('nobody'));
   after(() => setNames(''));
 

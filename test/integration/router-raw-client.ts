@@ -143,17 +143,17 @@ export class RawClient {
   }
 
   /** Takes messages off up to the first of that type, and gives that one. @throws when the connection ends before, or too late. */
-  async next(type: string, timeoutMs = 10_000): Promise<RawMessage> {
+  async next(type: string, timeoutMs = 60_000): Promise<RawMessage> {
     return (await this.until(type, timeoutMs)).at(-1) as RawMessage;
   }
 
   /** All messages up to the first of that type. */
-  until(type: string, timeoutMs = 10_000): Promise<RawMessage[]> {
+  until(type: string, timeoutMs = 60_000): Promise<RawMessage[]> {
     return this.untilAny([type], timeoutMs);
   }
 
   /** All messages up to the first of one of these types. */
-  async untilAny(types: readonly string[], timeoutMs = 10_000): Promise<RawMessage[]> {
+  async untilAny(types: readonly string[], timeoutMs = 60_000): Promise<RawMessage[]> {
     const type = types.join(' or ');
     const deadline = performance.now() + timeoutMs;
     for (;;) {
@@ -179,7 +179,7 @@ export class RawClient {
     return this.messages.map((one) => one.type).join('');
   }
 
-  async closed(timeoutMs = 10_000): Promise<void> {
+  async closed(timeoutMs = 60_000): Promise<void> {
     if (this.isClosed) return;
     await Promise.race([
       new Promise((resolve) => this.socket.once('close', resolve)),

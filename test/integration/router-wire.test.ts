@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { flushMessage, queryMessage, syncMessage } from '#router/wire/client-messages.ts';
 import { cancelRequest, sslRequest, startupPacket } from '#router/wire/startup.ts';
 import { int16, int32, message } from '#router/wire/writer.ts';
+import { waitFor } from './router-assertions.ts';
 import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { RawClient, type RawMessage, sqlstateOf, textsOf } from './router-raw-client.ts';
 
@@ -22,8 +23,8 @@ before(async () => {
 after(() => keyspace?.stop());
 
 const testTimes = {
-  authenticationMs: 1_000,
-  waitMs: 1_000,
+  authenticationMs: 5_000,
+  waitMs: 20_000,
   connectMs: 1_500,
   backendIdleMs: 300_000,
   backendLifetimeMs: 3_600_000,
@@ -359,10 +360,14 @@ describe('cancel', () => {
     assert.equal(client.messages.length, 0);
   };
 
+  /** The statement has reached its backend. */
+  const asleep = (): Promise<void> =>
+    waitFor(async () => (await keyspace.backends('one-eu-0', "wait_event = 'PgSleep'")) > 0);
+
   test('ends a read, and the backend serves on afterwards', async () => {
     const client = await login();
     client.send(queryMessage('select pg_sleep(60)'));
-    await sleep(200);
+    await asleep();
     await cancel(client.processId, client.secret);
     const answers = await client.until('Z');
     assert.equal(sqlstateOf(answers.find((one) => one.type === 'E') as RawMessage), '57014');
@@ -378,7 +383,7 @@ describe('cancel', () => {
     client.send(queryMessage('begin'));
     await client.until('Z');
     client.send(queryMessage('update accounts set balance = 1 where id = 1 and pg_sleep(20) is not null'));
-    await sleep(200);
+    await asleep();
     await cancel(client.processId, client.secret);
     assert.equal(textsOf(await client.until('Z')), 'EZE');
     client.send(queryMessage('rollback'));
@@ -388,8 +393,8 @@ describe('cancel', () => {
 
   test('does not touch a write that may be committing', async () => {
     const client = await login();
-    client.send(queryMessage('update accounts set balance = 77 where id = 2 and pg_sleep(0.6) is not null'));
-    await sleep(150);
+    client.send(queryMessage('update accounts set balance = 77 where id = 2 and pg_sleep(3) is not null'));
+    await asleep();
     await cancel(client.processId, client.secret);
     assert.equal(textsOf(await client.until('Z')), 'CZI');
     client.end();
@@ -420,16 +425,22 @@ describe('a slow client', () => {
     assert.ok(after.arrayBuffers - before.arrayBuffers < 16e6, 'memory grows while the client does not read');
     assert.ok(after.arrayBuffers < 100e6, `holds ${after.arrayBuffers}`);
     client.socket.resume();
-    const answers = await client.until('Z', 30_000);
+    const answers = await client.until('Z');
     assert.equal(answers.filter((one) => one.type === 'D').length, rows);
     client.end();
   });
 });
 
 describe('a backend that is lost', () => {
-  const kill = (where: string): Promise<unknown> =>
-    keyspace.asOperator('one-eu-0', (operator) =>
-      operator.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'acme_app' and ${where}`),
+  /** As soon as there is one. */
+  const kill = (where: string): Promise<void> =>
+    waitFor(() =>
+      keyspace.asOperator('one-eu-0', async (operator) => {
+        const { rowCount } = await operator.query(
+          `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'acme_app' and ${where}`,
+        );
+        return (rowCount ?? 0) > 0;
+      }),
     );
 
   test('within a transaction makes it fail with 40001, and the session goes on', async () => {
@@ -456,7 +467,6 @@ describe('a backend that is lost', () => {
     ] as const) {
       const client = await login();
       client.send(queryMessage(sql));
-      await sleep(250);
       await kill("state = 'active'");
       const answers = await client.until('Z');
       assert.equal(textsOf(answers).slice(-3), 'EZI');
@@ -469,7 +479,7 @@ describe('a backend that is lost', () => {
 });
 
 async function openClients(): Promise<number> {
-  const deadline = performance.now() + 3_000;
+  const deadline = performance.now() + 60_000;
   while (router.worker.metrics.get('clients') > 0 && performance.now() < deadline) await sleep(20);
   return router.worker.metrics.get('clients');
 }

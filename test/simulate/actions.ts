@@ -74,6 +74,8 @@ export type Action =
     }
   | { readonly do: 'deliverAll' }
   | { readonly do: 'cut' | 'mend'; readonly from: string; readonly to: string }
+  /** What these send to those is lost; the way back is open. */
+  | { readonly do: 'mute'; readonly from: readonly string[]; readonly to: readonly string[] }
   | { readonly do: 'isolate'; readonly nodes: readonly string[] }
   | { readonly do: 'mendAll' };
 
@@ -111,6 +113,11 @@ function perform(world: World, rules: Rules, action: Action): boolean {
       return cut(world, [[action.from, action.to]]);
     case 'mend':
       return mend(world, `${action.from}>${action.to}`);
+    case 'mute':
+      return cut(
+        world,
+        action.from.flatMap((from) => action.to.map((to): [string, string] => [from, to])),
+      );
     case 'isolate':
       return isolate(world, action.nodes);
     case 'mendAll':

@@ -48,7 +48,7 @@ export function expiry(rules: Rules, member: SimMember): number | null {
  * Until when it may stand: by the settings from before a change until the present ones are first fulfilled. The record isn't
  * laxer than either before they are.
  */
-function standsUntil(world: World, rules: Rules, member: SimMember): number | null {
+export function standsUntil(world: World, rules: Rules, member: SimMember): number | null {
   const present = expiry(rules, member);
   if (member.former === undefined) return present;
   if (present === null || present > local(world, member)) {

@@ -155,7 +155,8 @@ export function step(world: World, rules: Rules, operator: SimOperator): boolean
       return true;
     case 'Ship':
       ship(world, memberOf(world, action.from.name), memberOf(world, action.to.name), action.epoch);
-      fence(world, rules, operator, attempt, action.to, { epoch: action.epoch, handover: false });
+      for (const member of [action.to, ...action.fence])
+        fence(world, rules, operator, attempt, member, { epoch: action.epoch, handover: false });
       return true;
     case 'HandLease':
       return handLease(world, operator, action.holder);

@@ -285,6 +285,26 @@ export const plants: readonly Plant[] = [
         change.kind === 'LowerAcknowledgements' ||
         realRules.isSafeToRecord(change, position, input),
     },
+    // A member is added just before its primary is cut off or stands still, long enough for its Lease to run out.
+    emphasis: {
+      changeMembership: 20,
+      leave: 12,
+      isolate: 8,
+      pause: 8,
+      live: 6,
+      suspect: 4,
+      tick: 3,
+      pursue: 2,
+      thaw: 1,
+      order: 1,
+      mendAll: 1,
+      rush: 0.6,
+      ...Object.fromEntries(
+        (['cut', 'mute', 'wipe', 'crash', 'crashPostgres', 'release', 'stop', 'handOver', 'lose'] as const).map(
+          (what) => [what, 0],
+        ),
+      ),
+    },
     shapes: [
       [2, 0],
       [3, 0],

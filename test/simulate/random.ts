@@ -172,6 +172,15 @@ const faults: readonly Choice[] = [
     draw: (random, world) => ({ do: 'isolate', nodes: [primary(random, world)] }),
   },
   {
+    what: 'mute',
+    weight: 1.5,
+    draw: (random, world) => {
+      const one = primary(random, world);
+      const others = Object.keys(world.members).filter((name) => name !== one && random.next() < 0.8);
+      return random.next() < 0.5 ? { do: 'mute', from: [one], to: others } : { do: 'mute', from: others, to: [one] };
+    },
+  },
+  {
     what: 'isolate',
     weight: 1.5,
     draw: (random, world) => ({

@@ -10,30 +10,39 @@ export function lossAfter(
   last: ShardLastFailover | undefined,
   views: readonly MemberView[],
 ): ShardLastFailover | undefined {
-  if (last === undefined || last.exact) return last;
+  if (last === undefined || isAllKnown(last)) return last;
   const status = statusOf(views.find(({ name }) => name === last.from));
   // With another volume it knows nothing of what it had.
   if (status?.member.incarnation !== last.fromIncarnation) return last;
-  const { diverged, rejoined, upstream } = status;
+  const { diverged, upstream } = status;
+  const rejoined = status.rejoined !== undefined && status.rejoined.epoch >= last.epoch ? status.rejoined : undefined;
+  const keptIn = diverged?.keptIn ?? rejoined?.keptIn;
+  if (last.exact) return keptIn === undefined ? last : { ...last, keptIn };
+  const kept = keptIn === undefined ? {} : { keptIn };
   if (diverged !== undefined)
     return {
       ...last,
       ...range(diverged.forkLsn, diverged.lsn),
       ...(diverged.transactions === undefined ? {} : { transactions: diverged.transactions, exact: true }),
-      ...(diverged.keptIn === undefined ? {} : { keptIn: diverged.keptIn }),
+      ...kept,
     };
-  if (rejoined !== undefined && rejoined.epoch >= last.epoch)
+  if (rejoined !== undefined)
     return {
       ...last,
       ...range(rejoined.forkLsn, rejoined.lsn),
       ...(rejoined.transactions === undefined ? {} : { transactions: rejoined.transactions }),
       exact: rejoined.transactions !== undefined,
+      ...kept,
     };
   // It follows with what it had: there was nothing else.
   if (status.orders?.epoch !== undefined && status.orders.epoch >= last.epoch && upstream?.streaming === true)
     return { ...last, transactions: 0, exact: true };
   return last;
 }
+
+/** It is counted before it is put aside; of nothing, nothing is. */
+const isAllKnown = ({ exact, transactions, keptIn }: ShardLastFailover): boolean =>
+  exact && (transactions === 0 || keptIn !== undefined);
 
 const range = (from: string, to: string): Pick<ShardLastFailover, 'lostFrom' | 'lostTo'> =>
   lsnOf(from) === undefined || lsnOf(to) === undefined ? {} : { lostFrom: from, lostTo: to };

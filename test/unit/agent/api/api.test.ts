@@ -8,6 +8,7 @@ import { createMetrics } from '#agent/api/metrics.ts';
 import { ProbesServer } from '#agent/api/probes.ts';
 import { ApiServer } from '#agent/api/server.ts';
 import { createLogger } from '#agent/log.ts';
+import type { AuthoritySeen } from '#agent/member/authority-facts.ts';
 import { statusOf } from '#agent/member/status.ts';
 import { neverSeen } from '#agent/postgres/observations.ts';
 import { checkCredentials } from '#agent/tls/credentials.ts';
@@ -197,9 +198,24 @@ describe('the API', () => {
 describe('the probes', () => {
   it("answer for the agent's life, the member's readiness, and its numbers", async () => {
     let isReady = false;
+    let seen: AuthoritySeen = {
+      isHeld: true,
+      remainingMs: 2_500,
+      losses: 1,
+      isArmed: true,
+      grants: [
+        { from: 'b-0/b', ageMs: 100, remainingMs: 2_800 },
+        { from: 'c-0/c', ageMs: 3_000, remainingMs: 0 },
+      ],
+      grantedRemainingMs: 0,
+      confirmedEpoch: 5,
+      opening: 'passed',
+      fences: 2,
+    };
     const metrics = createMetrics({
       labels: { member: self.name },
       status: () => Promise.resolve(status),
+      authority: () => Promise.resolve(seen),
       isReady: () => isReady,
       restarts: () => 2,
       tunnels: () => ({ open: 1, sentBytes: 10, receivedBytes: 20 }),
@@ -225,6 +241,26 @@ describe('the probes', () => {
       assert.match(text, /meridian_member_phase\{phase="Waiting",member="a-0"\} 1/);
       assert.match(text, /meridian_member_tunnel_bytes\{direction="received",member="a-0"\} 20/);
       assert.match(text, /meridian_member_ready\{member="a-0"\} 1/);
+      for (const line of [
+        'lease_held{member="a-0"} 1',
+        'lease_remaining_seconds{member="a-0"} 2.5',
+        'lease_losses_total{member="a-0"} 1',
+        'lease_grant_age_seconds{follower="b-0/b",member="a-0"} 0.1',
+        'lease_grant_remaining_seconds{follower="c-0/c",member="a-0"} 0',
+        'handle_armed{member="a-0"} 1',
+        'confirmed_epoch{member="a-0"} 5',
+        'opening_gate{state="passed",member="a-0"} 1',
+        'opening_gate{state="waiting",member="a-0"} 0',
+        'fences_total{member="a-0"} 2',
+      ]) {
+        assert.ok(text.includes(`meridian_member_${line}\n`), line);
+      }
+      // A second reading adds nothing up, and forgets who grants no more.
+      seen = { ...seen, isHeld: false, remainingMs: null, grants: seen.grants.slice(1) };
+      const again = (await get('/metrics')).text;
+      assert.match(again, /meridian_member_fences_total\{member="a-0"\} 2\n/);
+      assert.match(again, /meridian_member_lease_remaining_seconds\{member="a-0"\} Nan\n/i);
+      assert.doesNotMatch(again, /b-0\/b/);
       assert.equal((await get('/elsewhere')).status, 404);
     } finally {
       await probes.stop();

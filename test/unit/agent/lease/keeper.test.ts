@@ -11,6 +11,7 @@ import { lineOf } from '#agent/lease/wire.ts';
 import { type Credentials, secureContextOf } from '#agent/tls/credentials.ts';
 import { bootTimeMs } from '#clock/boot-time.ts';
 import { leaseMs } from '#core/authority/timing.ts';
+import { replicationName } from '#core/identity.ts';
 import { makeCa } from '#operator/pki/authority.ts';
 import { a, b, c, following, Keepers, place, serving, until } from './keepers.ts';
 
@@ -84,6 +85,11 @@ describe('leases between members', { concurrency: 3 }, () => {
     await until(() => isHeld(primary), 'held');
     assert.ok(primary.isHeldFor(1, 1));
     assert.ok(!primary.isHeldFor(1, 2) && !primary.isHeldFor(2, 1));
+    const [grant] = await primary.grants();
+    assert.ok(
+      grant?.from === replicationName(b) && grant.remainingMs > 0 && grant.ageMs < leaseMs,
+      JSON.stringify(grant),
+    );
     await sleep(3_500);
     await until(() => isHeld(primary), 'renewed');
     const lostBefore = primary.leaseNumber();

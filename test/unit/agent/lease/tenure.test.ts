@@ -10,7 +10,7 @@ import { LeaseMemory } from '#agent/lease/memory.ts';
 import type { ServeWish } from '#agent/lease/messages.ts';
 import { Tenure } from '#agent/lease/tenure.ts';
 import { leaseMarginMs, leaseMs, quitBeforeMs } from '#core/authority/timing.ts';
-import type { MemberIdentity } from '#core/identity.ts';
+import { type MemberIdentity, replicationName } from '#core/identity.ts';
 import { a, b, c, serving } from './keepers.ts';
 
 const EFFECTIVE_MS = leaseMs - leaseMarginMs;
@@ -112,6 +112,17 @@ describe('the tenure of a primary', () => {
     assert.equal(lab.remainingMs, EFFECTIVE_MS - 700 - COARSE_MS);
     lab.grant(b, { sentAtMs: lab.nowMs - 900 });
     assert.equal(lab.remainingMs, EFFECTIVE_MS - 700 - COARSE_MS, 'an older answer that comes late takes nothing away');
+  });
+
+  it('shows whose grants it has, how old they are, and what is left of them', async () => {
+    await lab.tenure.serve(lease([b, c]));
+    lab.grant(b, { sentAtMs: lab.nowMs - 700 });
+    lab.grant(c);
+    lab.pass(EFFECTIVE_MS - 700);
+    assert.deepEqual(lab.tenure.grantsSeen, [
+      { from: replicationName(b), ageMs: EFFECTIVE_MS, remainingMs: 0 },
+      { from: replicationName(c), ageMs: EFFECTIVE_MS - 700, remainingMs: 700 },
+    ]);
   });
 
   it('takes the shorter of the two where the follower means another length', async () => {

@@ -21,6 +21,7 @@ const threadWith = (wish: Partial<LeaseThread> = {}) => {
     leaseNumber: () => 0,
     heardMs: () => ({ servingMs: null }),
     grantRemainingMs: () => 0,
+    grants: () => Promise.resolve([{ from: 'b-0/b', ageMs: 10, remainingMs: 2_800 }]),
     isHeldFor: () => true,
     arm: note('arm'),
     setPostmaster: () => {},
@@ -41,6 +42,17 @@ describe('what a member does about leases', () => {
     assert.equal(leaseWishOf(serving, true).kind, 'none', 'whoever has given up asks for nothing');
     assert.equal(leaseWishOf(ordersWith({ source }), false).kind, 'follow');
     assert.equal(leaseWishOf(ordersWith({ source, ship: true }), false).kind, 'none', 'who ships is no primary');
+  });
+
+  it('is shown as it is', async () => {
+    const { thread } = threadWith();
+    const duty = new LeaseDuty(thread, () => {});
+    assert.equal((await duty.seen()).remainingMs, null, 'no primary, no lease');
+    await duty.keep(leaseWishOf(serving, false));
+    const before = await duty.seen();
+    assert.deepEqual([before.remainingMs, before.isArmed, before.grants.length], [2_000, false, 1]);
+    await duty.arm();
+    assert.equal((await duty.seen()).isArmed, true);
   });
 
   it('is told once, and ended before another part begins', async () => {

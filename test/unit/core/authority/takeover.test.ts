@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { positionOf } from '#core/authority/position.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
+import { choicePatienceMs } from '#core/authority/successor.ts';
 import { type Ping, suspicionOf } from '#core/authority/suspicion.ts';
 import {
   attemptPatienceMs,
@@ -22,6 +23,16 @@ const answered = (name: string, more: Parameters<typeof authorityAnswer>[1] = {}
   atMs: now - 100,
 });
 const lonely = (name: string): Ping => answered(name, { follower: followerOf('a', 1, 3_000) });
+
+const primaryAnswer = (more: { released?: boolean } = {}) => ({
+  epoch: 1,
+  timeline: 1,
+  serving: true,
+  leaseRemainingMs: 2_000,
+  leaseNumber: 1,
+  released: false,
+  ...more,
+});
 
 const gone: Readonly<Record<string, Ping>> = { a: silent, b: lonely('b'), c: lonely('c') };
 const keyed = <T>(of: Readonly<Record<string, T>>): ReadonlyMap<string, T> =>
@@ -82,9 +93,10 @@ test('a failover, from the first ping to the decision', () => {
   assert.deepEqual(history.at(-1), { epoch: 2, timeline: 2, member: 'c', forkLsn: '0/180', parent: 1 });
 });
 
+const released: Ping = answered('a', { state: 'down', primary: primaryAnswer({ released: true }) });
+
 test('a primary that stopped by itself needs no waiting, and its position alone is enough', () => {
-  const released = { state: 'down' as const, primary: primaryAnswer({ released: true }) };
-  const pings = { a: answered('a', released), b: lonely('b'), c: silent };
+  const pings = { a: released, b: lonely('b'), c: silent };
   const fences = { a: fence('a', 2, at('0/200')), b: fence('b', 2, at('0/100'), { leaseRemainingMs: 2_900 }) };
   assert.deepEqual(next({ pings, fences }), {
     kind: 'Ship',
@@ -92,19 +104,84 @@ test('a primary that stopped by itself needs no waiting, and its position alone 
     to: member('b'),
     lsn: positionOf(recordOf(['a', 'b', 'c'], 1), at('0/200'))?.lsn,
     epoch: 2,
+    fence: [member('c')],
   });
   const shipped = { ...fences, b: fence('b', 2, at('0/200')) };
   assert.equal(decided(next({ pings, fences: shipped })).authority.member, 'b');
 });
 
-const primaryAnswer = (more: { released?: boolean } = {}) => ({
-  epoch: 1,
-  timeline: 1,
-  serving: true,
-  leaseRemainingMs: 2_000,
-  leaseNumber: 1,
-  released: false,
-  ...more,
+test('one that has given up is not chosen while others who answer may lead, nor is anything needed of it then', () => {
+  const pings = { a: released, b: lonely('b'), c: lonely('c') };
+  // It is the first to answer: alone it ends the epoch, but the choice is for the others.
+  const first = { a: fence('a', 2, at('0/200')) };
+  const later = (ms: number) => ({ startedAtMs: now, nowMs: now + ms });
+  for (const ms of [0, choicePatienceMs, attemptPatienceMs - 1]) {
+    const action = next({ pings, fences: first, rest: later(ms) });
+    assert.ok(action.kind === 'Fence', `${action.kind} after ${ms} ms`);
+    assert.deepEqual([action.members, action.untilMs], [[member('b'), member('c')], now + attemptPatienceMs]);
+  }
+  assert.equal(decided(next({ pings, fences: first, rest: later(attemptPatienceMs) })).authority.member, 'a');
+  // One of the others may lack what the third has acknowledged: that one is waited for shortly, then the log is shipped.
+  const second = { ...first, b: fence('b', 2, at('0/100'), { leaseRemainingMs: 2_900 }) };
+  const waits = next({ pings, fences: second, rest: later(choicePatienceMs - 1) });
+  assert.ok(waits.kind === 'Fence' && waits.untilMs === now + choicePatienceMs, waits.kind);
+  const ships = next({ pings, fences: second, rest: later(choicePatienceMs) });
+  assert.ok(ships.kind === 'Ship' && ships.to.name === 'b', ships.kind);
+  assert.deepEqual(ships.fence, [member('c')], 'and still asked meanwhile');
+  const all = { ...second, c: fence('c', 2, at('0/180'), { leaseRemainingMs: 2_900 }) };
+  for (const ms of [0, choicePatienceMs])
+    assert.equal(decided(next({ pings, fences: all, rest: later(ms) })).authority.member, 'c');
+});
+
+test('nobody is waited for who has said that its data is not whole', () => {
+  const pings = { a: released, b: lonely('b'), c: lonely('c') };
+  const half = { a: fence('a', 2, at('0/200')), b: fence('b', 2, null) };
+  const awaitsOther = next({ pings, fences: half });
+  assert.ok(awaitsOther.kind === 'Fence' && awaitsOther.untilMs === now - 500 + attemptPatienceMs, awaitsOther.kind);
+  assert.equal(decided(next({ pings, fences: { ...half, c: fence('c', 2, null) } })).authority.member, 'a');
+  const earlier = next({ pings, fences: { ...half, c: fence('c', 1, null) } });
+  assert.equal(earlier.kind, 'Fence', 'what it said at another epoch counts for nothing');
+});
+
+test('the end of a left fence does not fall on a primary that it has stopped, but on one that serves', () => {
+  const promise = { epoch: 2, grantee: '', generation: 0, ageMs: promiseOwnedMs };
+  const fences = { a: fence('a', 2, at('0/200')), b: fence('b', 2, at('0/100')), c: fence('c', 2, at('0/180')) };
+  const chosen = (a: Parameters<typeof authorityAnswer>[1]): string =>
+    decided(next({ pings: { a: answered('a', a), b: answered('b', { promise }), c: lonely('c') }, fences })).authority
+      .member;
+  assert.equal(chosen({ promise, state: 'fenced' }), 'c');
+  assert.equal(chosen({ primary: primaryAnswer() }), 'a');
+  assert.equal(chosen({ primary: { ...primaryAnswer(), leaseRemainingMs: 0 } }), 'c', 'its followers have lost it');
+});
+
+test('without acknowledgements a stopped primary gives what only it has, for as long as that may take', () => {
+  const record = recordOf(['a', 'b', 'c'], 0);
+  const pings = { a: released, b: lonely('b'), c: lonely('c') };
+  const fences = { a: fence('a', 2, at('0/200')), b: fence('b', 2, at('0/100')), c: fence('c', 2, at('0/100')) };
+  const kubernetesLease = { holder: nameOf('a'), unchangedSinceMs: now - kubernetesLeaseMs };
+  const ships = next({ record, pings, fences, rest: { kubernetesLease } });
+  assert.ok(ships.kind === 'Ship' && ships.to.name === 'b', ships.kind);
+  const inVain = next({ record, pings, fences, rest: { kubernetesLease, nowMs: now + handoverPatienceMs } });
+  assert.deepEqual(inVain, { kind: 'HandLease', holder: member('b'), epoch: 2 });
+});
+
+test('nobody is fenced where nobody else could lead, unless the primary could never lead on otherwise', () => {
+  const promotable = (...names: readonly string[]) => ({
+    candidates: ['a', 'b', 'c'].map((name) => ({ name, region: '', promotable: names.includes(name) })),
+  });
+  const pings = { a: released, b: lonely('b'), c: lonely('c') };
+  assert.equal(next({ pings, rest: promotable('a', 'c') }).kind, 'Fence');
+  const alone = next({ pings, rest: promotable('a') });
+  assert.ok(alone.kind === 'Nothing' && /nobody else who answers/.test(alone.why), alone.kind);
+  assert.equal(next({ rest: promotable('a') }).kind, 'Nothing', 'it is silent');
+  // Both followers' volumes are lost: nobody can grant before a primary runs that they can be copied from.
+  const anew = (name: string): Ping => answered(name, { member: { name, incarnation: '0'.repeat(16) } });
+  const wedged = { a: released, b: anew('b'), c: anew('c') };
+  const fences = { a: fence('a', 2, at('0/200')) };
+  assert.equal(next({ pings: wedged }).kind, 'Fence');
+  assert.equal(decided(next({ pings: wedged, fences })).authority.member, 'a');
+  assert.equal(next({ pings: { ...wedged, b: silent } }).kind, 'Nothing', 'that one may come back');
+  assert.equal(next({ record: recordOf(['a'], 0), pings: { a: released } }).kind, 'Fence', 'it is listed alone');
 });
 
 test('nothing is begun without need, or without a chance', () => {

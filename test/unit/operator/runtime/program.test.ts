@@ -1,6 +1,9 @@
 /** The operator's process as a whole, without controllers: probes, settings, hand-over. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { KubeApi } from '#kube/client.ts';
 import { leases } from '#kube/kinds.ts';
@@ -33,14 +36,23 @@ describe('settings of the operator', () => {
   });
 });
 
-describe('operator process', () => {
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+describe('operator process', { timeout: 60_000 }, () => {
   const server = new FakeApiServer();
   before(() => server.start());
   after(() => server.stop());
 
   it('leads, answers probes, and gives its lease up when it is told to end', async () => {
     const end = new AbortController();
-    const port = 18_080 + Math.floor(Math.random() * 1_000);
+    const port = await freePort();
     const settings: OperatorSettings = { ...readSettings(env), port };
     const registered: string[] = [];
     const running = runOperator(
@@ -59,7 +71,10 @@ describe('operator process', () => {
     const api = new KubeApi(server.configuration);
     const holder = async (): Promise<string | undefined> =>
       (await api.of(leases).find({ namespace: 'meridian', name: 'meridian-operator' }))?.spec?.holderIdentity;
-    while ((await holder()) === undefined) await new Promise((resolve) => setTimeout(resolve, 10));
+    while ((await holder()) === undefined) await sleep(10);
+    // It hears of its own leadership a moment after the API server.
+    while (!/^meridian_leader 1$/m.test((await ask('/metrics'))[1]) || (await ask('/readyz'))[0] !== 200)
+      await sleep(10);
     assert.match((await holder()) ?? '', /^meridian-operator-x_/);
     assert.deepEqual(await ask('/livez'), [200, 'ok\n']);
     assert.deepEqual(await ask('/readyz'), [200, 'ok\n']);

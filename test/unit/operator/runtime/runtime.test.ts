@@ -238,6 +238,7 @@ describe('controller runtime', () => {
     await until(() => acted.length > 0);
     assert.ok(acted.every((finalizers) => finalizers?.includes('meridian.db/protect') === true));
     await kube.of(gadgets).delete({ namespace: 'a', name: 'g' });
+    await until(() => findCondition(get('g').status?.conditions, 'Held')?.status === 'True');
     await sleep(150);
     assert.equal(findCondition(get('g').status?.conditions, 'Held')?.status, 'True');
     mayGo = true;

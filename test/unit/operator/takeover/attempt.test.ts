@@ -54,6 +54,7 @@ class Bench {
       },
       candidates: () => [...world.members.values()],
       regions: () => ['eu', 'us'],
+      heard: () => undefined,
       distrust: () => undefined,
       takeTurn: async () => this.whileWaiting(),
       pause: (ms) => world.time.sleep(ms),

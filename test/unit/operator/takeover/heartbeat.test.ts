@@ -60,7 +60,8 @@ describe('heartbeats of operators', () => {
     await until(
       () => server.requests.slice(before).filter((request) => request.startsWith('GET')).length >= ones.length,
     );
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    // Their answers have to arrive, too.
+    await new Promise((resolve) => setTimeout(resolve, 300));
   };
 
   it('rank the leader first, then by name', async () => {
@@ -85,8 +86,15 @@ describe('heartbeats of operators', () => {
     await beat(a, b);
     assert.equal(b.heartbeats.rank, 1);
     assert.deepEqual([a.heartbeats.isLedByAnother, b.heartbeats.isLedByAnother], [false, true]);
+    // As if killed: nothing is said any more, and nothing is given up.
+    const api = new KubeApi(server.configuration);
+    const last = await api.of(leases).get({ namespace: 'meridian', name: 'op-a' });
     await a.stop();
     running.splice(running.indexOf(a), 1);
+    const { resourceVersion } = (await api.of(leases).get({ namespace: 'meridian', name: 'op-a' })).metadata;
+    await api.of(leases).update({ ...last, metadata: { ...last.metadata, resourceVersion } });
+    await api.close();
+    await beat(b);
     nowMs += 5_000;
     await beat(b);
     assert.equal(b.heartbeats.rank, 1, 'it may only be slow');
@@ -94,6 +102,24 @@ describe('heartbeats of operators', () => {
     await beat(b);
     assert.equal(b.heartbeats.rank, 0, 'the leader is gone');
     assert.equal(b.heartbeats.isLedByAnother, false);
+  });
+
+  it('leave those out at once that were told to end', async () => {
+    const [a, b, c] = [start('op-a'), start('op-b'), start('op-c')];
+    leader = 'op-a';
+    await beat(a, b, c);
+    await beat(a, b, c);
+    assert.equal(c.heartbeats.rank, 2);
+    await a.stop();
+    running.splice(running.indexOf(a), 1);
+    await beat(b, c);
+    assert.deepEqual(
+      [b, c].map(({ heartbeats }) => [heartbeats.rank, heartbeats.isLedByAnother]),
+      [
+        [0, false],
+        [1, false],
+      ],
+    );
   });
 
   it('say which shards in trouble a replica reaches', async () => {

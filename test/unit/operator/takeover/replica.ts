@@ -2,9 +2,12 @@
  * An operator replica in the model world: the real service, watch, attempts and promotions. Every call to the world takes a
  * little time, and may be this replica's last (before it takes effect, or after), or be followed by a long standstill.
  */
+import assert from 'node:assert/strict';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import type { AuthorityRecord } from '#core/authority/record.ts';
+import { replicationName } from '#core/identity.ts';
+import { formatLsn, type Lsn } from '#core/lsn.ts';
 import type { KubeApi } from '#kube/client.ts';
 import { ApiError } from '#kube/errors.ts';
 import type { EventNote } from '#kube/events.ts';
@@ -15,10 +18,11 @@ import type { OrdersWish } from '#operator/controllers/shard/orders.ts';
 import type { Cache } from '#operator/runtime/controller.ts';
 import type { AttemptMeans } from '#operator/takeover/attempt.ts';
 import { AuthorityWatch } from '#operator/takeover/authority-watch.ts';
+import type { HeardPosition } from '#operator/takeover/last-heard.ts';
 import { ShardLeaseWatch } from '#operator/takeover/lease-watch.ts';
 import type { PromotionMeans } from '#operator/takeover/promotion.ts';
 import { TakeoverService } from '#operator/takeover/service.ts';
-import type { World } from './world.ts';
+import { World } from './world.ts';
 
 export interface ReplicaFault {
   /** Which call to the world, from 1. */
@@ -42,14 +46,19 @@ export class Replica {
   readonly events: EventNote[] = [];
   /** Names of the calls made, for the tests that enumerate them. */
   readonly calls: string[] = [];
+  /** When each was made. */
+  readonly calledAtMs: number[] = [];
   readonly metrics = new Registry();
   isDead = false;
   resigned = 0;
   /** What its watch shows instead of what is. */
   staleShard: Stored<KubeObject> | undefined;
+  readonly #worlds: readonly World[];
+  /** The first; they share their time. */
   readonly #world: World;
   readonly #options: ReplicaOptions;
   readonly #end = new AbortController();
+  readonly #heard = new Map<string, HeardPosition>();
   #stillUntilMs = 0;
 
   /** For tests that only need it to be there. */
@@ -57,14 +66,18 @@ export class Replica {
     return new Replica(world, options);
   }
 
-  constructor(world: World, options: ReplicaOptions = {}) {
+  /** @param worlds The shards that it watches. */
+  constructor(worlds: World | readonly World[], options: ReplicaOptions = {}) {
+    this.#worlds = worlds instanceof World ? [worlds] : worlds;
+    const [world] = this.#worlds;
+    assert.ok(world !== undefined);
     this.#world = world;
     this.#options = options;
     const nowMs = (): number => world.time.nowMs;
     const watch: AuthorityWatch = new AuthorityWatch({
       ask: async ({ name, address }) => {
         await this.#way();
-        const answer = address === undefined ? undefined : world.answer(name);
+        const answer = address === undefined ? undefined : this.#worldWith(name).answer(name);
         await this.#way();
         return answer === undefined ? { kind: 'silent', why: 'no answer' } : { kind: 'answer', answer };
       },
@@ -77,12 +90,18 @@ export class Replica {
       watch,
       means: {
         pause: this.#pause,
+        hear: (shard, record) => {
+          const { name, incarnation, log, timeline } = this.#worldOf(shard).member(record.authority.member);
+          const lsn = formatLsn(BigInt(log.length) as Lsn);
+          this.#heard.set(replicationName({ name, incarnation }), { timeline, lsn });
+        },
+        keepOnly: () => undefined,
         leaseWatch: ({ metadata }) =>
           new ShardLeaseWatch(this.#leaseApi(), { namespace: metadata.namespace ?? '', name: metadata.name }, nowMs),
         ofAttempt: (shard, lease, intent) => ({
-          ...this.#attemptMeans(lease),
+          ...this.#attemptMeans(this.#worldOf(shard), lease),
           candidates: (present) =>
-            [...world.members.values()].map(({ name, region, promotable }) => ({
+            [...this.#worldOf(shard).members.values()].map(({ name, region, promotable }) => ({
               name,
               region,
               promotable:
@@ -92,11 +111,11 @@ export class Replica {
             })),
           ping: async (record) => {
             await this.#call('ping', () => undefined);
-            await watch.askAnew(asked(world));
+            await watch.askAnew(asked(this.#worldOf(shard)));
             return watch.pings(record, shard.metadata);
           },
         }),
-        ofPromotion: (_shard, record) => this.#promotionMeans(record, watch),
+        ofPromotion: (shard, record) => this.#promotionMeans(this.#worldOf(shard), record, watch),
       },
       heartbeats: {
         get rank() {
@@ -128,8 +147,20 @@ export class Replica {
     this.#end.abort();
   }
 
-  #attemptMeans(lease: ShardLeaseWatch | undefined): Omit<AttemptMeans, 'takeTurn' | 'tell' | 'candidates' | 'ping'> {
-    const world = this.#world;
+  #worldOf({ metadata }: Stored<KubeObject>): World {
+    return this.#worldWith(`${metadata.name}-eu-0`);
+  }
+
+  #worldWith(member: string): World {
+    const found = this.#worlds.find(({ members }) => members.has(member));
+    assert.ok(found !== undefined, member);
+    return found;
+  }
+
+  #attemptMeans(
+    world: World,
+    lease: ShardLeaseWatch | undefined,
+  ): Omit<AttemptMeans, 'takeTurn' | 'tell' | 'candidates' | 'ping'> {
     return {
       nowMs: () => world.time.nowMs,
       wallClock: () => new Date(world.time.nowMs),
@@ -142,13 +173,17 @@ export class Replica {
       lookAtLease: () => lease?.lookAnew() ?? Promise.resolve(undefined),
       handLease: async (holder, epoch) => lease?.hand(holder, epoch),
       regions: () => ['eu', 'us', 'ap'],
+      heard: (primary) => this.#heard.get(replicationName(primary)),
       distrust: () => undefined,
       pause: this.#pause,
     };
   }
 
-  #promotionMeans(record: AuthorityRecord, watch: AuthorityWatch): Omit<PromotionMeans, 'isCurrent' | 'tell'> {
-    const world = this.#world;
+  #promotionMeans(
+    world: World,
+    record: AuthorityRecord,
+    watch: AuthorityWatch,
+  ): Omit<PromotionMeans, 'isCurrent' | 'tell'> {
     const { member } = record.authority;
     return {
       nowMs: () => world.time.nowMs,
@@ -185,6 +220,7 @@ export class Replica {
 
   async #call<T>(name: string, effect: () => T): Promise<T> {
     this.calls.push(name);
+    this.calledAtMs.push(this.#world.time.nowMs);
     const fault = this.#options.fault?.atCall === this.calls.length ? this.#options.fault.kind : undefined;
     await this.#way();
     if (fault === 'DiesBefore') this.isDead = true;
@@ -229,19 +265,20 @@ export class Replica {
   }
 
   #cache(): Cache {
-    const world = this.#world;
-    const list = (kind: string): readonly unknown[] => {
-      if (kind === 'Shard') return [this.staleShard ?? world.shard];
-      if (kind !== 'Pod') return [];
-      return [...world.members.values()].map(({ name }) => ({
+    const podsOf = (world: World): readonly unknown[] =>
+      [...world.members.values()].map(({ name }) => ({
         metadata: {
           namespace: 'test',
           name,
           uid: name,
-          labels: { 'meridian.db/shard': 'a', 'meridian.db/keyspace': 'shop' },
+          labels: { 'meridian.db/shard': world.shard.metadata.name, 'meridian.db/keyspace': 'shop' },
         },
         status: { podIP: '10.0.0.1', phase: 'Running' },
       }));
+    const list = (kind: string): readonly unknown[] => {
+      if (kind === 'Shard')
+        return this.staleShard === undefined ? this.#worlds.map(({ shard }) => shard) : [this.staleShard];
+      return kind === 'Pod' ? this.#worlds.flatMap(podsOf) : [];
     };
     return {
       get: () => undefined,
@@ -254,7 +291,7 @@ const asked = (world: World) =>
   [...world.members.keys()].map((name) => ({
     namespace: 'test',
     keyspace: 'shop',
-    shard: 'a',
+    shard: world.shard.metadata.name,
     name,
     address: '10.0.0.1',
   }));

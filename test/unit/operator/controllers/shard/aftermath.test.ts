@@ -69,6 +69,20 @@ test('what it said stays when it has rewound, and is taken from there where nobo
   assert.equal(lossAfter(seen, saying(following)), seen);
 });
 
+test('counted while it waited, it is put aside later: where to is said by whoever is asked in time, or afterwards', () => {
+  const counted = lossAfter(last, saying({ diverged: { ...diverged, transactions: 3 } }));
+  assert.deepEqual([counted?.exact, counted?.keptIn], [true, undefined]);
+  assert.equal(lossAfter(counted, saying({ diverged: { ...diverged, transactions: 3 } })), counted);
+  const during = lossAfter(counted, saying({ diverged: { ...diverged, transactions: 3, keptIn: 'kept/2' } }));
+  assert.deepEqual(during, { ...counted, keptIn: 'kept/2' });
+  const rejoined = { how: 'Rewind' as const, epoch: 2, forkLsn: '0/20', lsn: '0/50', transactions: 3 };
+  const kept = { ...rejoined, keptIn: 'kept/2' };
+  assert.deepEqual(lossAfter(counted, saying({ rejoined: kept, ...following })), { ...counted, keptIn: 'kept/2' });
+  assert.equal(lossAfter(counted, saying({ rejoined: { ...kept, epoch: 1 } })), counted);
+  // Where there was no room for it.
+  assert.equal(lossAfter(counted, saying({ rejoined, ...following })), counted);
+});
+
 test('a rejoin of an epoch before says nothing of this one', () => {
   const rejoined = { how: 'Rewind' as const, epoch: 1, forkLsn: '0/1', lsn: '0/2', transactions: 9 };
   assert.equal(lossAfter(last, saying({ rejoined })), last);

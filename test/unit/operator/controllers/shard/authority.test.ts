@@ -47,6 +47,21 @@ describe('the first start', () => {
   });
 });
 
+describe('before a failover', () => {
+  test('two members would survive it, and then writes wait: said while one more still helps (A15)', () => {
+    const world = new World();
+    for (const name of ['a-eu-0', 'a-us-0']) world.addMember(name);
+    const operator = new Operator(world, 1);
+    settle(world, operator, 10);
+    const warned = find(world, 'FailoverPossible');
+    assert.deepEqual([warned?.status, warned?.reason], ['True', 'ThenWritesWait'], warned?.message);
+    assert.match(warned?.message ?? '', /a-us-0 could take over from a-eu-0.*wait/);
+    world.addMember('a-ap-0');
+    settle(world, operator, 10);
+    assert.equal(find(world, 'FailoverPossible')?.reason, 'Possible');
+  });
+});
+
 describe('after a failover', () => {
   test('followers follow the new primary, and the old one comes back as it is where it had nothing else', () => {
     const { world, operator } = ready();
