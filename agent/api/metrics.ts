@@ -27,12 +27,16 @@ export interface MemberMetrics {
 
 const prefix = 'meridian_member_';
 
+const gaugesOf =
+  (registry: Registry) =>
+  <Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> =>
+    new Gauge({ name: `${prefix}${name}`, help, labelNames, registers: [registry] });
+
 export function createMetrics(sources: MetricSources): MemberMetrics {
   const registry = new Registry();
   registry.setDefaultLabels({ ...sources.labels });
   collectDefaultMetrics({ register: registry, prefix: 'meridian_agent_' });
-  const gauge = <Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> =>
-    new Gauge({ name: `${prefix}${name}`, help, labelNames, registers: [registry] });
+  const gauge = gaugesOf(registry);
 
   const phase = gauge('phase', '1 for the phase that the member is in.', ['phase']);
   const ready = gauge('ready', '1 when the member serves.');
@@ -90,11 +94,9 @@ export function createMetrics(sources: MetricSources): MemberMetrics {
 
 /** Leases, the dead man's handle, gates and fences. Returns what reads them. */
 function authorityMetrics(registry: Registry, seenNow: () => Promise<AuthoritySeen>): () => Promise<void> {
-  const registers = [registry];
-  const gauge = <Label extends string = never>(name: string, help: string, labelNames: Label[] = []): Gauge<Label> =>
-    new Gauge({ name: `${prefix}${name}`, help, labelNames, registers });
+  const gauge = gaugesOf(registry);
   const counter = (name: string, help: string): Counter =>
-    new Counter({ name: `${prefix}${name}_total`, help, registers });
+    new Counter({ name: `${prefix}${name}_total`, help, registers: [registry] });
 
   const held = gauge('lease_held', '1 on a primary whose lease holds, or that needs none.');
   const remaining = gauge('lease_remaining_seconds', 'Until the lease runs out; NaN where none is needed.');

@@ -16,7 +16,7 @@ import { type ThreeRegions, threeRegions } from './three-regions.ts';
 const STALL_MS = 1_800;
 /** With what the commands take and the age of the last question before them it has to stay below 2 s. */
 const LONGEST_MS = 1_950;
-const TRIES = 8;
+const TRIES = 30;
 const SILENT_AFTER_MS = 300;
 
 describe('a short stall of a primary', { timeout: 300_000 }, () => {
@@ -107,10 +107,7 @@ describe('a short stall of a primary', { timeout: 300_000 }, () => {
     await sleep(1_000);
     over.abort();
     await Promise.all([...watching, judging]);
-    if (lasted === undefined) {
-      t.skip('the machine is too busy for a stall of this length');
-      return;
-    }
+    assert.ok(lasted !== undefined, `no stall in ${TRIES} was of the length that is meant: the machine is too slow`);
     assert.deepEqual(suspected, []);
     assert.equal((await eu.authority()).primary?.leaseNumber, number);
     // The session of before is still there, and so is its Postgres.

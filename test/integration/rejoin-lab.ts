@@ -4,17 +4,12 @@
  * whole shard comes to by accident only.
  */
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
-import { GenericContainer, type StartedTestContainer } from 'testcontainers';
+import type { StartedTestContainer } from 'testcontainers';
 import type { Orders } from '#core/protocol/orders.ts';
 import { agentRole, bootstrapRolesSql } from '#core/roles.ts';
-import { buildImages } from '../../images/build.ts';
+import { labFolder as folder, insideProgram, startLabContainer } from './lab-container.ts';
 
-process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
-
-const folder = '/lab';
 const inside = fileURLToPath(new URL('rejoin-inside.ts', import.meta.url));
-const banner = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
 
 const settings = {
   listen_addresses: '',
@@ -42,26 +37,7 @@ export class RejoinLab {
   }
 
   static async start(): Promise<RejoinLab> {
-    const { postgres } = await buildImages({ only: 'postgres' });
-    const container = await new GenericContainer(postgres)
-      // A shell reaps what the clusters leave behind.
-      .withEntrypoint(['bash', '-c', 'while :; do sleep 1; done'])
-      .withUser('10001:10001')
-      .withSharedMemorySize(256 * 1024 * 1024)
-      .withTmpFs({ [folder]: 'rw,uid=10001,gid=10001,mode=0700' })
-      .start();
-    const { outputFiles } = await build({
-      entryPoints: [inside],
-      bundle: true,
-      write: false,
-      platform: 'node',
-      format: 'esm',
-      external: ['pg-native'],
-      banner: { js: banner },
-    });
-    const content = outputFiles[0]?.text ?? '';
-    await container.copyContentToContainer([{ content, target: '/tmp/inside.mjs' }]);
-    return new RejoinLab(container);
+    return new RejoinLab(await startLabContainer(inside));
   }
 
   async stop(): Promise<void> {
@@ -107,7 +83,7 @@ export class RejoinLab {
   }
 
   command(wish: object): string {
-    return `exec node /tmp/inside.mjs '${JSON.stringify(wish)}'`;
+    return `exec node ${insideProgram} '${JSON.stringify(wish)}'`;
   }
 }
 
