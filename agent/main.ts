@@ -12,9 +12,10 @@ import { type AgentConfiguration, ConfigurationError, configurationFromEnvironme
 import { handleDescriptor } from './lease/handle.ts';
 import { LeaseKeeper } from './lease/keeper.ts';
 import { createLogger, type Logger } from './log.ts';
-import { Member, postgresSocketPath } from './member/member.ts';
+import { Member } from './member/member.ts';
 import { readOrders } from './orders/store.ts';
 import { DataDirectory } from './postgres/data-directory.ts';
+import { postgresSocketPath } from './postgres/session.ts';
 import { PromiseFile } from './promise/file.ts';
 import { CredentialsWatch } from './tls/credentials.ts';
 import { TunnelServer } from './tunnel/server.ts';

@@ -6,7 +6,6 @@
  * Invariants: orders count once promise and orders are on disk, and only for as long as the promise doesn't outdate them;
  * tunnels and leases that a new promise doesn't allow end before anything else happens to the orders that came with it.
  */
-import { join } from 'node:path';
 import { StartGate } from '#agent/authority/gate.ts';
 import type { ServerExit } from '#agent/postgres/server.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
@@ -499,7 +498,5 @@ export class Member {
     });
   }
 }
-
-export const postgresSocketPath = (folder: string, port: number): string => join(folder, `.s.PGSQL.${port}`);
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -3,6 +3,7 @@
  * Statements run one at a time, with a time limit unless the session is one for commits that wait for acknowledgers, so
  * that a stuck Postgres shows as an error and never holds up the agent.
  */
+import { join } from 'node:path';
 import pg from 'pg';
 import { agentRole } from '#core/roles.ts';
 
@@ -21,6 +22,9 @@ const SETTINGS = [
 ]
   .map((setting) => `-c ${setting}`)
   .join(' ');
+
+/** Where Postgres listens in a folder of sockets (documentation, "Connections and Authentication", unix_socket_directories). */
+export const postgresSocketPath = (folder: string, port: number): string => join(folder, `.s.PGSQL.${port}`);
 
 export interface LocalSessionOptions {
   readonly database?: string;
