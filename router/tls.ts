@@ -103,7 +103,8 @@ export function clientIdentity(
   nowMs: number,
 ): PeerIdentity | undefined {
   if (certificate === undefined || certificate.ca || !isValidAt(certificate, nowMs)) return undefined;
-  if (certificate.keyUsage?.includes(clientAuthentication) !== true) return undefined;
+  // Whatever its type says, Node has none where the certificate names no use.
+  if (!(certificate.keyUsage ?? []).includes(clientAuthentication)) return undefined;
   const issuer = authorities.find(
     (one) => one.ca && isValidAt(one, nowMs) && certificate.checkIssued(one) && certificate.verify(one.publicKey),
   );

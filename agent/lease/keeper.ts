@@ -268,7 +268,6 @@ export class LeaseKeeper {
         then();
       };
       this.#pending.set(id, { resolve: () => settle(resolve), reject: (error) => settle(() => reject(error)) });
-      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
       this.#worker.postMessage({ ...wish, id });
     });
   }

@@ -42,7 +42,7 @@ export class AdminBus {
     if (this.#options.workers < 2) return;
     this.#channel = new BroadcastChannel(`meridian admin ${name}`);
     this.#channel.unref();
-    this.#channel.onmessage = ({ data }: { data: unknown }) => this.#hear(data as Message);
+    this.#channel.addEventListener('message', (event) => this.#hear((event as unknown as { data: Message }).data));
   }
 
   stop(): void {

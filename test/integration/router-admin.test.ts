@@ -256,11 +256,11 @@ describe('PAUSE, RESUME, RECONNECT, RELOAD', () => {
 
   test('statements that share connections wait for the end of a pause like all others, and none is lost', async () => {
     const client = await admin();
-    let isOver = false;
+    const over = new AbortController();
     let done = 0;
     const work = Array.from({ length: 12 }, () =>
       router.with('any_app', async (app) => {
-        while (!isOver) {
+        while (!over.signal.aborted) {
           const { rows } = await app.query<{ tenant_id: string }>(
             "select 'acme' as tenant_id from accounts where tenant_id = 'acme' union all select 'acme'",
           );
@@ -278,7 +278,7 @@ describe('PAUSE, RESUME, RECONNECT, RELOAD', () => {
       await client.query('RESUME');
       await waitFor(async () => done > at + 12);
     }
-    isOver = true;
+    over.abort();
     await Promise.all(work);
     await client.end();
   });

@@ -209,10 +209,10 @@ describe('a change of the keyspace', () => {
     const clients = await Promise.all(
       Array.from({ length: 12 }, (_, index) => connectAs(index % 2 === 0 ? 'acme' : 'cord')),
     );
-    let isOver = false;
+    const over = new AbortController();
     let done = 0;
     const work = clients.map(async (client, index) => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         await client.query('begin');
         await client.query('update accounts set balance = balance where id = $1', [index]);
         await client.query('commit');
@@ -228,7 +228,7 @@ describe('a change of the keyspace', () => {
       await waitFor(async () => done > before + 24);
     }
     await waitFor(async () => (await keyspace.backends('one-eu-0', "usename = 'any_app'")) > 2);
-    isOver = true;
+    over.abort();
     await Promise.all(work);
     await endAll(clients);
   });
