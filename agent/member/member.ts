@@ -155,14 +155,13 @@ export class Member {
     const isUp = view.state === 'running' && view.isReady;
     const isStanding = inForce !== undefined || handOver.isRunning;
     const isOrdered = orders.role === 'Primary' || orders.role === 'Initialise';
-    const runsAsPrimary = view.state === 'running' && view.as === 'primary';
     return {
       member: this.identity,
       shardUid: orders.shard.uid,
       epoch: isStanding ? orders.epoch : standing.promise.epoch,
       generation: orders.generation,
-      isPrimary: isStanding && isOrdered && runsAsPrimary && gate.confirmedEpoch(true) === orders.epoch,
-      isFenced: !isStanding && isUp && !runsAsPrimary,
+      isPrimary: isStanding && isOrdered && this.#runsAsPrimary && gate.confirmedEpoch(true) === orders.epoch,
+      isFenced: !isStanding && isUp && !this.#runsAsPrimary,
       isReady: isUp,
       peers: orders.slots,
     };
@@ -182,12 +181,11 @@ export class Member {
     const receivedAt = bootTimeMs() + bootTimeResolutionMs;
     this.#routers.hear(question.router);
     await this.#authority.answer(question);
-    const { standing, postgres } = this.#parts;
-    const orders = standing.inForce;
-    const position = await postgres.position(orders ?? standing.former);
+    const { inForce, former } = this.#parts.standing;
+    const position = await this.#parts.postgres.position(inForce ?? former);
     // After the look: a lease that is held now was held when it began.
     const answer = this.#authority.now();
-    return { ...answer, ...routerFactsOf(orders, answer.state, position, receivedAt) };
+    return { ...answer, ...routerFactsOf(inForce, answer.state, position, receivedAt) };
   }
 
   async status(): Promise<AgentStatus> {
