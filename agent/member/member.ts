@@ -6,6 +6,7 @@
  * Invariants: orders count once promise and orders are on disk, and only for as long as the promise doesn't outdate them;
  * tunnels and leases that a new promise doesn't allow end before anything else happens to the orders that came with it.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { StartGate } from '#agent/authority/gate.ts';
 import type { ServerExit } from '#agent/postgres/server.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
@@ -496,5 +497,3 @@ export class Member {
     });
   }
 }
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
