@@ -52,7 +52,7 @@ export const errorKinds = {
   },
   MixedPipeline: {
     sqlstate: '0A000',
-    hint: 'Send statements about meridian.* settings on their own, with a Sync (or a query) each.',
+    hint: 'Send statements about meridian.* settings, DEALLOCATE and DISCARD ALL on their own, with a Sync (or a query) each.',
   },
   WrongPassword: { sqlstate: '28P01' },
   NoPlaintext: { sqlstate: '28000', hint: 'Connect with sslmode=verify-full and the CA from the role’s Secret.' },

@@ -105,7 +105,7 @@ export function suspect(
     if (plan?.mayShare !== true) bound.backend.isPinTrusted = false;
     if (plan === undefined) continue;
     if (mayTaintSession(plan, volatileFunctions)) bound.backend.isSuspect = true;
-    if (mayChangeKeeping(plan, volatileFunctions)) bound.isToBeAsked = true;
+    if (mayChangeKeeping(plan, volatileFunctions, bound.isKept)) bound.isToBeAsked = true;
     if (plan.configures !== undefined) bound.configured = [...new Set([...bound.configured, ...plan.configures])];
   }
 }

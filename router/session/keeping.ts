@@ -31,12 +31,18 @@ export const startsKeeping = (plan: StatementPlan): boolean =>
 
 const mayEnd: ReadonlySet<StatementPlan['kind']> = new Set(['unlisten', 'close', 'deallocate', 'discard', 'utility']);
 
-/** Whether it may begin or end something of the kind, seen or unseen: the backend is then asked when its transaction is over. */
-export const mayChangeKeeping = (plan: StatementPlan, volatileFunctions: ReadonlySet<string>): boolean =>
+/**
+ * Whether it may begin or, where the session keeps its backend, end something of the kind, seen or unseen: the backend is then asked
+ * when its transaction is over. Pools of drivers let go of everything with each connection that comes back: nobody is asked for that.
+ */
+export const mayChangeKeeping = (
+  plan: StatementPlan,
+  volatileFunctions: ReadonlySet<string>,
+  isKept: boolean,
+): boolean =>
   startsKeeping(plan) ||
-  mayEnd.has(plan.kind) ||
-  plan.calls.some((name) => leavesSessionLock.has(name)) ||
-  mayTaintSession(plan, volatileFunctions);
+  mayTaintSession(plan, volatileFunctions) ||
+  (isKept && (mayEnd.has(plan.kind) || plan.calls.some((name) => leavesSessionLock.has(name))));
 
 /**
  * Outside a transaction: what is there then lasts. Locks of transactions are gone by then. Behind it the values of settings that

@@ -252,7 +252,8 @@ function placed(route: Route, plans: readonly StatementPlan[], map: ClusterMap):
   };
 }
 
-const isMeetingPlace = /^pg_(?:try_)?advisory_/;
+/** Letting go of all locks is done where they are, or where none are. */
+const isMeetingPlace = /^pg_(?:try_)?advisory_(?!unlock_all$)/;
 
 const endsTransaction: ReadonlySet<string> = new Set(['commit', 'rollback', 'rollback-to']);
 

@@ -56,7 +56,10 @@ export class SimpleQueries {
     const last = planned.findLastIndex(isRemote);
     const middle = planned.slice(first, last + 1);
     if (!middle.every(isRemote))
-      throw new RouterError('MixedPipeline', 'meridian.* settings in the middle of a query of several statements');
+      throw new RouterError(
+        'MixedPipeline',
+        'what the router answers itself in the middle of a query of several statements',
+      );
     for (const statement of planned.slice(0, first)) responder.answer(statement, true);
     const trailing = planned.slice(last + 1);
     const route = routing.routeOf(middle);

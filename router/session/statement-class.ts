@@ -55,13 +55,11 @@ export function needsBackend(
   const { isBound, isLazy, isKept } = state;
   switch (classOf(plan)) {
     case 'local':
-      return isKept && isOfPostgres(plan, state);
-    case 'transaction': {
+      // In the middle of others it goes along: drivers' pools say `...; UNLISTEN *; RESET ALL` to what comes back to them.
+      return isKept ? isOfPostgres(plan, state) : isNothingThere(plan) && together.some(needsOne);
+    case 'transaction':
       // BEGIN binds nothing until a statement needs a shard; with others that do, it goes along.
-      const needsOne = (one: { readonly plan: StatementPlan }): boolean =>
-        ['remote', 'setting'].includes(classOf(one.plan));
       return isBound || together.some(needsOne);
-    }
     case 'setting':
       // What a backend goes back to is its own default, not what this client began with: it has to be seen there (loan.ts).
       return !isLazy || together.length > 1 || plan.kind === 'reset' || plan.set?.toDefault === true;
@@ -69,6 +67,12 @@ export function needsBackend(
       return true;
   }
 }
+
+const needsOne = ({ plan }: { readonly plan: StatementPlan }): boolean => ['remote', 'setting'].includes(classOf(plan));
+
+/** Does nothing on a backend on which nobody's channels and temporary tables are. */
+const isNothingThere = ({ kind, channel, discard }: StatementPlan): boolean =>
+  (kind === 'unlisten' && channel === undefined) || (kind === 'discard' && discard?.what !== 'all');
 
 /** What is about the session's things in Postgres; where it keeps no backend there are none. */
 function isOfPostgres(plan: StatementPlan, { statements }: BackendState): boolean {
@@ -128,6 +132,9 @@ const harmless = new Set([
   'pg_advisory_xact_lock_shared',
   'pg_try_advisory_xact_lock',
   'pg_try_advisory_xact_lock_shared',
+  'pg_advisory_unlock',
+  'pg_advisory_unlock_shared',
+  'pg_advisory_unlock_all',
 ]);
 
 /**

@@ -83,6 +83,29 @@ describe('classes', () => {
     );
     assert.deepEqual(needed(true), [true, true, true, true, true, false, false]);
   });
+
+  test('what drivers’ pools say to a connection that comes back to them goes as one text, and costs no question', () => {
+    const none = { isBound: false, isLazy: false, isKept: false, statements: new Map() };
+    for (const sql of [
+      'select pg_advisory_unlock_all(); close all; unlisten *; reset all',
+      'reset all; close all; unlisten *; select pg_advisory_unlock_all(); discard sequences; discard temp',
+    ]) {
+      const planned = plans(sql).map((plan) => ({ plan }));
+      assert.ok(
+        planned.every(({ plan }) => needsBackend(plan, planned, none)),
+        sql,
+      );
+      for (const { plan } of planned) {
+        assert.ok(!mayChangeKeeping(plan, catalogue.volatileFunctions, false), plan.text);
+        assert.ok(!mayTaintSession(plan, catalogue.volatileFunctions), plan.text);
+      }
+    }
+    const mixed = plans('select 1; deallocate all; discard all; unlisten c; select 2').map((plan) => ({ plan }));
+    assert.deepEqual(
+      mixed.map(({ plan }) => needsBackend(plan, mixed, none)),
+      [true, false, false, false, true],
+    );
+  });
 });
 
 test('what lives in Postgres’ session makes it keep its backend', () => {
@@ -117,9 +140,9 @@ test('what lives in Postgres’ session makes it keep its backend', () => {
     'drop table t',
     'select leave_setting()',
   ])
-    assert.ok(mayChangeKeeping(planOf(sql), catalogue.volatileFunctions), sql);
+    assert.ok(mayChangeKeeping(planOf(sql), catalogue.volatileFunctions, true), sql);
   for (const sql of ['select 1', 'insert into accounts values (1)', 'begin'])
-    assert.ok(!mayChangeKeeping(planOf(sql), catalogue.volatileFunctions), sql);
+    assert.ok(!mayChangeKeeping(planOf(sql), catalogue.volatileFunctions, true), sql);
 });
 
 test('a BEGIN that can not fail is told from one that a follower may refuse', () => {
