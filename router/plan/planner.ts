@@ -115,7 +115,12 @@ function planOf(
     kind: described.kind,
     access,
     mayShare:
-      described.kind === 'select' && access === 'read' && restricted.touches !== 'unknown' && refuse === undefined,
+      described.kind === 'select' &&
+      access === 'read' &&
+      restricted.touches !== 'unknown' &&
+      // Whatever it is declared as: a function of somebody else's may set what the next client's statement would run under.
+      foreignCall(inventory) === undefined &&
+      refuse === undefined,
     ...restricted,
     calls: calledNames(inventory),
     ...(configures.length > 0 && { configures }),

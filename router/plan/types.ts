@@ -95,8 +95,8 @@ export interface StatementPlan {
   readonly access: 'read' | 'write';
   /**
    * Its answer is the same whether or not others' statements run on the same connection before and after it, each with a Sync of
-   * its own: a plain SELECT that locks and writes nothing and calls no volatile function at all (pg_sleep, random), whatever it
-   * touches being known. Says nothing of how long it takes, nor of the transaction and the settings that it runs in.
+   * its own: a plain SELECT that locks and writes nothing and calls no volatile function at all (pg_sleep, random) and none but
+   * Postgres' own, whatever it touches being known. Says nothing of how long it takes, nor of the transaction and the settings that it runs in.
    */
   readonly mayShare: boolean;
   readonly touches: 'nothing' | 'reference' | 'tenant' | 'unknown';

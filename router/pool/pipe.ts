@@ -200,6 +200,8 @@ export class Pipe implements BackendReceiver {
     const slow = this.#line[this.#head] as Rider;
     this.backend.pause();
     this.#stalled = setInterval(() => {
+      // Nobody takes the rest any more: it is read all the same, or the member would wait for ever.
+      if (slow.isGone) return this.resume();
       if (this.length === 1) return;
       slow.lost('its client does not take the answer of a statement that others wait behind', true);
       this.resume();

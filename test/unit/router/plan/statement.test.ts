@@ -190,6 +190,10 @@ test('only a plain read that calls nothing volatile may share a connection with 
     'show all',
     'declare c cursor for select * from orders',
     "select pg_advisory_xact_lock(1) from orders where tenant_id = 'acme'",
+    // Declared stable, and not Postgres' own: whatever it is, it might set something (the pin) for the next client.
+    "select order_total(1), * from orders where tenant_id = 'acme'",
+    "select o.total_of from orders o where tenant_id = 'acme'",
+    "select '1'::money_of_ours from orders where tenant_id = 'acme'",
   ])
     assert.equal(plan(sql).mayShare, false, sql);
 });

@@ -22,12 +22,17 @@ class Member extends EventEmitter {
   readonly writable = true;
   readonly writableNeedDrain = false;
   isDestroyed = false;
+  isPaused = false;
   write(bytes: Buffer): boolean {
     this.sent.push(bytes);
     return true;
   }
-  pause(): void {}
-  resume(): void {}
+  pause(): void {
+    this.isPaused = true;
+  }
+  resume(): void {
+    this.isPaused = false;
+  }
   end(): void {}
   destroy(): void {
     this.isDestroyed = true;
@@ -50,6 +55,7 @@ class Client implements Rider {
   readonly needsLease: boolean;
   readonly sql: string;
   isGone = false;
+  isSlow = false;
   pipe: Pipe | undefined;
   heard = '';
   readonly fates: string[] = [];
@@ -76,7 +82,7 @@ class Client implements Rider {
     return true;
   }
   flush(): boolean {
-    return true;
+    return !this.isSlow;
   }
   done(): void {
     this.fates.push('done');
@@ -206,6 +212,24 @@ describe('statements that share a connection', () => {
     members[0]?.answers(row('of:a'), row('of:b'));
     assert.match(b.heard, /of:b/);
     assert.doesNotMatch(b.heard, /of:a/);
+  });
+
+  test('of a client that went in the middle of its answer give the connection back', async () => {
+    const { members, submit, pool } = await laneOf();
+    const slow = new Client('a');
+    await submit(slow);
+    slow.isSlow = true;
+    const answer = row('of:a');
+    members[0]?.answers(answer.subarray(0, 8));
+    assert.ok(members[0]?.isPaused);
+    slow.isGone = true;
+    const deadline = performance.now() + 5_000;
+    while (members[0].isPaused) {
+      assert.ok(performance.now() < deadline, 'the member is not read any more');
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    members[0].answers(answer.subarray(8));
+    assert.equal(pool.counts.idle, 1);
   });
 
   test('may be followed by the next of the same client from within its answer', async () => {
