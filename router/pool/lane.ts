@@ -154,7 +154,7 @@ export class Lane implements PipeOwner {
     const nowMs = performance.now();
     for (const rider of waiting) {
       if (rider.isGone) continue;
-      if (rider.needsLease && lease === undefined) rider.turnedAway();
+      if (rider.isRevoked || (rider.needsLease && lease === undefined)) rider.turnedAway();
       else if (rider.needs !== '' && pipe.isMaking(rider.needs)) this.#waiting.push(rider);
       else pipe.add(rider, nowMs);
     }
@@ -179,7 +179,11 @@ export class Lane implements PipeOwner {
   #again(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    for (const rider of waiting) if (!rider.isGone) this.submit(rider);
+    for (const rider of waiting) {
+      if (rider.isGone) continue;
+      if (rider.isRevoked) rider.turnedAway();
+      else this.submit(rider);
+    }
   }
 
   gone(pipe: Pipe): void {

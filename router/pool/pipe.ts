@@ -24,6 +24,8 @@ export interface Rider {
   readonly needsLease: boolean;
   /** Nobody waits for its answer any more. */
   readonly isGone: boolean;
+  /** While it waited, what its role may do has changed: a connection that is made now would act for others. */
+  readonly isRevoked: boolean;
   /** Notes at the backend what it will answer, and gives the bytes; ends with a ReadyForQuery. */
   bytes(backend: Backend): Buffer[];
   /** It goes out by this one. */

@@ -86,6 +86,10 @@ export class Ride implements Rider {
     return this.#passage === undefined || this.#session.isClosed;
   }
 
+  get isRevoked(): boolean {
+    return this.#session.routing.revoked() !== undefined;
+  }
+
   /** The statement's plan may go this way as far as is known of it; where it would go isn't decided yet. */
   mayTake({ plan }: PlannedStatement): boolean {
     return plan.mayShare && plan.refuse === undefined && this.#context.costs.of(plan).mayShare(performance.now());

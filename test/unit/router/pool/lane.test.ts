@@ -56,6 +56,7 @@ class Client implements Rider {
   readonly sql: string;
   isGone = false;
   isSlow = false;
+  isRevoked = false;
   pipe: Pipe | undefined;
   heard = '';
   readonly fates: string[] = [];
@@ -309,6 +310,28 @@ describe('a lane', () => {
     lane.submit(waiting);
     assert.ok(lane.withdraw(waiting));
     assert.ok(!lane.withdraw(taken));
+  });
+
+  test('sends nothing on a new connection for whom its role has come to act for others', async () => {
+    const { submit, pool, lane, members } = await laneOf(1);
+    let lent: Backend | undefined;
+    pool.take({
+      give: (backend) => {
+        lent = backend;
+      },
+      fail: (error) => assert.fail(error.message),
+    });
+    await turn();
+    const [a, b] = [new Client('a'), new Client('b')];
+    lane.submit(a);
+    lane.submit(b);
+    a.isRevoked = true;
+    pool.giveBack(lent as unknown as Backend);
+    await turn();
+    assert.deepEqual(a.fates, ['turned away']);
+    members[0]?.answers(row('of:b'));
+    assert.deepEqual([a.heard, b.fates], ['', ['done']]);
+    await submit();
   });
 
   test('sends nothing that needs a lease once there is none', async () => {
