@@ -55,7 +55,7 @@ const loginsSql = `SELECT pg_catalog.row_to_json(l)::text FROM meridian.router_l
 const noPathSql = `SET search_path TO ''`;
 const viewsSql = `SELECT n.nspname, c.relname, pg_catalog.pg_get_viewdef(c.oid)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'meridian') ORDER BY 1, 2`;
+WHERE c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'meridian') AND n.nspname !~ '^pg_temp_' ORDER BY 1, 2`;
 const catalogueSql = `SELECT schema_name, table_name, kind FROM meridian.router_catalogue()`;
 
 export class Directory {

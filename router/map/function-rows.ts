@@ -5,10 +5,19 @@
  */
 import type { FunctionForm, FunctionRow } from '../plan/functions.ts';
 
+/**
+ * Temporary ones are a session's own and nobody else's (a tenant's `pg_temp.count()` must not make everybody's suspect); that session
+ * can't mean them either without saying so, which is then unknown ("Client Connection Defaults", search_path). `column`: a namespace.
+ */
+const isLasting = (column: string): string =>
+  `${column} NOT IN (SELECT t.oid FROM pg_catalog.pg_namespace t WHERE t.nspname ~ '^pg_(toast_)?temp_')`;
+
 /** Differs after any CREATE, ALTER or DROP; the same on every member of a shard. */
 export const fingerprintSql = `SELECT pg_catalog.md5(pg_catalog.string_agg(c, ' ')) FROM (
   SELECT pg_catalog.string_agg(p.oid::text || ' ' || p.xmin::text, ' ' ORDER BY p.oid) FROM pg_catalog.pg_proc p
+    WHERE ${isLasting('p.pronamespace')}
   UNION ALL SELECT pg_catalog.string_agg(o.oid::text || ' ' || o.xmin::text, ' ' ORDER BY o.oid) FROM pg_catalog.pg_operator o
+    WHERE ${isLasting('o.oprnamespace')}
   UNION ALL SELECT pg_catalog.string_agg(t.oid::text || ' ' || t.xmin::text, ' ' ORDER BY t.oid) FROM pg_catalog.pg_cast t
 ) AS all_of_them (c)`;
 
@@ -24,6 +33,7 @@ WITH part AS (
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+  WHERE ${isLasting('p.pronamespace')}
 ),
 made AS (
   SELECT a.aggfnoid, pg_catalog.max(part.provolatile::text) AS provolatile, pg_catalog.bool_and(part.self_contained) AS self_contained
@@ -51,12 +61,12 @@ form AS (
   UNION ALL
   SELECT 'operator', n.nspname, o.oprname, 1, 2, f.volatility, 'f', f.self_contained, false
   FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace JOIN function f ON f.oid = o.oprcode
-  WHERE n.nspname <> 'pg_catalog' OR f.nspname <> 'pg_catalog'
+  WHERE (n.nspname <> 'pg_catalog' OR f.nspname <> 'pg_catalog') AND ${isLasting('o.oprnamespace')}
   UNION ALL
   SELECT 'cast', n.nspname, t.typname, 1, 1, f.volatility, 'f', f.self_contained, false
   FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
   JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace JOIN function f ON f.oid = c.castfunc
-  WHERE f.nspname <> 'pg_catalog'
+  WHERE f.nspname <> 'pg_catalog' AND ${isLasting('t.typnamespace')}
 )
 SELECT what, schema_name, name, pg_catalog.string_agg(DISTINCT pg_catalog.concat_ws(',',
   least, most, volatility, prokind, self_contained, takes_row), ' ')

@@ -92,8 +92,35 @@ test('a statement is a read, and restricted by its text, as far as the functions
     const { access, tenant, mayShare } = planOf(expression);
     assert.equal(access, isRead ? 'read' : 'write', expression);
     assert.equal(tenant.from === 'constant', isRestricted, expression);
-    assert.equal(mayShare, isRead, expression);
+    // What else a function of somebody else's does isn't known, whatever it says.
+    assert.equal(mayShare, isRead && isRestricted, expression);
   }
+});
+
+test('what one session has for itself makes nothing of the others’ suspect', async () => {
+  const { rows: before } = await client.query<string[]>({ text: functionsSql, rowMode: 'array' });
+  const fingerprint = await client.query({ text: fingerprintSql, rowMode: 'array' });
+  const own = await postgres.connect(agentRole, 'postgres');
+  await own.query(`
+    create function pg_temp.count(anyelement) returns int language plpgsql volatile as 'begin return 1; end';
+    create function pg_temp.same(text, text) returns boolean language plpgsql volatile as 'begin return true; end';
+    create operator pg_temp.= (leftarg = text, rightarg = text, function = pg_temp.same);
+    create type pg_temp.text as (a int);
+    create function pg_temp.made(int) returns pg_temp.text language plpgsql volatile as 'begin return row(1); end';
+    create cast (int as pg_temp.text) with function pg_temp.made(int);
+    create function pg_temp.shown(pg_temp.text) returns varchar language plpgsql volatile as 'begin return 1; end';
+    create cast (pg_temp.text as varchar) with function pg_temp.shown(pg_temp.text);
+  `);
+  const { rows } = await client.query<string[]>({ text: functionsSql, rowMode: 'array' });
+  assert.deepEqual(rows, before);
+  const [plan] = planner.plan(
+    "select count(n), n::text, n::varchar from orders where tenant_id = 'a' group by n",
+    await catalogue(),
+  );
+  assert.deepEqual([plan?.access, plan?.tenant.from], ['read', 'constant']);
+  await own.query('drop cast (int as pg_temp.text); drop cast (pg_temp.text as varchar)');
+  assert.deepEqual((await client.query({ text: fingerprintSql, rowMode: 'array' })).rows, fingerprint.rows);
+  await own.end();
 });
 
 test('any change is noticed, and nothing else', async () => {
