@@ -46,7 +46,8 @@ export class TestAgent {
       rejectUnauthorized: true,
     });
     const agent = new TestAgent(member, shard, server);
-    server.on('request', (request, response) => void agent.#serve(request, response));
+    // Whoever asked may be gone before all of the question was here.
+    server.on('request', (request, response) => void agent.#serve(request, response).catch(() => response.destroy()));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return agent;
   }

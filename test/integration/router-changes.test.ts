@@ -29,6 +29,7 @@ before(async () => {
   keyspace = await RouterKeyspace.start();
   router = await keyspace.router('ap', {
     times: { ...defaultTimes, connectMs: 2_000, waitMs: 3_000, catalogueRefreshMs: 300, unknownUserMs: 200 },
+    hold: { transactions: 100, bytes: 1024 * 1024, ms: 4_000 },
   });
   await router.with('acme_app', (client) =>
     client.query("insert into accounts (tenant_id, id) values ('acme', 1), ('acme', 2)"),
