@@ -28,9 +28,20 @@ export function nextAsFollower(view: MemberView, orders: Orders): Step {
 function nextOnTheWayBack(view: MemberView, orders: Orders): Step | undefined {
   const { server, rejoin } = view;
   const isUp = server.state === 'running';
-  if (isUp && !server.isReady) return undefined;
+  if (isUp && !server.isReady) {
+    if (rejoin === undefined) return { kind: 'assess', phase: 'Starting' };
+    if (rejoin.kind !== 'NeverWhole') return undefined;
+    return {
+      kind: 'stop',
+      phase: 'Rewinding',
+      why: "what it needs to be whole isn't its primary's",
+      mode: 'immediate',
+    };
+  }
   switch (rejoin?.kind) {
     case undefined:
+    case 'Recovering':
+    case 'NeverWhole':
       return { kind: 'assess', phase: isUp ? 'Following' : 'Starting' };
     case 'Follow':
       return undefined;

@@ -5,7 +5,7 @@
 import type { AgentConfiguration } from '#agent/configuration.ts';
 import type { Logger } from '#agent/log.ts';
 import type { DataDirectory } from '#agent/postgres/data-directory.ts';
-import { assessRejoin, type DivergedStatus, type RejoinNeed } from '#agent/rejoin/assess.ts';
+import { assessRejoin, type DivergedStatus, type RejoinNeed, wholePast } from '#agent/rejoin/assess.ts';
 import { divergenceOf } from '#agent/rejoin/divergence.ts';
 import { positionOnDisk } from '#agent/rejoin/position.ts';
 import { forgetRejoin, readRejoin } from '#agent/rejoin/rejoin-file.ts';
@@ -18,7 +18,11 @@ import type { AgentStatus } from '#core/protocol/status.ts';
 export type RejoinView =
   | RejoinNeed
   /** A running standby is on its way to a timeline that nobody is on: another start finds the right one. */
-  | { readonly kind: 'Misled' };
+  | { readonly kind: 'Misled' }
+  /** A standby that recovers, and may come to follow: it is asked again when it is ready. */
+  | { readonly kind: 'Recovering' }
+  /** A standby that recovers, and never becomes whole by its primary's log: it is asked again when it is down. */
+  | { readonly kind: 'NeverWhole' };
 
 export interface RejoiningOptions {
   readonly data: DataDirectory;
@@ -68,6 +72,12 @@ export class Rejoining {
         : await this.#assessRunning(orders, replayed);
     this.#remember(orders, need);
     return need;
+  }
+
+  /** Of a standby that isn't ready: by what it has to reach before it is. */
+  async assessRecovering(orders: Orders): Promise<void> {
+    const isNever = wholePast(await this.#options.data.control(), orders) !== undefined;
+    this.#remember(orders, { kind: isNever ? 'NeverWhole' : 'Recovering' });
   }
 
   /** Back to the primary's history, with the upstream aimed for it; Postgres is down. @throws what is worth another try. */

@@ -94,8 +94,7 @@ export class Steps {
         await this.#parts.making.clone(signal);
         return this.#succeeded();
       case 'assess':
-        await this.#parts.rejoining.assess(orders, await this.#replayed());
-        return 0;
+        return this.#assess(orders);
       case 'rewind':
         this.aim('rewinding');
         await this.#parts.rejoining.rewind(orders, signal);
@@ -153,6 +152,14 @@ export class Steps {
     options.log.info({ why, mode }, 'stopping Postgres');
     commits.end();
     await postgres.stop(mode === 'fast' ? options.configuration.stopTimeoutMs : 0);
+    return 0;
+  }
+
+  async #assess(orders: Orders): Promise<number> {
+    const { postgres, rejoining } = this.#parts;
+    const { view } = postgres;
+    if (view.state === 'running' && !view.isReady) await rejoining.assessRecovering(orders);
+    else await rejoining.assess(orders, await this.#replayed());
     return 0;
   }
 

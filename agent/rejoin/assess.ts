@@ -3,11 +3,12 @@
  * reads; Postgres is down. The comparison is the same for a former primary and for any follower that wasn't asked in the
  * fence and has more than the chosen one (docs/design-traps.md, A24).
  */
+import type { ControlFile } from '#agent/postgres/control-file.ts';
 import type { DataDirectory } from '#agent/postgres/data-directory.ts';
-import { formatLsn } from '#core/lsn.ts';
+import { formatLsn, zeroLsn } from '#core/lsn.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AgentStatus } from '#core/protocol/status.ts';
-import { divergedFrom } from './divergence.ts';
+import { type Divergence, divergedFrom, divergenceOf } from './divergence.ts';
 import { lineOnDisk, PositionUnknown, timelineOf } from './position.ts';
 import { type Parting, readRejoin } from './rejoin-file.ts';
 import { countTransactions } from './transactions.ts';
@@ -50,9 +51,39 @@ export async function assessRejoin(
     };
     return { kind: 'Diverged', diverged };
   } catch (error) {
-    if (error instanceof PositionUnknown) return { kind: 'Unknown', reason: error.message };
-    throw error;
+    if (!(error instanceof PositionUnknown)) throw error;
+    return (await neverWhole(data, orders)) ?? { kind: 'Unknown', reason: error.message };
   }
+}
+
+/**
+ * Where a recovery would have to come to before the data is whole is past the fork: its primary never gives it the log for that, and
+ * without a clean end it can't be rewound either. So it is with a member that was rewound to a primary which had gone before the
+ * member had caught up with it, while others went on from an earlier place.
+ */
+async function neverWhole(
+  data: DataDirectory,
+  orders: Pick<Orders, 'history' | 'timeline'>,
+): Promise<RejoinNeed | undefined> {
+  if ((await data.state()) === 'absent') return undefined;
+  const control = await data.control();
+  const parting = wholePast(control, orders);
+  if (parting === undefined) return undefined;
+  const [timeline, lsn] = [control.minRecoveryTimeline, formatLsn(control.minRecovery)];
+  return {
+    kind: 'NeedsCopy',
+    reason: `it is whole only at ${lsn} on timeline ${timeline}, which its primary left at ${formatLsn(parting.forkLsn)}`,
+    diverged: { timeline, forkLsn: formatLsn(parting.forkLsn), lsn, waiting: true },
+  };
+}
+
+/** Whether what its recovery has to reach is outside of the history of its primary, and where that was left. */
+export function wholePast(
+  { minRecovery, minRecoveryTimeline }: Pick<ControlFile, 'minRecovery' | 'minRecoveryTimeline'>,
+  orders: Pick<Orders, 'history' | 'timeline'>,
+): Divergence | undefined {
+  if (minRecovery === zeroLsn) return undefined;
+  return divergenceOf({ timeline: minRecoveryTimeline, lsn: formatLsn(minRecovery) }, orders);
 }
 
 export function divergedOf(parting: Parting, waiting: boolean): DivergedStatus {

@@ -259,5 +259,32 @@ describe('a member whose log has diverged', () => {
     await killIn('"Rewinding".*"attempts":1', 0);
     await lab.sh(`sed -i 's#"checkpoint":"[^"]*"#"checkpoint":"0/1"#' ${former.path}.rejoin.json`);
     assert.match((await rewind()).reason ?? '', /all but finished/);
+    await replaceFormer();
+  });
+
+  it('asks for a copy when it was rewound to a primary that has gone, and that others never caught up with', async () => {
+    await partWays(1);
+    await former.stop('immediate');
+    const other = await lab.standby('other', primary);
+    await other.follow(undefined);
+    await other.reload();
+    await other.until('not exists (select from pg_stat_wal_receiver)');
+    await primary.sql("update t set word = 'gone'");
+    assert.equal((await rewind()).kind, 'Rewound');
+    const [newest] = history.slice(-1);
+    assert.deepEqual(((await assess()) as { kind: string }).kind, 'Unknown');
+
+    const { timeline, lsn } = await other.position();
+    assert.equal(timeline, newest?.timeline);
+    await other.call('prepare', { timeline, wanted: timeline + 1 });
+    await other.promote();
+    await primary.stop('immediate');
+    history = [
+      ...history,
+      { epoch: timeline + 1, timeline: timeline + 1, member: 'y', forkLsn: lsn, parent: timeline },
+    ];
+    const need = (await assess()) as { kind: string; reason: string; diverged: { timeline: number; forkLsn: string } };
+    assert.equal(need.kind, 'NeedsCopy', need.reason);
+    assert.deepEqual([need.diverged.timeline, need.diverged.forkLsn], [timeline, lsn]);
   });
 });

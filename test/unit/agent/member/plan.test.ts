@@ -213,6 +213,41 @@ const cases: readonly [string, Partial<MemberView>, Partial<Step>][] = [
     { kind: 'stop', phase: 'Rewinding' },
   ],
   [
+    'a standby that recovers is asked what it needs to be whole',
+    { orders: follower, data: 'standby', server: running({ as: 'standby', isReady: false }), rejoin: undefined },
+    { kind: 'assess', phase: 'Starting' },
+  ],
+  [
+    'one that may become whole is waited for',
+    {
+      orders: follower,
+      data: 'standby',
+      server: running({ as: 'standby', isReady: false }),
+      rejoin: { kind: 'Recovering' },
+    },
+    { kind: 'awaitReady' },
+  ],
+  [
+    'one that never does is stopped',
+    {
+      orders: follower,
+      data: 'standby',
+      server: running({ as: 'standby', isReady: false }),
+      rejoin: { kind: 'NeverWhole' },
+    },
+    { kind: 'stop', phase: 'Rewinding', mode: 'immediate' },
+  ],
+  [
+    'and looked at when it is down',
+    { orders: follower, data: 'standby', rejoin: { kind: 'NeverWhole' } },
+    { kind: 'assess', phase: 'Starting' },
+  ],
+  [
+    'one that became whole is asked once more',
+    { orders: follower, data: 'standby', server: running({ as: 'standby' }), rejoin: { kind: 'Recovering' } },
+    { kind: 'assess', phase: 'Following' },
+  ],
+  [
     'a follower on its way to a timeline that nobody is on is started again',
     { orders: follower, data: 'standby', server: running({ as: 'standby' }), rejoin: { kind: 'Misled' } },
     { kind: 'stop', mode: 'fast' },
@@ -378,6 +413,8 @@ const anyView: fc.Arbitrary<MemberView> = fc.record({
     { kind: 'Interrupted', diverged },
     { kind: 'NeedsCopy', reason: '' },
     { kind: 'Misled' },
+    { kind: 'Recovering' },
+    { kind: 'NeverWhole' },
   ),
   isWalRemoved: fc.boolean(),
   retryInMs: fc.constantFrom(0, 100),
