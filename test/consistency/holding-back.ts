@@ -8,22 +8,29 @@ const PAUSED_MS = 2_500;
 const RUNNING_MS = 1_500;
 const DELAY = '700ms';
 
+export interface HoldingBackOptions {
+  /** Members come and go: who can't be reached is left alone. */
+  readonly isFailingOver?: boolean;
+}
+
 export class HoldingBack {
   readonly #installation: Installation;
+  readonly #isFailingOver: boolean;
   readonly #stop = new AbortController();
   #running: Promise<void> = Promise.resolve();
-  #followers: readonly string[] = [];
+  /** How many times one was. */
   held = 0;
 
-  constructor(installation: Installation) {
+  constructor(installation: Installation, { isFailingOver = false }: HoldingBackOptions = {}) {
     this.#installation = installation;
+    this.#isFailingOver = isFailingOver;
   }
 
   async start(): Promise<void> {
-    const primary = (await this.#installation.authority())?.member;
-    this.#followers = (await this.#installation.members()).map(({ name }) => name).filter((name) => name !== primary);
-    if (this.#followers.length === 0) throw new Error('there are no followers to hold back');
+    if ((await this.#followers()).length === 0) throw new Error('there are no followers to hold back');
     this.#running = this.#alternate();
+    // It is awaited when this is stopped.
+    this.#running.catch(() => {});
   }
 
   async stop(): Promise<void> {
@@ -31,24 +38,35 @@ export class HoldingBack {
     await this.#running;
   }
 
+  async #followers(): Promise<string[]> {
+    const [authority, members] = await Promise.all([this.#installation.authority(), this.#installation.members()]);
+    return members.map(({ name }) => name).filter((name) => name !== authority?.member);
+  }
+
   async #alternate(): Promise<void> {
-    const turns = [...this.#followers.map((name) => [name]), this.#followers];
-    for (let turn = 0; !this.#stop.signal.aborted; turn++) {
-      const held = turns[turn % turns.length] ?? [];
-      const isDelayed = turn % 2 === 1;
-      try {
-        await Promise.all(
-          held.map((pod) => this.#sql(pod, isDelayed ? delay(DELAY) : ['select pg_wal_replay_pause()'])),
-        );
-        this.held += held.length;
-        await sleep(PAUSED_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
-      } finally {
-        await Promise.all(
-          held.map((pod) => this.#sql(pod, isDelayed ? delay('0') : ['select pg_wal_replay_resume()'])),
-        );
-      }
-      await sleep(RUNNING_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
+    for (let turn = 0; !this.#stop.signal.aborted; turn++) await this.#turn(turn);
+  }
+
+  async #turn(turn: number): Promise<void> {
+    const followers = await this.#followers();
+    const turns = [...followers.map((name) => [name]), followers];
+    const held = turns[turn % turns.length] ?? [];
+    const isDelayed = turn % 2 === 1;
+    try {
+      const done = await this.#each(held, isDelayed ? delay(DELAY) : ['select pg_wal_replay_pause()']);
+      this.held += done;
+      await sleep(PAUSED_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
+    } finally {
+      await this.#each(held, isDelayed ? delay('0') : ['select pg_wal_replay_resume()']);
     }
+    await sleep(RUNNING_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
+  }
+
+  /** How many did it. */
+  async #each(pods: readonly string[], statements: readonly string[]): Promise<number> {
+    const tried = pods.map((pod) => this.#sql(pod, statements));
+    if (!this.#isFailingOver) return (await Promise.all(tried)).length;
+    return (await Promise.allSettled(tried)).filter(({ status }) => status === 'fulfilled').length;
   }
 
   async #sql(pod: string, statements: readonly string[]): Promise<void> {

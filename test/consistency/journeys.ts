@@ -24,6 +24,8 @@ export interface JourneyOptions {
   readonly travellers: Readonly<Partial<Record<Level, number>>>;
   readonly maxStalenessMs: number;
   readonly reads: number;
+  /** It goes on, whatever has been read, until this says so. */
+  readonly isEnough?: () => boolean;
   readonly readsPerPortion: number;
   /** adya takes a program that has to be built. */
   readonly judges?: readonly ('own' | 'adya')[];
@@ -56,13 +58,14 @@ export async function travel(options: JourneyOptions): Promise<JourneyResult> {
   let failed = 0;
   let unknown = 0;
   const all = (): number => levels.reduce((sum, level) => sum + counts[level].reads, 0);
-  for (let portion = 0; all() < options.reads; portion++) {
-    const until = Math.min(options.reads, all() + options.readsPerPortion);
+  const goesOn = (): boolean => all() < options.reads || options.isEnough?.() === false;
+  for (let portion = 0; goesOn(); portion++) {
+    const until = all() + options.readsPerPortion;
     const lists = new Map(levels.map((level) => [level, listsOf(options, level, portion)]));
     await Promise.all(
       travellers.map(async (traveller) => {
         const { level } = traveller;
-        while (all() < until) {
+        while (goesOn() && all() < until) {
           await traveller.step(lists.get(level) as Lists, counts[level]);
           options.told?.(all());
         }

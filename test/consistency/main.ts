@@ -1,6 +1,7 @@
 /**
  * `npm run test:consistency`: travellers of every level on the real cluster, first with followers as they are, then with followers held
- * back; their histories are judged, and the share of causal reads that followers served is told. It wants the cluster for itself.
+ * back, then with the primary taken away as well; their histories are judged, and the share of causal reads that followers served is told.
+ * It wants the cluster for itself.
  */
 import { Command, InvalidArgumentError } from 'commander';
 import { cachePath } from '#cluster/cache.ts';
@@ -11,6 +12,7 @@ import { regions } from '../faults/manifests.ts';
 import type { Level } from '../history/entry.ts';
 import { ensureIsolationJudge } from '../history/judges/programs.ts';
 import { historyTenant } from '../history/workload.ts';
+import { FailingOver } from './failing-over.ts';
 import { HoldingBack } from './holding-back.ts';
 import { type JourneyResult, travel } from './journeys.ts';
 
@@ -29,7 +31,7 @@ interface Options {
 
 const program = new Command('npm run test:consistency --')
   .description('What each level of reading promises, on the real cluster, with followers held back')
-  .option('--reads <number>', 'reads in all; two thirds before followers are held back', count, 200_000)
+  .option('--reads <number>', 'reads in all: two fifths as they are, two held back, one with failovers', count, 200_000)
   .option('--travellers <number>', 'clients at a time, over all levels', count, 24)
   .option('--max-staleness <ms>', 'of bounded reads', count, 1_000)
   .option('--seed <number>', 'of what they do', count, Math.floor(Date.now() / 1000) % 1_000_000)
@@ -51,26 +53,44 @@ async function main(options: Options): Promise<void> {
   process.stdout.write(`${options.reads} reads, seed ${options.seed}\n`);
   try {
     await installation.deploy(progress, { keepOperator: options.keepOperator === true });
-    const before = await journey(installation, options, 'as they are', Math.ceil((options.reads * 2) / 3));
+    const fifth = options.reads / 5;
+    const calm = await journey(installation, options, 'as they are', Math.ceil(2 * fifth));
     const holding = new HoldingBack(installation);
-    await holding.start();
-    let during: JourneyResult;
-    try {
-      during = await journey(installation, options, 'held back', Math.floor(options.reads / 3));
-    } finally {
-      await holding.stop();
-    }
-    const { asked, byFollowers } = before.counts.causal;
+    const held = await disturbed([holding], () => journey(installation, options, 'held back', Math.ceil(2 * fifth)));
+    const failing = new FailingOver(installation);
+    const lost = await disturbed([new HoldingBack(installation, { isFailingOver: true }), failing], () =>
+      journey(installation, options, 'held back, primaries lost', Math.floor(fifth), () => failing.isDone),
+    );
+    const { asked, byFollowers } = calm.counts.causal;
     const share = byFollowers / asked;
     process.stdout.write(
-      `followers were held back ${holding.held} times\n` +
+      `followers were held back ${holding.held} times; ${failing.told.join(', ')}\n` +
         `${(share * 100).toFixed(1)} % of causal reads were served by followers while none was held back (${asked} asked)\n`,
     );
-    const isWell = [before, during].every(({ verdicts }) => verdicts.every(({ valid }) => valid === true));
-    process.exitCode = isWell && share > SHARE_WANTED && holding.held > 0 ? 0 : 1;
+    const results = [calm, held, lost];
+    const isWell =
+      results.every(({ verdicts }) => verdicts.every(({ valid }) => valid === true)) &&
+      results.every(({ counts }) => counts.strong.byFollowers === 0);
+    const isTried = holding.held > 0 && failing.failovers > 0;
+    process.exitCode = isWell && isTried && share > SHARE_WANTED ? 0 : 1;
     process.stdout.write(process.exitCode === 0 ? 'every promise was kept\n' : 'FAILED\n');
   } finally {
     if (options.keep !== true) await installation.remove();
+  }
+}
+
+/** What goes on meanwhile. */
+interface Disturbance {
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+async function disturbed<T>(disturbances: readonly Disturbance[], work: () => Promise<T>): Promise<T> {
+  try {
+    for (const disturbance of disturbances) await disturbance.start();
+    return await work();
+  } finally {
+    await Promise.all(disturbances.map((disturbance) => disturbance.stop()));
   }
 }
 
@@ -79,6 +99,7 @@ async function journey(
   { travellers, maxStaleness, seed }: Options,
   followers: string,
   reads: number,
+  isEnough: () => boolean = () => true,
 ): Promise<JourneyResult> {
   const startedAt = performance.now();
   const result = await travel({
@@ -86,7 +107,7 @@ async function journey(
     tenant: historyTenant,
     run: 1 + (Math.floor(Date.now() / 1000) % 100_000_000),
     seed,
-    folder: cachePath('consistency', 'histories', followers.replaceAll(' ', '-')),
+    folder: cachePath('consistency', 'histories', followers.replaceAll(/[^a-z]+/g, '-')),
     travellers: {
       strong: Math.max(1, Math.round(travellers / 8)),
       causal: Math.max(1, Math.round(travellers / 2)),
@@ -95,6 +116,7 @@ async function journey(
     },
     maxStalenessMs: maxStaleness,
     reads,
+    isEnough,
     readsPerPortion: READS_PER_PORTION,
     told: (done) => progress(`${done} of ${reads} reads, followers ${followers}`),
   });

@@ -2,6 +2,7 @@
  * One client that goes from service to service: it appends to lists and reads them at one level, each time through some router, and takes
  * its token along. To the judges it is one process, whichever routers it uses. What it does is recorded as `history/` does.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Entry, Level } from '../history/entry.ts';
 import { describeError, outcomeOf } from '../history/outcome.ts';
@@ -37,6 +38,8 @@ const LISTS_AT_ONCE = 6;
 const APPENDS_PER_LIST = 30;
 /** How often it is asked who served a read. */
 const ASK_EVERY = 5;
+/** Before the next try, where no router lets it in. */
+const AFTER_NOTHING_MS = 100;
 const READ = 'select elements from lists where tenant_id = $1 and run = $2 and family = $3 and name = $4';
 const APPEND = `insert into lists as l (tenant_id, run, family, name, elements) values ($1, $2, $3, $4, array[$5::integer])
   on conflict (tenant_id, run, family, name) do update set elements = l.elements || excluded.elements`;
@@ -61,17 +64,20 @@ export class Traveller {
     if (this.#lists !== lists) this.#process = undefined;
     this.#lists = lists;
     const { random, level } = this.#options;
-    const planned = this.#plan(lists);
-    this.#process ??= lists.recorder.newProcess();
-    const invocation = { process: this.#process, f: 'txn', value: planned, level };
-    let mayHaveCommitted = false;
-    let client: pg.Client | undefined;
+    let client: pg.Client;
     try {
       client = await this.#travel(random);
     } catch {
       // It arrived nowhere: what it has seen is in a token that it may have lost, so it begins anew.
-      return this.#forget();
+      this.#forget();
+      await sleep(AFTER_NOTHING_MS);
+      return;
     }
+    // Only now: on the way it may have lost what it had seen, and so have become another.
+    this.#process ??= lists.recorder.newProcess();
+    const planned = this.#plan(lists);
+    const invocation = { process: this.#process, f: 'txn', value: planned, level };
+    let mayHaveCommitted = false;
     lists.recorder.invoke({ ...invocation, ...(this.#at === undefined ? {} : { door: this.#at.name }) });
     const complete = (completion: Pick<Entry, 'value'> & { type: 'ok' | 'fail' | 'info'; error?: string }): void =>
       lists.recorder.complete(invocation, completion);
@@ -85,7 +91,8 @@ export class Traveller {
       mayHaveCommitted ||= isWrite;
       if (!isAlone) await client.query('commit');
       complete({ type: 'ok', value: done });
-      if (!isWrite) await this.#count(client, counts, planned.length);
+      // Whoever can't say it isn't counted.
+      if (!isWrite) await this.#count(client, counts, planned.length).catch(() => {});
     } catch (error) {
       const outcome = outcomeOf(error, mayHaveCommitted);
       complete({ type: outcome, value: planned, error: describeError(error) });
@@ -126,13 +133,18 @@ export class Traveller {
     const before = this.#at;
     const next = random() < 0.2 || before === undefined ? doors[below(random, doors.length)] : before;
     if (next === undefined) throw new Error('there is no door');
-    const client = await this.#clientOf(next);
-    if (before === undefined || next === before) {
+    if (before === undefined) {
+      const client = await this.#clientOf(next);
       this.#at = next;
       return client;
     }
-    const { rows } = await (await this.#clientOf(before)).query<Record<string, string>>('show meridian.token');
+    const from = this.#clients.get(before);
+    if (from === undefined) throw new Error('the session that remembers is gone');
+    if (next === before) return from;
+    const client = await this.#clientOf(next);
+    const { rows } = await from.query<Record<string, string>>('show meridian.token');
     await client.query(`set meridian.token = '${rows[0]?.['meridian.token'] ?? ''}'`);
+    if (this.#at !== before) throw new Error('the session that remembers is gone');
     this.#at = next;
     return client;
   }

@@ -25,6 +25,7 @@ import {
   settledOutcome,
   shuffled,
 } from './example.ts';
+import { routers } from './routers.ts';
 import { serving } from './serving.ts';
 
 const readyTimeoutMs = 300_000;
@@ -126,5 +127,6 @@ describe('the commerce example', () => {
   }
 
   describe('serves applications', () => serving(() => cluster, kept));
+  describe('has routers that can be looked at, changed and replaced', () => routers(() => cluster, kept));
   describe('follows changes', () => changing(() => cluster, kept));
 });
