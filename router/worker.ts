@@ -3,6 +3,7 @@
  * with another worker but the counters; several can listen on one port.
  */
 import { createServer, type Server, type Socket } from 'node:net';
+import { getHeapStatistics } from 'node:v8';
 import type { Logger } from 'pino';
 import { AdminSession } from './admin/admin-session.ts';
 import { AdminBus, type Question } from './admin/bus.ts';
@@ -53,6 +54,11 @@ export interface WorkerOptions {
 /** They come in however many clients there are. */
 const maxAdmins = 32;
 const idleCheckMs = 250;
+/**
+ * As many as the kernel allows (net.core.somaxconn). When thousands come at once, after another router's end, those that it has no room
+ * for believe to be connected, say something, and hear nothing for up to a minute.
+ */
+const backlog = 4_096;
 
 /** Connections that may be before their log-in however few clients there may be: cancel requests are such. */
 const minHandshakes = 64;
@@ -201,7 +207,7 @@ export class RouterWorker {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
       const isShared = (settings.workers ?? 1) > 1;
-      this.#server.listen({ host: settings.address, port: settings.port, backlog: 512, reusePort: isShared }, resolve);
+      this.#server.listen({ host: settings.address, port: settings.port, backlog, reusePort: isShared }, resolve);
     });
     const address = this.#server.address();
     const port = typeof address === 'object' && address !== null ? address.port : settings.port;
@@ -232,6 +238,7 @@ export class RouterWorker {
       held_transactions: this.#hold.transactions,
       held_bytes: this.#hold.bytes,
       silent_agents: this.#authority.silent,
+      ...memoryGauges(),
       ...this.#shownGauges,
       ...Object.fromEntries(
         [...(this.#map?.shards.values() ?? [])].map(({ name, epoch }) => [`shard_epoch{shard="${name}"}`, epoch]),
@@ -432,6 +439,16 @@ export class RouterWorker {
       },
     });
   }
+}
+
+/** Of this worker's own heap, and what its objects hold outside it. */
+function memoryGauges(): Record<string, number> {
+  const { used_heap_size, total_heap_size, external_memory, malloced_memory } = getHeapStatistics();
+  return {
+    heap_used_bytes: used_heap_size,
+    heap_total_bytes: total_heap_size,
+    heap_external_bytes: external_memory + malloced_memory,
+  };
 }
 
 /** What pools and the directory depend on: tenants come and go without touching it. */
