@@ -28,6 +28,26 @@ export interface LoginOptions {
   readonly behind?: Buffer;
 }
 
+const salted = new Map<string, Buffer>();
+
+/** Thousands of clients of one role are let in without each working it out. */
+function saltedPassword(password: string, salt: string, iterations: number): Buffer {
+  const key = `${iterations} ${salt} ${password}`;
+  let found = salted.get(key);
+  if (found === undefined) {
+    found = pbkdf2Sync(password, Buffer.from(salt, 'base64'), iterations, 32, 'sha256');
+    salted.set(key, found);
+  }
+  return found;
+}
+
+/** The router says nothing, and the connection is still there: whoever waits must not wait for ever. */
+export class Silence extends Error {
+  override readonly name = 'Silence';
+}
+
+const loginMs = 60_000;
+
 export class RawClient {
   readonly socket: Socket;
   readonly messages: RawMessage[] = [];
@@ -76,11 +96,20 @@ export class RawClient {
     options: Pick<LoginOptions, 'direct' | 'header' | 'certificate'> = {},
   ): Promise<RawClient> {
     const tcp = await RawClient.tcp(port);
+    let stage = 'answer to the SSL request';
+    let timer: NodeJS.Timeout | undefined;
+    // A TLS socket over one that is closed already says nothing at all, not even that it is closed.
+    const gone = new Promise<never>((_resolve, reject) => {
+      tcp.once('close', () => reject(new Error(`closed before the ${stage}`)));
+      timer = setTimeout(() => reject(new Silence(`no ${stage} in ${loginMs} ms`)), loginMs);
+    });
+    gone.catch(() => clearTimeout(timer));
     if (options.header !== undefined) tcp.write(options.header);
     if (options.direct !== true) {
       tcp.write(sslRequest);
-      await new Promise((resolve) => tcp.once('data', resolve).once('close', resolve));
+      await Promise.race([gone, new Promise((resolve) => tcp.once('data', resolve))]);
     }
+    stage = 'end of the TLS handshake';
     const socket = connectTls({
       socket: tcp,
       ca,
@@ -90,7 +119,11 @@ export class RawClient {
         ? {}
         : { cert: options.certificate.certificate, key: options.certificate.privateKey }),
     });
-    await new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+    await Promise.race([
+      gone,
+      new Promise((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject)),
+    ]);
+    clearTimeout(timer);
     return new RawClient(socket);
   }
 
@@ -123,9 +156,9 @@ export class RawClient {
     );
     const serverFirst = (await this.next('R')).frame.toString('utf8', 9);
     const [, serverNonce, salt, iterations] = /^r=(.*),s=(.*),i=(\d+)$/.exec(serverFirst) ?? [];
-    const salted = pbkdf2Sync(password, Buffer.from(salt ?? '', 'base64'), Number(iterations), 32, 'sha256');
+    const saltedBytes = saltedPassword(password, salt ?? '', Number(iterations));
     const hmac = (key: Buffer, text: string): Buffer => createHmac('sha256', key).update(text).digest();
-    const clientKey = hmac(salted, 'Client Key');
+    const clientKey = hmac(saltedBytes, 'Client Key');
     const binding = Buffer.concat([Buffer.from(header), bindTo ?? Buffer.alloc(0)]).toString('base64');
     const withoutProof = `c=${binding},r=${serverNonce}`;
     const storedKey = createHash('sha256').update(clientKey).digest();
@@ -164,7 +197,7 @@ export class RawClient {
         throw new Error(`closed before ${type}; had ${this.types()} ${said.join(' ').replaceAll('\0', ' ')}`);
       }
       const left = deadline - performance.now();
-      if (left <= 0) throw new Error(`no ${type} in ${timeoutMs} ms; had ${this.types()}`);
+      if (left <= 0) throw new Silence(`no ${type} in ${timeoutMs} ms; had ${this.types()}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, left);
         this.#wake = () => {

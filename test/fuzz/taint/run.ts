@@ -1,14 +1,14 @@
 /**
  * The taint proof: many clients on few backends, each with marks of its own in everything that it asks for, while statements fail, time
- * out, are cancelled and pipelined, COPYs break, backends are killed and clients hang up. One foreign byte, and it fails.
+ * out, are cancelled and pipelined, COPYs break, backends are killed and clients hang up. One foreign byte, or a stall, and it fails.
  */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cancelRequest } from '#router/wire/startup.ts';
-import { database, password, type RouterKeyspace, type TestRouter } from '../../integration/router-keyspace.ts';
-import { RawClient } from '../../integration/router-raw-client.ts';
-import { actions, type Stage } from './actions.ts';
-import { type Tenant, tenants, Witness } from './witness.ts';
+import { PlanCost, PlanCosts } from '#router/pool/plan-cost.ts';
+import type { RouterKeyspace, TestRouter } from '../../integration/router-keyspace.ts';
+import { act, type Company } from './actor.ts';
+import { situation, stalled, Whereabouts } from './stall.ts';
+import { Sharing, tenants } from './witness.ts';
 
 export interface TaintOptions {
   readonly clients: number;
@@ -17,6 +17,8 @@ export interface TaintOptions {
   /** ... or it has taken so long. */
   readonly maxMs: number;
   readonly seed: number;
+  /** Names of actions; all without it. */
+  readonly only?: readonly string[];
   /** Called now and then. */
   readonly progress?: (counts: TaintCounts) => void;
   /** At once: the others have yet to end what they are at. */
@@ -30,21 +32,41 @@ export interface TaintCounts {
   kills: number;
   /** Connections that the router, or the death of a kept backend, ended. */
   ended: number;
+  /** Statements that went by a connection which several clients shared. */
+  shared: number;
+  /** Connections to members that rows were seen to come by, those of them that served several tenants, and how often that changed. */
+  connections: number;
+  ofSeveralTenants: number;
+  tenantChanges: number;
+  mostClientsOfOne: number;
 }
 
-/** Longer than anything takes on a machine that is busy with other things. */
-const patienceMs = Number(process.env['TAINT_PATIENCE'] ?? 120_000);
+/**
+ * How many share a connection depends on how quick the machine is just now. Here everything that ever may does, every other while, so that
+ * sharing, learning, and the change between them take part on any machine.
+ */
+const sharingMs = 4_000;
 
-/** A small generator with a seed (mulberry32): the same seed makes the same choices. */
-function randomOf(start: number): () => number {
-  let state = start;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+class Generous extends PlanCost {
+  override mayShare(nowMs: number): boolean {
+    return Math.floor(nowMs / sharingMs) % 2 === 0 || super.mayShare(nowMs);
+  }
+}
+
+/** For routers of this process that are made from now on, or are there. */
+function shareMore(): void {
+  const costs = new WeakMap<object, PlanCost>();
+  PlanCosts.prototype.of = (plan) => {
+    const cost = costs.get(plan) ?? new Generous();
+    costs.set(plan, cost);
+    return cost;
   };
 }
+
+/** Of the event loop, a second each. */
+const patienceTurns = 90;
+/** Once something is wrong, the others have so long to end what they are at. */
+const endMs = 10_000;
 
 /** Rows for every tenant, of which marks are made. */
 export async function prepareTaint(router: TestRouter): Promise<void> {
@@ -62,109 +84,81 @@ export async function runTaint(
   router: TestRouter,
   options: TaintOptions,
 ): Promise<TaintCounts> {
-  const counts: TaintCounts = { responses: 0, cancels: 0, hangUps: 0, kills: 0, ended: 0 };
+  const { seed, only = [] } = options;
+  const none = { responses: 0, cancels: 0, hangUps: 0, kills: 0, ended: 0 };
+  const counts: TaintCounts = {
+    ...none,
+    shared: 0,
+    connections: 0,
+    ofSeveralTenants: 0,
+    tenantChanges: 0,
+    mostClientsOfOne: 0,
+  };
+  const sharing = new Sharing();
+  const whereabouts = new Whereabouts();
   const deadline = performance.now() + options.maxMs;
   const isOver = (): boolean => counts.responses >= options.responses || performance.now() > deadline;
   const failures: unknown[] = [];
   const goOn = (): boolean => !isOver() && failures.length === 0;
-  const clients = Array.from({ length: options.clients }, (_one, index) =>
-    actor(keyspace, router, index, options.seed, counts, goOn).catch((error: unknown) => {
-      failures.push(error);
-      options.failed?.(error);
-    }),
-  );
-  const killer = killNowAndThen(keyspace, counts, goOn);
-  const reporter = setInterval(() => options.progress?.(counts), 10_000);
-  await Promise.all([...clients, killer]);
-  clearInterval(reporter);
+  const company: Company = { keyspace, router, seed, counts, sharing, whereabouts, only, goOn };
+  const fail = (error: unknown): void => {
+    failures.push(error);
+    if (failures.length > 3) return;
+    options.failed?.(error);
+  };
+  const look = (): TaintCounts =>
+    Object.assign(counts, {
+      shared: router.worker.metrics.get('shared_total'),
+      connections: sharing.connections,
+      ofSeveralTenants: sharing.ofSeveralTenants,
+      tenantChanges: sharing.changes,
+      mostClientsOfOne: sharing.mostClients,
+    });
+  const clients = Array.from({ length: options.clients }, (_one, index) => act(index, company).catch(fail));
+  const all = Promise.all([...clients, killNowAndThen(keyspace, counts, goOn)]);
+  const reporter = setInterval(() => options.progress?.(look()), 10_000);
+  shareMore();
+  const progress = (): number => counts.responses + counts.hangUps + counts.ended;
+  const stall = stalled({ whereabouts, router, progress, patienceTurns });
+  try {
+    await Promise.race([all, stall.promise, failureOf(failures, whereabouts, router)]);
+  } catch (error) {
+    fail(error);
+  } finally {
+    stall.stop();
+    clearInterval(reporter);
+  }
   if (failures.length > 0) throw failures[0];
-  return counts;
+  return look();
 }
 
-async function actor(
-  keyspace: RouterKeyspace,
-  router: TestRouter,
-  index: number,
-  seed: number,
-  counts: TaintCounts,
-  goOn: () => boolean,
-): Promise<void> {
-  const random = randomOf(seed + index);
-  const tenant = tenants[index % tenants.length] as Tenant;
-  const user = index % 4 === 0 && tenant !== 'cord' ? `${tenant}_app` : 'any_app';
-  const witness = new Witness(index, tenant, seed);
-  const prepared = new Set<string>();
-  let client: RawClient | undefined;
-  const login = async (): Promise<RawClient> => {
-    const options = user === 'any_app' ? { parameters: { options: `-c meridian.tenant=${tenant}` } } : {};
-    return RawClient.login(router.port, keyspace.ca.bundle, { user, password, database }, options);
-  };
-  while (goOn()) {
-    try {
-      client ??= await login();
-    } catch {
-      // So many log in at once that some are turned away.
-      await sleep(100 + random() * 400);
-      continue;
-    }
-    const at = client;
-    const stage: Stage = {
-      witness,
-      random,
-      prepared,
-      say: async (bytes, expected = [], status = 'ZI') => {
-        if (bytes.length > 0) at.send(...bytes);
-        const messages = await at.until('Z', patienceMs);
-        witness.judge(messages);
-        witness.judgeEnd(messages, expected, status);
-        counts.responses += messages.length;
-        return messages.every(({ type }) => type !== 'E');
-      },
-      hear: async (bytes, type) => {
-        at.send(...bytes);
-        if (type === 'never') {
-          await sleep(random() * 5);
-          return false;
-        }
-        const messages = await at.untilAny([type, 'Z'], patienceMs);
-        witness.judge(messages);
-        counts.responses += messages.length;
-        return messages.at(-1)?.type === type;
-      },
-      cancel: async () => {
-        const canceller = RawClient.plain(await RawClient.tcp(router.port));
-        canceller.send(cancelRequest(at.processId, at.secret));
-        // From then on it has either been aimed at this statement, or done nothing.
-        await canceller.closed(patienceMs);
-        counts.cancels += 1;
-      },
-      hangUp: () => {
-        at.end();
-        counts.hangUps += 1;
-      },
-    };
-    witness.next();
-    const choice = Math.floor(random() * actions.length);
-    try {
-      await (actions[choice] as (typeof actions)[number])(stage);
-    } catch (error) {
-      if (error instanceof assert.AssertionError) throw error;
-      if (!at.isClosed) throw new Error(`client ${index}, action ${choice} (seed ${seed})`, { cause: error });
-      // What it heard before its end counts as well.
-      witness.judge(at.messages);
-      counts.ended += 1;
-    }
-    if (!at.isClosed && !at.socket.destroyed) continue;
-    prepared.clear();
-    client = undefined;
-  }
-  client?.end();
+/** Rejects a while after the first failure, and says who is still at what: whoever waits for ever must not keep it from being told. */
+async function failureOf(failures: readonly unknown[], whereabouts: Whereabouts, router: TestRouter): Promise<never> {
+  while (failures.length === 0) await sleep(200, undefined, { ref: false });
+  const then = await situation(whereabouts, router);
+  await sleep(endMs, undefined, { ref: false });
+  throw new Error(`as it was then:\n${then.join('\n')}`);
+}
+
+/** Whatever was done to it: no client, no connection to a member in use or kept. @throws AssertionError */
+export async function expectNothingLeft({ worker }: TestRouter): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  const left = (): string =>
+    JSON.stringify({
+      clients: worker.metrics.get('clients'),
+      busy: worker.gauges['backends_busy'],
+      kept: worker.gauges['backends_kept'],
+      waiting: worker.gauges['statements_waiting'],
+    });
+  const nothing = '{"clients":0,"busy":0,"kept":0,"waiting":0}';
+  while (left() !== nothing && performance.now() < deadline) await sleep(50);
+  assert.equal(left(), nothing);
 }
 
 async function killNowAndThen(keyspace: RouterKeyspace, counts: TaintCounts, goOn: () => boolean): Promise<void> {
   while (goOn()) {
     await sleep(400);
-    for (const member of ['one-eu-0', 'two-us-0'])
+    for (const member of ['one-eu-0', 'two-us-0', 'one-ap-0'])
       await keyspace
         .asOperator(member, (operator) =>
           operator.query(

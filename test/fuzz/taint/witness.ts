@@ -14,15 +14,52 @@ const mishaps: ReadonlySet<string> = new Set(['08006', '08007', '40001', '53300'
 const nonces = /nonce-(\d+)-(\d+)/g;
 const names = new RegExp(`\\b(?:${tenants.join('|')})\\b`, 'g');
 
+/** Which connections to members served whom, as rows say it (stage.ts, `placed`): whether several clients, and tenants, shared them. */
+export class Sharing {
+  readonly #connections = new Map<
+    string,
+    { readonly clients: Set<number>; readonly tenants: Set<string>; last: string }
+  >();
+  /** A connection served another tenant than the last time that one of its rows was seen. */
+  changes = 0;
+
+  note(place: string, client: number, tenant: Tenant): void {
+    let one = this.#connections.get(place);
+    if (one === undefined)
+      this.#connections.set(place, (one = { clients: new Set(), tenants: new Set(), last: tenant }));
+    one.clients.add(client);
+    one.tenants.add(tenant);
+    if (one.last !== tenant) this.changes += 1;
+    one.last = tenant;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  get ofSeveralTenants(): number {
+    return [...this.#connections.values()].filter(({ tenants: { size } }) => size > 1).length;
+  }
+
+  /** Of the connection that most clients came by. */
+  get mostClients(): number {
+    return Math.max(0, ...[...this.#connections.values()].map(({ clients: { size } }) => size));
+  }
+}
+
 export class Witness {
-  readonly tenant: Tenant;
+  tenant: Tenant;
+  /** The action at hand, for whoever reads of a failure. */
+  doing = '';
+  readonly #sharing: Sharing;
   readonly #index: number;
   readonly #seed: number;
   #number = 0;
   /** Messages that were looked through. */
   heard = 0;
 
-  constructor(index: number, tenant: Tenant, seed: number) {
+  constructor(index: number, tenant: Tenant, seed: number, sharing: Sharing) {
+    this.#sharing = sharing;
     this.#index = index;
     this.tenant = tenant;
     this.#seed = seed;
@@ -56,12 +93,14 @@ export class Witness {
       for (const [found] of text.matchAll(names))
         assert.equal(found, this.tenant, this.#about(`tenant ${found} in a message of type ${one.type}`));
       if (one.type === 'D' || one.type === 'd')
-        assert.ok(text.includes(this.mark), this.#about(`a row without its mark: ${text}`));
+        assert.ok(text.includes(this.mark), this.#about(`a row without its mark: ${text.slice(0, 500)}`));
+      const place = one.type === 'D' ? / at (\S+\/\d+)/.exec(text)?.[1] : undefined;
+      if (place !== undefined) this.#sharing.note(place, this.#index, this.tenant);
     }
   }
 
-  /** No error but what its own action, or a mishap, explains; and no transaction left open that it didn't begin. */
-  judgeEnd(messages: readonly RawMessage[], expected: readonly string[], status: string): void {
+  /** No error but what its own action, or a mishap, explains. */
+  judgeErrors(messages: readonly RawMessage[], expected: readonly string[]): void {
     for (const one of messages) {
       const sqlstate = one.type === 'E' ? (sqlstateOf(one) ?? '') : undefined;
       if (sqlstate !== undefined)
@@ -70,11 +109,17 @@ export class Witness {
           this.#about(`${sqlstate} is nobody's: ${one.frame.toString('utf8', 5)}`),
         );
     }
+  }
+
+  /** And no transaction left open that it didn't begin. */
+  judgeEnd(messages: readonly RawMessage[], expected: readonly string[], status: string): void {
+    this.judgeErrors(messages, expected);
     const end = textsOf(messages.slice(-1));
-    assert.ok(status.includes(end), this.#about(`${end} at the end`));
+    const types = textsOf(messages);
+    assert.ok(status.includes(end), this.#about(`${end} at the end of ${types}`));
   }
 
   #about(what: string): string {
-    return `client ${this.#index} of ${this.tenant} (seed ${this.#seed}): ${what}`;
+    return `client ${this.#index} of ${this.tenant}, "${this.doing}" (seed ${this.#seed}): ${what}`;
   }
 }
