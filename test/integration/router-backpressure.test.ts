@@ -43,16 +43,16 @@ describe('a client that does not read', () => {
       client.socket.pause();
       const [bytesBefore, heldBefore] = [taken('server_bytes_total'), heldBytes()];
       client.send(queryMessage(sql));
-      await waitFor(async () => taken('server_bytes_total') > bytesBefore, 30_000);
+      await waitFor(async () => taken('server_bytes_total') > bytesBefore + 100_000);
       const sent = (await settled('server_bytes_total')) - bytesBefore;
-      assert.ok(sent > 100_000 && sent < windowBytes, `${sent} bytes were taken from the member`);
+      assert.ok(sent < windowBytes, `${sent} bytes were taken from the member`);
       assert.ok(heldBytes() - heldBefore < 2 * windowBytes, `${heldBytes() - heldBefore} bytes are held`);
       const other = await login();
       other.send(queryMessage('select 1'));
       assert.equal(textsOf(await other.until('Z')), 'TDCZI');
       other.end();
       client.end();
-      await waitFor(async () => router.worker.gauges['backends_busy'] === 0, 20_000);
+      await waitFor(async () => router.worker.gauges['backends_busy'] === 0);
     });
 });
 
@@ -81,7 +81,7 @@ describe('a client that talks on without hearing an answer', () => {
       );
       assert.ok(heldBytes() - held < 2 * windowBytes + burst.length, `${heldBytes() - held} bytes are held`);
       client.end();
-      await waitFor(async () => router.worker.metrics.get('clients') === 0, 20_000);
+      await waitFor(async () => router.worker.metrics.get('clients') === 0);
     });
 });
 

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
+import { waitFor } from './router-assertions.ts';
 import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 
 let keyspace: RouterKeyspace;
@@ -15,17 +16,25 @@ before(async () => {
   keyspace = await RouterKeyspace.start();
   router = await keyspace.router('eu');
 });
-after(() => keyspace.stop());
+after(() => keyspace?.stop());
 
 const follower = 'one-ap-0';
 
 const replay = (what: 'pause' | 'resume'): Promise<unknown> =>
   keyspace.asOperator(follower, (client) => client.query(`select pg_wal_replay_${what}()`));
 
+/** What was asked for is done when the follower is about to replay the next record. */
+const isHeldBack = (): Promise<boolean> =>
+  keyspace.asOperator(follower, async (client) => {
+    const { rows } = await client.query<{ state: string }>('select pg_get_wal_replay_pause_state() as state');
+    return rows[0]?.state === 'paused';
+  });
+
 /** The follower stands still while `during` runs. */
 async function heldBack<T>(during: () => Promise<T>): Promise<T> {
   await replay('pause');
   try {
+    await waitFor(isHeldBack);
     return await during();
   } finally {
     await replay('resume');
@@ -77,7 +86,7 @@ async function read(client: pg.Client, id: number): Promise<number> {
 
 describe('causal', () => {
   test('a session reads its own writes, from the follower', async () => {
-    const client = await session({ consistency: 'causal' });
+    const client = await session({ consistency: 'causal', causal_wait: '5s' });
     const id = await account(client);
     let served = 0;
     for (let balance = 1; balance <= 200; balance++) {
@@ -99,9 +108,11 @@ describe('causal', () => {
         assert.equal(await role(client), 'primary');
       }
     });
-    await sleep(300);
-    assert.equal(await read(client, id), 5);
-    assert.equal(await role(client), 'follower', 'and from the follower again when it has caught up');
+    // And from the follower again when it has caught up.
+    await waitFor(async () => {
+      assert.equal(await read(client, id), 5);
+      return (await role(client)) === 'follower';
+    });
   });
 
   test('where the session says so, a read that no follower can serve fails instead', async () => {
@@ -155,13 +166,19 @@ describe('causal', () => {
 
 describe('eventual and bounded', () => {
   test('an eventual read takes what the follower has, however old', async () => {
-    const [writer, reader] = [await session(), await session({ consistency: 'eventual' })];
+    const writer = await session();
     const id = await account(writer);
     await keyspace.caughtUp();
     await heldBack(async () => {
       await write(writer, id, 1);
-      assert.equal(await read(reader, id), 0);
-      assert.equal(await role(reader), 'follower');
+      // Where an agent's word came late the primary serves, and that session then never goes back behind it: another is tried.
+      await waitFor(async () => {
+        const reader = await session({ consistency: 'eventual' });
+        const seen = await read(reader, id);
+        const isByFollower = (await role(reader)) === 'follower';
+        assert.equal(seen, isByFollower ? 0 : 1);
+        return isByFollower;
+      });
     });
   });
 
@@ -181,28 +198,34 @@ describe('eventual and bounded', () => {
     const client = await session({ consistency: 'bounded', max_staleness: '1s' });
     const id = await account(client);
     await sleep(2_500);
-    assert.equal(await read(client, id), 0);
-    assert.equal(await role(client), 'follower');
+    await waitFor(async () => {
+      assert.equal(await read(client, id), 0);
+      return (await role(client)) === 'follower';
+    });
   });
 
   test('a follower that stands still serves bounded reads no longer than their bound', async () => {
-    const [writer, reader] = [await session(), await session({ consistency: 'bounded', max_staleness: '1500ms' })];
+    const boundMs = 3_000;
+    const [writer, reader] = [
+      await session(),
+      await session({ consistency: 'bounded', max_staleness: `${boundMs}ms` }),
+    ];
     const id = await account(writer);
     await keyspace.caughtUp();
     await heldBack(async () => {
       const written = new Map<number, number>();
       let wasFollower = false;
       const begunAt = performance.now();
-      for (let balance = 1; performance.now() - begunAt < 3_000; balance++) {
+      for (let balance = 1; performance.now() - begunAt < boundMs + 1_500; balance++) {
         await write(writer, id, balance);
         written.set(balance, performance.now());
+        // What the level promises is counted from here: how long the answer takes is the machine's affair.
+        const askedAt = performance.now();
         const seen = await read(reader, id);
-        const arrivedAt = performance.now();
         if ((await role(reader)) === 'follower') wasFollower = true;
         // What was overwritten longer ago than the bound must not be seen.
         const overwrittenAt = written.get(seen + 1);
-        if (overwrittenAt !== undefined)
-          assert.ok(arrivedAt - overwrittenAt <= 1_500, `${arrivedAt - overwrittenAt} ms`);
+        if (overwrittenAt !== undefined) assert.ok(askedAt - overwrittenAt <= boundMs, `${askedAt - overwrittenAt} ms`);
         await sleep(20);
       }
       assert.ok(wasFollower, 'within the bound the follower serves');
@@ -253,14 +276,17 @@ describe('transactions', () => {
   test('BEGIN READ ONLY goes where its level says, and its first snapshot is taken after the check', async () => {
     const client = await session({ consistency: 'causal' });
     const id = await account(client);
-    for (const isolation of ['read committed', 'repeatable read'])
+    for (const isolation of ['read committed', 'repeatable read']) {
+      let byFollower = 0;
       for (let balance = 1; balance <= 10; balance++) {
         await write(client, id, balance);
         await client.query(`begin isolation level ${isolation} read only`);
         assert.equal(await read(client, id), balance);
         await client.query('commit');
+        if ((await role(client)) === 'follower') byFollower += 1;
       }
-    assert.equal(await role(client), 'follower');
+      assert.ok(byFollower > 0, isolation);
+    }
   });
 
   test('a transaction that may write reads from the primary', async () => {

@@ -49,7 +49,7 @@ interface Outcome {
 function copy(client: pg.Client, sql: string, chunks: readonly (Buffer | string)[], fail?: string): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     let outcome: Outcome = {};
-    const timer = setTimeout(() => reject(new Error(`no answer to ${sql}: ${JSON.stringify(outcome)}`)), 20_000);
+    const timer = setTimeout(() => reject(new Error(`no answer to ${sql}: ${JSON.stringify(outcome)}`)), 60_000);
     timer.unref();
     type Connection = {
       query(text: string): void;
@@ -285,6 +285,34 @@ describe('tenants', () => {
       assert.equal(await count(client), 0);
     });
   });
+
+  for (const isOwn of [true, false])
+    test(`lost between two batches, what follows is not kept without what was before (${isOwn ? 'its own' : 'the client’s'} transaction)`, async () => {
+      await empty();
+      const raw = await RawClient.login(router.port, keyspace.ca.bundle, { user: 'acme_app', password, database });
+      if (!isOwn) raw.send(queryMessage('begin'));
+      if (!isOwn) await raw.next('Z');
+      raw.send(queryMessage(`copy copied ${named} from stdin`));
+      await raw.next('G');
+      const lines = Array.from({ length: 3_000 }, (_one, index) => `acme\t${index}\tx\n`);
+      raw.send(message(0x64, Buffer.from(lines.slice(0, 1_500).join(''))));
+      const isOpen = "state = 'idle in transaction' and backend_xid is not null";
+      await waitFor(async () => (await keyspace.backends('one-eu-0', isOpen)) === 1);
+      await keyspace.asOperator('one-eu-0', (client) =>
+        client.query(
+          `select pg_terminate_backend(pid) from pg_stat_activity where usename like '%\\_app' and ${isOpen}`,
+        ),
+      );
+      await waitFor(async () => router.worker.gauges['backends_busy'] === 0);
+      raw.send(message(0x64, Buffer.from(lines.slice(1_500).join(''))), message(0x63));
+      const ended = await raw.until('Z');
+      assert.equal(textsOf(ended), isOwn ? 'EZI' : 'EZE');
+      assert.equal(sqlstateOf(ended[0] as RawMessage), '40001');
+      raw.send(queryMessage('commit'));
+      await raw.next('Z');
+      raw.end();
+      await router.with('acme_app', async (client) => assert.equal(await count(client), 0));
+    });
 });
 
 describe('on the wire', () => {

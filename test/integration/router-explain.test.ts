@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type pg from 'pg';
-import { refused } from './router-assertions.ts';
+import { refused, waitFor } from './router-assertions.ts';
 import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 
 let keyspace: RouterKeyspace;
@@ -45,7 +45,10 @@ test('tells tenant, shard, member, consistency, and why', async () => {
   });
   await ap.with('acme_app', async (client) => {
     await client.query("set meridian.consistency = 'eventual'");
-    const lines = await explained(client, 'explain (route) select * from accounts');
+    const route = 'explain (route) select * from accounts';
+    // Followers are as near as their agents' last word is young.
+    await waitFor(async () => (await explained(client, route)).get('member')?.[0] === 'one-ap-0');
+    const lines = await explained(client, route);
     assert.deepEqual(lines.get('tenant'), ['acme', `role "acme_app" is that tenant's own`]);
     assert.deepEqual(lines.get('consistency'), ['eventual', 'meridian.consistency']);
     assert.deepEqual(lines.get('member'), ['one-ap-0', 'the nearest follower that may, region ap']);

@@ -307,6 +307,8 @@ describe('what is kept', () => {
     assert.equal(sqlstateOf(await client.next('E')), '08006');
     await client.closed();
     await nobodyKeeps();
+    // Those that nobody keeps have ended, too, before the next one is lent.
+    await waitFor(async () => (await keyspace.backends('one-eu-0', "usename = 'acme_app'")) === 0);
   });
 
   test('is cut by a new epoch like everything else, with what became of it', async () => {

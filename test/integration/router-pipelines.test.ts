@@ -74,6 +74,60 @@ describe('a pipeline', () => {
   });
 });
 
+describe('a query where a Sync was to be expected', () => {
+  const one = queryMessage('select 1');
+
+  test('is answered behind what was made and described, with one ReadyForQuery for both', async () => {
+    const client = await login();
+    const described = [parse('s', 'select id from accounts'), describeStatement('s')];
+    const local = [parse('', "set meridian.consistency = 'strong'"), describeStatement('')];
+    const begin = queryMessage('begin');
+    for (const [status, before] of [
+      ['I', []],
+      ['T', [begin]],
+    ] as const)
+      for (const [messages, expected] of [
+        [[...described, flushMessage, one], '1tTTDCZ'],
+        [[...described, one], '1tTTDCZ'],
+        [[...local, flushMessage, one], '1tnTDCZ'],
+        [[...local, one], '1tnTDCZ'],
+      ] as const) {
+        client.send(...before);
+        if (before.length > 0) await client.until('Z');
+        client.send(...messages, syncMessage);
+        assert.equal(textsOf(await client.until('Z')), expected + status);
+        assert.equal(textsOf(await client.until('Z')), `Z${status}`);
+        client.send(message(0x43, Buffer.from('S'), 's'), syncMessage, queryMessage('rollback'));
+        await client.until('Z');
+        await client.until('Z');
+      }
+    client.send(bind('', 's'), syncMessage);
+    assert.equal(textsOf(await client.until('Z')), 'EZI');
+    client.end();
+  });
+
+  test('is passed over with all that follows an error, up to the Sync', async () => {
+    const client = await login();
+    for (const wrong of ['selec 1', 'select nothing_there', "select * from accounts where tenant_id = 'bolt'"])
+      for (const between of [[], [flushMessage]]) {
+        client.send(parse('', wrong), describeStatement(''), ...between, one, one, syncMessage, one);
+        const answers = await client.until('Z');
+        assert.match(textsOf(answers), /^(?:1t?)?EZI$/, wrong);
+        assert.equal(textsOf(await client.until('Z')), 'TDCZI');
+      }
+    client.end();
+  });
+
+  test('ends the connection where it would share a transaction with what was executed', async () => {
+    for (const between of [[], [flushMessage]]) {
+      const client = await login();
+      client.send(parse('', 'select 1'), bind('', ''), execute(''), ...between, one);
+      assert.equal(sqlstateOf(await client.next('E')), '08P01');
+      client.end();
+    }
+  });
+});
+
 describe('a name', () => {
   test('a name that a client has not prepared means nothing, whoever else has prepared it on the same backend', async () => {
     const [owner, other] = [await login(), await login()];

@@ -1,7 +1,6 @@
 /** Where the router sends statements, by tenant and level, and whom it lets in. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import { one, refused, waitFor } from './router-assertions.ts';
 import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
@@ -125,11 +124,12 @@ describe('consistency', () => {
       const servedBy = async (): Promise<string> => String(await one(client, 'show meridian.served_by'));
       await client.query('select * from accounts');
       assert.match(await servedBy(), /member=one-eu-0 .*role=primary/);
-      // Until it is known where the primary was then, nobody else surely has what was read there.
-      await sleep(500);
       await client.query("set meridian.consistency = 'eventual'");
-      await client.query('select * from accounts');
-      assert.match(await servedBy(), /member=one-ap-0 shard=one region=ap role=follower/);
+      // Until it is known where the primary was then, nobody else surely has what was read there.
+      await waitFor(async () => {
+        await client.query('select * from accounts');
+        return /member=one-ap-0 shard=one region=ap role=follower/.test(await servedBy());
+      });
       await client.query('update accounts set balance = balance where id = 1');
       assert.match(await servedBy(), /role=primary/);
       await client.query("/* consistency='strong' */ select * from accounts");
@@ -154,9 +154,14 @@ describe('consistency', () => {
       await client.query('select * from accounts');
       assert.match(String(await one(client, 'show meridian.served_by')), /role=primary/);
       await client.query('commit');
-      await client.query('begin read only');
-      await client.query('select * from accounts');
-      assert.match(String(await one(client, 'show meridian.served_by')), /role=follower/);
+      // Once the follower is known to have what was read at the primary.
+      await waitFor(async () => {
+        await client.query('begin read only');
+        await client.query('select * from accounts');
+        if (/role=follower/.test(String(await one(client, 'show meridian.served_by')))) return true;
+        await client.query('commit');
+        return false;
+      });
       await assert.rejects(client.query('delete from accounts'), refused('25006'));
       await client.query('rollback');
     });
