@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { faultNamed } from '../faults/catalogue.ts';
 import { fieldOf } from '../faults/field.ts';
 import type { Installation } from '../faults/installation.ts';
+import type { Disturbance } from './disturbed.ts';
 
 /** Its Postgres stands still, and is there again later; its agent does; its pod is gone. */
 const ways = ['postgres-stopped', 'pod-deleted', 'agent-stopped'] as const;
@@ -13,7 +14,7 @@ const DWELL_MS = 3_000;
 const SETTLE_MS = 180_000;
 const POLL_MS = 500;
 
-export class FailingOver {
+export class FailingOver implements Disturbance {
   readonly #installation: Installation;
   readonly #stop = new AbortController();
   #running: Promise<void> = Promise.resolve();

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { memberPaths } from '#core/names.ts';
 import { agentRole } from '#core/roles.ts';
 import type { Installation } from '../faults/installation.ts';
+import type { Disturbance } from './disturbed.ts';
 
 const PAUSED_MS = 2_500;
 const RUNNING_MS = 1_500;
@@ -13,13 +14,14 @@ export interface HoldingBackOptions {
   readonly isFailingOver?: boolean;
 }
 
-export class HoldingBack {
+export class HoldingBack implements Disturbance {
   readonly #installation: Installation;
   readonly #isFailingOver: boolean;
   readonly #stop = new AbortController();
   #running: Promise<void> = Promise.resolve();
   /** How many times one was. */
   held = 0;
+  hasFailed = false;
 
   constructor(installation: Installation, { isFailingOver = false }: HoldingBackOptions = {}) {
     this.#installation = installation;
@@ -30,7 +32,9 @@ export class HoldingBack {
     if ((await this.#followers()).length === 0) throw new Error('there are no followers to hold back');
     this.#running = this.#alternate();
     // It is awaited when this is stopped.
-    this.#running.catch(() => {});
+    this.#running.catch(() => {
+      this.hasFailed = true;
+    });
   }
 
   async stop(): Promise<void> {

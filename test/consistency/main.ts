@@ -12,6 +12,7 @@ import { regions } from '../faults/manifests.ts';
 import type { Level } from '../history/entry.ts';
 import { ensureIsolationJudge } from '../history/judges/programs.ts';
 import { historyTenant } from '../history/workload.ts';
+import { disturbed } from './disturbed.ts';
 import { FailingOver } from './failing-over.ts';
 import { HoldingBack } from './holding-back.ts';
 import { type JourneyResult, travel } from './journeys.ts';
@@ -79,21 +80,6 @@ async function main(options: Options): Promise<void> {
   }
 }
 
-/** What goes on meanwhile. */
-interface Disturbance {
-  start(): Promise<void>;
-  stop(): Promise<void>;
-}
-
-async function disturbed<T>(disturbances: readonly Disturbance[], work: () => Promise<T>): Promise<T> {
-  try {
-    for (const disturbance of disturbances) await disturbance.start();
-    return await work();
-  } finally {
-    await Promise.all(disturbances.map((disturbance) => disturbance.stop()));
-  }
-}
-
 async function journey(
   installation: Installation,
   { travellers, maxStaleness, seed }: Options,
@@ -123,7 +109,7 @@ async function journey(
   const seconds = (performance.now() - startedAt) / 1000;
   const clear = process.stderr.isTTY ? '\r\x1b[K' : '';
   process.stdout.write(
-    `${clear}followers ${followers}: ${reads} reads in ${seconds.toFixed(0)} s, ${result.failed} operations failed, ${result.unknown} of unknown outcome\n`,
+    `${clear}followers ${followers}: ${Object.values(result.counts).reduce((sum, { reads: done }) => sum + done, 0)} reads in ${seconds.toFixed(0)} s, ${result.failed} operations failed, ${result.unknown} of unknown outcome\n`,
   );
   const rows = (['strong', 'causal', 'bounded', 'eventual'] satisfies Level[]).map((level) => {
     const { reads: done, asked, byFollowers } = result.counts[level];
