@@ -51,6 +51,7 @@ export class Answers {
       this.#isStale ||
       this.#session.transaction.isRefused ||
       this.request?.silent !== undefined ||
+      this.request?.isImplied === true ||
       (this.request?.trailing.length ?? 0) > 0
     );
   }

@@ -23,6 +23,8 @@ export interface Request {
   /** Ends with a ReadyForQuery. */
   readonly ends: boolean;
   readonly isExtended: boolean;
+  /** The Sync is the router's, before a message that does without one: the client hears no ReadyForQuery, nor of that message after an error. */
+  readonly isImplied?: boolean;
   /** Answered by the router after it, if it went well. */
   readonly trailing: readonly PlannedStatement[];
   /** Runs it once more, where all that came of it is that the plan of a prepared statement was of former tables. */

@@ -6,6 +6,7 @@ import { RouterError } from '../errors.ts';
 import { anyRoute, type Route } from '../exec/route.ts';
 import { expectSync } from '../pool/expectation.ts';
 import { flushMessage, syncMessage } from '../wire/client-messages.ts';
+import { ProtocolViolation } from '../wire/protocol-violation.ts';
 import { readyForQuery } from '../wire/server-messages.ts';
 import { type BatchScope, isOneRun, type Operation, readOperation, statementsOf } from './batch.ts';
 import type { Conversation } from './conversation.ts';
@@ -17,8 +18,8 @@ import { endsFailure } from './transaction.ts';
 /** A batch this long is sent on before its Sync. */
 const maxBatchBytes = 4 * 1024 * 1024;
 
-/** How a batch ends: with a Sync, a Flush, or because it grew too long. */
-type BatchEnd = 'sync' | 'flush' | 'length';
+/** How a batch ends: with a Sync (the router's own, where the client does without), a Flush, or because it grew too long. */
+type BatchEnd = 'sync' | 'implied' | 'flush' | 'length';
 
 export class Extended {
   readonly #session: Conversation;
@@ -27,6 +28,8 @@ export class Extended {
   #batchBytes = 0;
   /** Refused within a batch: everything is ignored up to the Sync. */
   isSkipping = false;
+  /** Something was executed since the last Sync. */
+  #hasExecuted = false;
 
   constructor(session: Conversation) {
     this.#session = session;
@@ -48,6 +51,7 @@ export class Extended {
   take(frame: Buffer): void {
     const operation = readOperation(frame, this.#scope);
     this.#batch.push(operation);
+    if (operation.kind === 'execute') this.#hasExecuted = true;
     if (operation.kind === 'parse') this.#session.context.metrics.add('client_parses_total');
     else if (operation.kind === 'bind') this.#session.context.metrics.add('binds_total');
     this.#batchBytes += frame.length;
@@ -58,7 +62,19 @@ export class Extended {
     if (this.#batch.length > 0 || this.#session.loan.isOpen) this.#runBatch('flush');
   }
 
+  /**
+   * A query comes where a Sync was to be expected: asyncpg makes and describes a statement, with a Flush, and then copies. Postgres runs
+   * it in the same transaction, which is another only where something was executed in it.
+   * @throws ProtocolViolation, RouterError
+   */
+  implySync(): void {
+    if (this.#hasExecuted)
+      throw new ProtocolViolation('a query behind what was executed in an extended-query sequence; send Sync first');
+    this.#runBatch('implied');
+  }
+
   sync(): void {
+    this.#hasExecuted = false;
     if (!this.isSkipping) return this.#runBatch('sync');
     this.isSkipping = false;
     const { loan, transaction, settings } = this.#session;
@@ -194,6 +210,7 @@ export class Extended {
 
   #runOperations(operations: readonly Operation[], end: BatchEnd, route: Route, isAgain = false): void {
     const { loan } = this.#session;
+    const ends = end === 'sync' || end === 'implied';
     const mayGoAgain = end === 'sync' && !isAgain && !loan.isOpen;
     loan.run({
       route,
@@ -201,15 +218,16 @@ export class Extended {
         .filter((operation) => operation.kind === 'execute')
         .map((operation) => operation.portal?.statement.planned?.plan),
       bytes: (backend) => {
-        const bytes = operationBytes(operations, backend, end === 'sync');
-        if (end === 'sync') backend.expect(expectSync);
-        if (end === 'sync') bytes.push(syncMessage);
+        const bytes = operationBytes(operations, backend, ends);
+        if (ends) backend.expect(expectSync);
+        if (ends) bytes.push(syncMessage);
         else if (end === 'flush') bytes.push(flushMessage);
         return bytes;
       },
       size: operations.reduce((total, operation) => total + operation.frame.length, 0),
-      ends: end === 'sync',
+      ends,
       isExtended: true,
+      isImplied: end === 'implied',
       trailing: [],
       ...(mayGoAgain && { again: () => this.again(operations, route) }),
     });

@@ -28,6 +28,13 @@ export class Inbox {
     return frame;
   }
 
+  /** Its turn comes again: it was taken too early. */
+  putBack(frame: Buffer): void {
+    if (this.#head > 0) this.#frames[--this.#head] = frame;
+    else this.#frames.unshift(frame);
+    this.#bytes += frame.length;
+  }
+
   clear(): void {
     this.#frames = [];
     this.#head = 0;

@@ -320,7 +320,9 @@ export class Loan implements BackendReceiver {
       if (bound !== undefined && !bound.isKept && !bound.isToBeAsked) this.#release();
     }
     this.#session.segmentEnded(hasFailed || transaction.isRefused);
-    if (isOurs && request !== undefined && request.silent === undefined && !answer.isStale) {
+    if (request?.isImplied === true) {
+      if (hasFailed) this.#session.skipToSync();
+    } else if (isOurs && request !== undefined && request.silent === undefined && !answer.isStale) {
       if (!hasFailed) this.#session.answer(request.trailing);
       this.#session.say(readyForQuery(transaction.status));
     }
@@ -438,7 +440,7 @@ export class Loan implements BackendReceiver {
     if (request?.silent !== undefined) request.silent.failed(error);
     else {
       if (!hadAnswer) this.#session.say(error.response());
-      if (request?.ends === true) this.#session.say(readyForQuery(transaction.status));
+      if (request?.ends === true && request.isImplied !== true) this.#session.say(readyForQuery(transaction.status));
       else this.#session.skipToSync();
     }
     if (!this.#session.isClosed) this.#session.settled();

@@ -183,11 +183,11 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     if (this.#extended.isSkipping && type !== frontend.sync) return;
     switch (type) {
       case frontend.query:
-        this.#expectNoBatch();
-        return this.#simple.query(frame);
+        if (this.#endsBatch(frame)) this.#simple.query(frame);
+        return;
       case frontend.functionCall:
-        this.#expectNoBatch();
-        return this.#simple.functionCall(frame);
+        if (this.#endsBatch(frame)) this.#simple.functionCall(frame);
+        return;
       case frontend.parse:
       case frontend.bind:
       case frontend.describe:
@@ -208,9 +208,19 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     }
   }
 
-  #expectNoBatch(): void {
-    if (!this.#extended.isEmpty || this.loan.isOpen)
-      throw new ProtocolViolation('a query within an extended-query sequence; send Sync first');
+  /** Whether a message that ends what was begun without a Sync may be taken now; else it comes again, or is ignored up to a Sync. */
+  #endsBatch(frame: Buffer): boolean {
+    if (this.#extended.isEmpty && !this.loan.isOpen) return true;
+    try {
+      this.#extended.implySync();
+    } catch (error) {
+      if (!(error instanceof RouterError)) throw error;
+      this.refuse(error, true);
+    }
+    if (this.#extended.isSkipping) return false;
+    if (this.#isAtRest) return true;
+    this.#inbox.putBack(frame);
+    return false;
   }
 
   copyIn(planned: PlannedStatement, isExtended: boolean): void {
@@ -282,7 +292,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
 
   refused(error: RouterError, request: Request): void {
     this.refuse(error, request.isExtended);
-    if (request.isExtended && request.ends) this.#extended.sync();
+    if (request.isExtended && request.ends && request.isImplied !== true) this.#extended.sync();
     this.settled();
   }
 
