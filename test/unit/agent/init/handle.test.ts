@@ -147,9 +147,14 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
   it('stops the postmaster 600 ms before the deadline, and kills everything 200 ms before it', async (t) => {
     const container = await start(t);
     const deadlineMs = await container.arm(1_500);
-    await container.until(() => container.quitAtMs > 0);
-    const leftMs = deadlineMs - container.quitAtMs;
-    assert.ok(leftMs <= quitBeforeMs + 10 && leftMs > quitBeforeMs - LATE_MS, `SIGQUIT ${leftMs} ms before`);
+    await container.until(() => container.quitAtMs > 0 || container.init.exitCode !== null);
+    // On a busy machine the postmaster may come to hear of it when all is over: then the init's own word counts.
+    const [, said] = /it runs out in (-?\d+) ms .*: SIGQUIT to the postmaster/.exec(container.stderr) ?? [];
+    const leftMs = container.quitAtMs > 0 ? deadlineMs - container.quitAtMs : Number(said);
+    assert.ok(
+      leftMs <= quitBeforeMs + 10 && leftMs > quitBeforeMs - LATE_MS,
+      `SIGQUIT ${leftMs} ms before; ${container.stderr}`,
+    );
     await assertEnds(container, deadlineMs);
   });
 
