@@ -249,6 +249,8 @@ export class CopyIn {
 
   /** The INSERT is made anew for each batch: between two the backend may have been told something else. */
   #send(batch: readonly CopyRow[], route: Route, answered: (answer: SilentAnswer) => void): void {
+    // Lost between two batches: what follows must not be kept without what was before.
+    if (this.#session.transaction.hasFailed) throw this.#session.transaction.aborted();
     const format = this.#options.format === 'binary' ? 1 : 0;
     const messages = batch.map((row) => rowMessage(row.values, format));
     const parse = message(frontend.parse, '', this.#insert, int16(0));
@@ -281,6 +283,7 @@ export class CopyIn {
 
   #commit(): void {
     const { transaction } = this.#session;
+    if (transaction.hasFailed) return this.#fail(transaction.aborted().response());
     if (!this.#isOwn) return this.#finish();
     if (transaction.isLazy) {
       transaction.answer(commitPlan);
