@@ -72,7 +72,10 @@ export class BinaryRows implements RowReader {
   }
 
   end(): void {
-    if (!this.#isOver) throw new CopyDataError('22P04', 'unexpected EOF in COPY data', this.#line + 1);
+    if (!this.#hasHeader) throw new CopyDataError('22P04', 'COPY file signature not recognized', 0);
+    // Without the trailer, as pgx does: Postgres takes the end behind a whole row for the end.
+    if (!this.#isOver && this.#rest.length >= 2)
+      throw new CopyDataError('22P04', 'unexpected EOF in COPY data', this.#line + 1);
   }
 
   #header(): number | undefined {

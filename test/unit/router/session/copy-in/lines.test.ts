@@ -67,18 +67,23 @@ describe('what is written is read', () => {
     }
   });
 
-  test('in binary', () => {
+  test('in binary, with the trailer and without', () => {
     const int16 = (number: number): Buffer => Buffer.from([(number >> 8) & 0xff, number & 0xff]);
     const int32 = (number: number): Buffer => Buffer.concat([int16(number >> 16), int16(number)]);
     const field = (text: string | null): Buffer =>
       text === null ? int32(-1) : Buffer.concat([int32(Buffer.byteLength(text)), Buffer.from(text)]);
     const head = Buffer.concat([Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), int32(0), int32(0)]);
     fc.assert(
-      fc.property(table, cuts, (rows, at) => {
-        const data = Buffer.concat([head, ...rows.flatMap((row) => [int16(3), ...row.map(field)]), int16(-1)]);
+      fc.property(table, cuts, fc.constantFrom([int16(-1)], []), (rows, at, trailer) => {
+        const data = Buffer.concat([head, ...rows.flatMap((row) => [int16(3), ...row.map(field)]), ...trailer]);
         assert.deepEqual(read(new BinaryRows(columns), data, at), rows);
       }),
     );
+    const row = Buffer.concat([int16(3), ...['a', 'b', 'c'].map(field)]);
+    for (const cut of [0, head.length - 1, head.length + 2, head.length + row.length - 1])
+      assert.throws(() => read(new BinaryRows(columns), Buffer.concat([head, row]).subarray(0, cut), []), {
+        sqlstate: '22P04',
+      });
   });
 });
 
