@@ -47,12 +47,12 @@ const python = {
 const jar = `postgresql-${jdbcVersion}.jar`;
 
 export const drivers: readonly Driver[] = [
-  { name: 'node-postgres', ...node, cannot: ['binary', 'pipeline'], program: [process.execPath, 'node-postgres.mjs'] },
+  { name: 'node-postgres', ...node, cannot: [], program: [process.execPath, 'node-postgres.mjs'] },
   { name: 'postgres.js', ...node, cannot: ['binary'], program: [process.execPath, 'postgres-js.mjs'] },
   {
     name: 'Kysely',
     ...node,
-    cannot: ['binary', 'pipeline', 'copy out', 'copy in', 'cancel'],
+    cannot: ['binary', 'pipeline', 'notices', 'listen', 'copy out', 'copy in', 'cancel'],
     program: [process.execPath, 'kysely.mjs'],
   },
   { name: 'psycopg 3', ...python, program: ['venv/bin/python', 'psycopg3.py'] },
@@ -99,7 +99,7 @@ export const drivers: readonly Driver[] = [
     folder: 'libpq',
     needs: [],
     checks: [...checkNames, 'pg_dump'],
-    cannot: ['binary'],
+    cannot: [],
     prepare: [],
     program: undefined,
   },

@@ -150,6 +150,94 @@ func transaction(ctx context.Context, c *pgx.Conn) error {
 	return scalar(ctx, c, firstID, "select sum(id)::bigint from accounts where id between $1 and $2", firstID, firstID+9)
 }
 
+func tenants(ctx context.Context) error {
+	c, err := pgx.Connect(ctx, "user=any_app")
+	if err != nil {
+		return err
+	}
+	defer c.Close(ctx)
+	for _, tenant := range []string{"acme", "bolt"} {
+		for n := range int64(2) {
+			if _, err := c.Exec(ctx, "insert into accounts (tenant_id, id) values ($1, $2)", tenant, firstID+20_000+n); err != nil {
+				return err
+			}
+		}
+		for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
+			for range 2 {
+				if err := scalar(ctx, c, int64(2), "select count(*) from accounts where tenant_id = $1 and id between $2 and $3", mode, tenant, firstID+20_000, firstID+20_009); err != nil {
+					return fmt.Errorf("%v: %w", mode, err)
+				}
+			}
+		}
+	}
+	if _, err := c.Exec(ctx, "select count(*) from accounts"); sqlstate(err) != "MD003" {
+		return fmt.Errorf("without a tenant: %v", err)
+	}
+	if _, err := c.Exec(ctx, "set meridian.tenant = 'bolt'"); err != nil {
+		return err
+	}
+	return scalar(ctx, c, "bolt", "select min(tenant_id) from accounts")
+}
+
+func failures(ctx context.Context, c *pgx.Conn) error {
+	var said *pgconn.PgError
+	_, err := c.Exec(ctx, "select fail('boom')")
+	if !errors.As(err, &said) || said.Code != "P0042" || said.Message != "boom" || said.Detail != "the detail" || said.Hint != "the hint" || said.TableName != "accounts" {
+		return fmt.Errorf("boom: %#v", err)
+	}
+	if _, err := c.Exec(ctx, "select * frm accounts"); !errors.As(err, &said) || said.Code != "42601" || said.Position != 10 {
+		return fmt.Errorf("syntax: %#v", err)
+	}
+	if _, err := c.Exec(ctx, "select * from accounts where tenant_id = $1", "bolt"); sqlstate(err) != "MD004" {
+		return fmt.Errorf("another tenant: %v", err)
+	}
+	return scalar(ctx, c, 7, "select 7")
+}
+
+func notices(ctx context.Context) error {
+	config, err := pgx.ParseConfig("")
+	if err != nil {
+		return err
+	}
+	heard := []string{}
+	config.OnNotice = func(_ *pgconn.PgConn, said *pgconn.Notice) {
+		heard = append(heard, said.Severity, said.Message, said.Hint)
+	}
+	c, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer c.Close(ctx)
+	if _, err := c.Exec(ctx, "do $$ begin raise warning 'hear this' using hint = 'soon'; end $$"); err != nil {
+		return err
+	}
+	return expect(strings.Join(heard, ",") == "WARNING,hear this,soon", "%v", heard)
+}
+
+func listen(ctx context.Context, c *pgx.Conn) error {
+	if _, err := c.Exec(ctx, `listen "Orders"`); err != nil {
+		return err
+	}
+	say := connected(func(ctx context.Context, other *pgx.Conn) error {
+		_, err := other.Exec(ctx, `notify "Orders", 'seven'`)
+		return err
+	})
+	if err := say(ctx); err != nil {
+		return err
+	}
+	short, stop := context.WithTimeout(ctx, 30*time.Second)
+	defer stop()
+	heard, err := c.WaitForNotification(short)
+	if err != nil {
+		return err
+	}
+	if heard.Channel != "Orders" || heard.Payload != "seven" {
+		return fmt.Errorf("%v", heard)
+	}
+	_, err = c.Exec(ctx, "unlisten *")
+	return err
+}
+
 func cursor(ctx context.Context, c *pgx.Conn) error {
 	tx, err := c.Begin(ctx)
 	if err != nil {
@@ -245,7 +333,16 @@ func copyIn(ctx context.Context, c *pgx.Conn) error {
 	if _, err := c.PgConn().CopyFrom(ctx, strings.NewReader(rows.String()), "copy accounts (tenant_id, id) from stdin"); err != nil {
 		return err
 	}
-	return scalar(ctx, c, int64(3000), "select count(*) from accounts where id >= $1 and id < $2", firstID+1000, firstID+10_000)
+	counted := "select count(*) from accounts where id >= $1 and id < $2"
+	if err := scalar(ctx, c, int64(3000), counted, firstID+1000, firstID+10_000); err != nil {
+		return err
+	}
+	// In binary.
+	records := pgx.CopyFromSlice(1000, func(n int) ([]any, error) { return []any{"acme", firstID + 10_000 + int64(n)}, nil })
+	if _, err := c.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"tenant_id", "id"}, records); err != nil {
+		return err
+	}
+	return scalar(ctx, c, int64(1000), counted, firstID+10_000, firstID+20_000)
 }
 
 func cancel(ctx context.Context, c *pgx.Conn) error {
@@ -300,7 +397,11 @@ func main() {
 			return scalar(ctx, c, int32(258), "select $1::int4", pgx.QueryResultFormats{pgx.BinaryFormatCode}, 258)
 		})},
 		{"prepared", prepared},
+		{"tenants", tenants},
 		{"transaction", connected(transaction)},
+		{"errors", connected(failures)},
+		{"notices", notices},
+		{"listen", connected(listen)},
 		{"cursor", connected(cursor)},
 		{"pipeline", connected(pipeline)},
 		{"copy out", connected(copyOut)},

@@ -19,7 +19,11 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.CompletableFuture;
 import org.postgresql.PGConnection;
+import org.postgresql.PGNotification;
 import org.postgresql.copy.CopyManager;
+import org.postgresql.util.PSQLException;
+import org.postgresql.util.PSQLWarning;
+import org.postgresql.util.ServerErrorMessage;
 
 public final class Checks {
   interface Check {
@@ -123,6 +127,72 @@ public final class Checks {
                 }
               }));
     for (CompletableFuture<Void> one : all) one.get();
+  }
+
+  static final String COUNTED = "select count(*) from accounts where tenant_id = ? and id between ? and ?";
+
+  static void tenants(Connection ignored) throws Exception {
+    try (Connection c = connect("user", "any_app", "prepareThreshold", "2")) {
+      for (String tenant : new String[] {"acme", "bolt"}) {
+        try (PreparedStatement s = c.prepareStatement("insert into accounts (tenant_id, id) values (?, ?)")) {
+          for (int n = 0; n < 2; n++) {
+            s.setString(1, tenant);
+            s.setLong(2, FIRST_ID + 20_000 + n);
+            s.addBatch();
+          }
+          expect(Arrays.stream(s.executeBatch()).sum() == 2, "batch");
+        }
+        for (int round = 0; round < 7; round++)
+          expect(number(c, COUNTED, tenant, FIRST_ID + 20_000, FIRST_ID + 20_009) == 2, tenant);
+      }
+      expect(stateOf(x -> number(x, "select count(*) from accounts"), c).equals("MD003"), "without a tenant");
+      try (Statement s = c.createStatement()) {
+        s.execute("set meridian.tenant = 'bolt'");
+        try (ResultSet r = s.executeQuery("select min(tenant_id) from accounts")) {
+          r.next();
+          expect(r.getString(1).equals("bolt"), "min");
+        }
+      }
+    }
+  }
+
+  static void errors(Connection c) throws Exception {
+    try (Statement s = c.createStatement()) {
+      s.execute("select fail('boom')");
+      expect(false, "no error");
+    } catch (PSQLException error) {
+      ServerErrorMessage said = error.getServerErrorMessage();
+      expect(said.getSQLState().equals("P0042") && said.getMessage().equals("boom") && said.getTable().equals("accounts"), said);
+      expect(said.getDetail().equals("the detail") && said.getHint().equals("the hint"), said);
+    }
+    try (Statement s = c.createStatement()) {
+      s.execute("select * frm accounts");
+      expect(false, "no error");
+    } catch (PSQLException error) {
+      expect(error.getSQLState().equals("42601") && error.getServerErrorMessage().getPosition() == 10, error);
+    }
+    expect(stateOf(x -> number(x, "select count(*) from accounts where tenant_id = ?", "bolt"), c).equals("MD004"), "another tenant");
+    expect(number(c, "select 7") == 7, "after");
+  }
+
+  static void notices(Connection c) throws Exception {
+    try (Statement s = c.createStatement()) {
+      s.execute("do $$ begin raise warning 'hear this' using hint = 'soon'; end $$");
+      PSQLWarning heard = (PSQLWarning) s.getWarnings();
+      expect(heard.getMessage().equals("hear this") && heard.getServerErrorMessage().getHint().equals("soon"), heard);
+    }
+  }
+
+  static void listen(Connection c) throws Exception {
+    try (Statement s = c.createStatement()) {
+      s.execute("listen \"Orders\"");
+      try (Connection other = connect(); Statement say = other.createStatement()) {
+        say.execute("notify \"Orders\", 'seven'");
+      }
+      PGNotification[] heard = c.unwrap(PGConnection.class).getNotifications(30_000);
+      expect(heard.length == 1 && heard[0].getName().equals("Orders") && heard[0].getParameter().equals("seven"), Arrays.toString(heard));
+      s.execute("unlisten *");
+    }
   }
 
   static void add(Connection c, long id) throws SQLException {
@@ -261,7 +331,11 @@ public final class Checks {
     checks.put("values", Checks::values);
     checks.put("binary", Checks::binary);
     checks.put("prepared", Checks::prepared);
+    checks.put("tenants", Checks::tenants);
     checks.put("transaction", Checks::transaction);
+    checks.put("errors", Checks::errors);
+    checks.put("notices", Checks::notices);
+    checks.put("listen", Checks::listen);
     checks.put("cursor", Checks::cursor);
     checks.put("pipeline", Checks::pipeline);
     checks.put("copy out", Checks::copyOut);

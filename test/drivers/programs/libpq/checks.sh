@@ -27,6 +27,35 @@ prepared() {
   pgbench -n -M prepared -f /tmp/prepared.sql -c 8 -t 100 >/tmp/out 2>&1 || fail "$(cat /tmp/out)"
   grep -q 'processed: 800/800' /tmp/out || fail "$(cat /tmp/out)"
 }
+binary() {
+  psql -X -c "copy (select 258::int4) to stdout (format binary)" | od -An -tx1 | tr -d ' \n' | grep -q '00010000000400000102' || fail 'out'
+  psql -X -c "copy (select 'acme'::text, n::bigint from generate_series($first + 20100, $first + 20199) n) to stdout (format binary)" >/tmp/binary
+  psql -X -c "\\copy accounts (tenant_id, id) from '/tmp/binary' (format binary)" >/tmp/out 2>&1 || fail "$(cat /tmp/out)"
+  expect 100 "$(sql "select count(*) from accounts where id between $first + 20100 and $first + 20199")"
+}
+tenants() {
+  for tenant in acme bolt; do
+    PGUSER=any_app sql "insert into accounts (tenant_id, id) values ('$tenant', $first + 20000), ('$tenant', $first + 20001)" >/dev/null
+    expect 2 "$(PGUSER=any_app PGOPTIONS="-c meridian.tenant=$tenant" sql "select count(*) from accounts where id between $first + 20000 and $first + 20009")"
+    expect "$tenant" "$(PGUSER=any_app psql -X -At <<<"select min(tenant_id) from accounts where tenant_id = \$1 \bind $tenant \g")"
+    expect "$tenant" "$(PGUSER=any_app PGOPTIONS="-c meridian.tenant=$tenant" sql 'select min(tenant_id) from accounts')"
+  done
+  PGUSER=any_app psql -X -v VERBOSITY=sqlstate -c 'select count(*) from accounts' 2>&1 | grep -q MD003 || fail 'without a tenant'
+}
+errors() {
+  psql -X -v VERBOSITY=verbose -c "select fail('boom')" >/tmp/out 2>&1
+  for word in 'P0042: boom' 'DETAIL:  the detail' 'HINT:  the hint' 'TABLE NAME:  accounts'; do grep -q "$word" /tmp/out || fail "$(cat /tmp/out)"; done
+  psql -X -v VERBOSITY=verbose -c 'select * frm accounts' >/tmp/out 2>&1
+  for word in 42601 'LINE 1' '^  *^'; do grep -q "$word" /tmp/out || fail "$(cat /tmp/out)"; done
+  expect 7 "$(psql -X -At 2>/dev/null <<<"select 1 / 0; select * from accounts where tenant_id = 'bolt'; select 7;")"
+}
+notices() {
+  psql -X -c "do \$\$ begin raise warning 'hear this' using hint = 'soon'; end \$\$" 2>&1 | tr '\n' ' ' | grep -q 'WARNING:  hear this HINT:  soon' || fail 'not heard'
+}
+listen() {
+  psql -X >/tmp/out 2>&1 <<<"listen \"Orders\"; notify \"Orders\", 'seven';" || fail "$(cat /tmp/out)"
+  grep -q 'Asynchronous notification "Orders" with payload "seven" received' /tmp/out || fail "$(cat /tmp/out)"
+}
 transaction() {
   sql "insert into accounts (tenant_id, id) select 'acme', n from generate_series($first + 100000, $first + 100099) n" >/dev/null
   cat >/tmp/transaction.sql <<SQL
@@ -77,7 +106,11 @@ dump() {
   expect "$mine" "$(sed -n '/^COPY public.accounts /,/^\\\.$/p' /tmp/dump.sql | grep -c '^acme')"
   grep -q 'CREATE TABLE public.notes' /tmp/dump.sql || fail 'no table'
   grep -q '^bolt' /tmp/dump.sql && fail 'rows of another tenant'
-  true
+  # And back again, as its owner would restore it.
+  pg_dump --enable-row-security --data-only --table accounts >/tmp/data.sql 2>/tmp/out || fail "$(cat /tmp/out)"
+  sql "delete from accounts where tenant_id = 'acme'" >/dev/null
+  psql -X -v ON_ERROR_STOP=1 -f /tmp/data.sql >/tmp/out 2>&1 || fail "$(cat /tmp/out)"
+  expect "$mine" "$(sql "select count(*) from accounts where tenant_id = 'acme'")"
 }
 
 check() {
@@ -85,9 +118,14 @@ check() {
 }
 check tls tls
 check values values
-printf 'CHECK\tbinary\tcannot\tpsql asks for text only\n'
+# It asks for text only, but for COPY.
+check binary binary
 check prepared prepared
+check tenants tenants
 check transaction transaction
+check errors errors
+check notices notices
+check listen listen
 check cursor cursor
 check pipeline pipeline
 check 'copy out' copy_out

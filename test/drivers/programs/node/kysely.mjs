@@ -6,10 +6,15 @@ import pg from 'pg';
 import Cursor from 'pg-cursor';
 import { ca, firstId, report, rowBytes, wide } from './report.mjs';
 
-const open = (ssl = { ca: readFileSync(ca) }) =>
-  new Kysely({ dialect: new PostgresDialect({ pool: new pg.Pool({ max: 4, ssl }), cursor: Cursor }) });
-async function connected(use, ssl) {
-  const db = open(ssl);
+const open = (more) =>
+  new Kysely({
+    dialect: new PostgresDialect({
+      pool: new pg.Pool({ max: 4, ssl: { ca: readFileSync(ca) }, ...more }),
+      cursor: Cursor,
+    }),
+  });
+async function connected(use, more = {}) {
+  const db = open(more);
   try {
     return await use(db);
   } finally {
@@ -22,7 +27,7 @@ await report({
   tls: async () => {
     await connected(async (db) => assert.deepEqual((await sql`select 1 as one`.execute(db)).rows, [{ one: 1 }]));
     await assert.rejects(
-      connected((db) => sql`select 1`.execute(db), { ca: [] }),
+      connected((db) => sql`select 1`.execute(db), { ssl: { ca: [] } }),
       /certificate/,
     );
   },
@@ -57,6 +62,34 @@ await report({
         ),
       ),
     ),
+  tenants: () =>
+    connected(
+      async (db) => {
+        for (const tenant_id of ['acme', 'bolt']) {
+          await db
+            .insertInto('accounts')
+            .values([20_000, 20_001].map((id) => ({ tenant_id, id: firstId + id })))
+            .execute();
+          const { count } = await db
+            .selectFrom('accounts')
+            .innerJoin('accounts as other', (join) =>
+              join.onRef('other.tenant_id', '=', 'accounts.tenant_id').onRef('other.id', '=', 'accounts.id'),
+            )
+            .select(({ fn }) => fn.countAll().as('count'))
+            .where('accounts.tenant_id', '=', tenant_id)
+            .where('accounts.id', 'in', [firstId + 20_000, firstId + 20_001])
+            .executeTakeFirstOrThrow();
+          assert.equal(count, '2');
+        }
+        await assert.rejects(db.selectFrom('accounts').selectAll().execute(), { code: 'MD003' });
+        const tenants = await db.transaction().execute(async (on) => {
+          await sql`set local meridian.tenant = 'bolt'`.execute(on);
+          return on.selectFrom('accounts').select('tenant_id').distinct().execute();
+        });
+        assert.deepEqual(tenants, [{ tenant_id: 'bolt' }]);
+      },
+      { user: 'any_app' },
+    ),
   transaction: () =>
     connected(async (db) => {
       const add = (on, id) => on.insertInto('accounts').values({ tenant_id: 'acme', id }).execute();
@@ -83,6 +116,16 @@ await report({
         .execute();
       assert.deepEqual(rows, [{ id: String(firstId) }]);
     }),
+  errors: () =>
+    connected(async (db) => {
+      const boom = { code: 'P0042', message: 'boom', detail: 'the detail', hint: 'the hint', table: 'accounts' };
+      await assert.rejects(sql`select fail('boom')`.execute(db), boom);
+      const foreign = db.selectFrom('accounts').selectAll().where('tenant_id', '=', 'bolt');
+      await assert.rejects(foreign.execute(), { code: 'MD004' });
+      assert.deepEqual((await sql`select 7 as n`.execute(db)).rows, [{ n: 7 }]);
+    }),
+  notices: nodePostgres,
+  listen: nodePostgres,
   cursor: () =>
     connected(async (db) => {
       const rows = Array.from({ length: 500 }, (_, n) => ({ tenant_id: 'acme', id: firstId + 100 + n }));

@@ -24,7 +24,8 @@ const valueOf = async (client, text, values = [], more = {}) =>
 
 await report({
   tls: async () => {
-    await connected(async (client) => assert.equal(await valueOf(client, 'select 1'), 1));
+    for (const more of [{}, { sslnegotiation: 'direct' }, { enableChannelBinding: true }])
+      await connected(async (client) => assert.equal(await valueOf(client, 'select 1'), 1), more);
     await assert.rejects(
       connected(() => undefined, { ssl: { ca: [] } }),
       /certificate/,
@@ -55,7 +56,14 @@ await report({
         1.5,
       ]);
     }),
-  binary: 'it asks for text, and where it is told to ask for binary (`binary: true`) it reads the answer as text',
+  // It reads what is in binary as text: here it is made of bytes that are the same in both.
+  binary: () =>
+    connected(async (client) => {
+      const types = { getTypeParser: () => (text) => text };
+      assert.equal(await valueOf(client, 'select $1::int4', [258], { binary: true, types }), '\0\0\x01\x02');
+      const sent = Buffer.from([0, 255]);
+      assert.deepEqual(await valueOf(client, 'select $1::bytea', [sent]), sent);
+    }),
   prepared: () =>
     Promise.all(
       [1, 2, 3, 4].map(() =>
@@ -64,6 +72,26 @@ await report({
             assert.equal(await valueOf(client, 'select $1::int + 1', [n], { name: 'plus' }), n + 1);
         }),
       ),
+    ),
+  tenants: () =>
+    connected(
+      async (client) => {
+        for (const tenant of ['acme', 'bolt']) {
+          for (const name of [undefined, 'add'])
+            await client.query({
+              text: 'insert into accounts (tenant_id, id) values ($1, $2)',
+              values: [tenant, firstId + (name === undefined ? 20_000 : 20_001)],
+              name,
+            });
+          const counted = 'select count(*) from accounts where tenant_id = $1 and id between $2 and $3';
+          for (const name of [undefined, 'counted', 'counted'])
+            assert.equal(await valueOf(client, counted, [tenant, firstId + 20_000, firstId + 20_009], { name }), '2');
+        }
+        await assert.rejects(client.query('select count(*) from accounts'), { code: 'MD003' });
+        await client.query("set meridian.tenant = 'bolt'");
+        assert.equal(await valueOf(client, 'select min(tenant_id) from accounts'), 'bolt');
+      },
+      { user: 'any_app' },
     ),
   transaction: () =>
     connected(async (client) => {
@@ -79,6 +107,35 @@ await report({
       await client.query('rollback');
       const ids = await client.query('select id from accounts where id between $1 and $2', [firstId, firstId + 9]);
       assert.deepEqual(ids.rows, [{ id: String(firstId) }]);
+    }),
+  errors: () =>
+    connected(async (client) => {
+      await assert.rejects(client.query("select fail('boom')"), {
+        code: 'P0042',
+        message: 'boom',
+        detail: 'the detail',
+        hint: 'the hint',
+        table: 'accounts',
+      });
+      await assert.rejects(client.query('select * frm accounts'), { code: '42601', position: '10' });
+      await assert.rejects(client.query('select * from accounts where tenant_id = $1', ['bolt']), { code: 'MD004' });
+      assert.equal(await valueOf(client, 'select 7'), 7);
+    }),
+  notices: () =>
+    connected(async (client) => {
+      const heard = [];
+      client.on('notice', ({ severity, message, hint }) => heard.push([severity, message, hint]));
+      await client.query("do $$ begin raise warning 'hear this' using hint = 'soon'; end $$");
+      assert.deepEqual(heard, [['WARNING', 'hear this', 'soon']]);
+    }),
+  listen: () =>
+    connected(async (client) => {
+      const heard = new Promise((resolve) => client.once('notification', resolve));
+      await client.query('listen "Orders"');
+      await connected((other) => other.query(`notify "Orders", 'seven'`));
+      const { channel, payload } = await heard;
+      assert.deepEqual([channel, payload], ['Orders', 'seven']);
+      await client.query('unlisten *');
     }),
   cursor: () =>
     connected(async (client) => {
@@ -97,7 +154,22 @@ await report({
       for await (const _row of left) break;
       assert.equal(await valueOf(client, 'select 2'), 2);
     }),
-  pipeline: 'it sends one statement at a time',
+  pipeline: () =>
+    connected(
+      async (client) => {
+        const answers = await Promise.allSettled(
+          Array.from({ length: 500 }, (_, n) =>
+            n % 7 === 3
+              ? client.query('select 1 / $1::int', [0])
+              : client.query({ text: 'select $1::int as n', values: [n], ...(n % 2 === 0 ? { name: 'plain' } : {}) }),
+          ),
+        );
+        for (const [n, answer] of answers.entries())
+          if (n % 7 === 3) assert.equal(answer.reason.code, '22012');
+          else assert.equal(answer.value.rows[0].n, n);
+      },
+      { pipeline: true },
+    ),
   'copy out': () =>
     connected(async (client) => {
       let bytes = 0;
@@ -106,6 +178,10 @@ await report({
       ))
         bytes += chunk.length;
       assert.equal(bytes, 5000 * 1001);
+      const binary = [];
+      for await (const chunk of client.query(copy.to('copy (select 258::int4) to stdout (format binary)')))
+        binary.push(chunk);
+      assert.ok(Buffer.concat(binary).includes(Buffer.from([0, 1, 0, 0, 0, 4, 0, 0, 1, 2])));
       assert.equal(await valueOf(client, 'select 3'), 3);
     }),
   'copy in': () =>

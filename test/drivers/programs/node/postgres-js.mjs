@@ -53,6 +53,24 @@ await report({
         ),
       { max: 4 },
     ),
+  tenants: () =>
+    connected(
+      async (sql) => {
+        for (const tenant of ['acme', 'bolt']) {
+          const rows = [20_000, 20_001].map((id) => ({ tenant_id: tenant, id: firstId + id }));
+          await sql`insert into accounts ${sql(rows)}`;
+          for (let round = 0; round < 3; round++) {
+            const [{ count }] = await sql`select count(*) from accounts
+              where tenant_id = ${tenant} and id between ${firstId + 20_000} and ${firstId + 20_009}`;
+            assert.equal(count, '2');
+          }
+        }
+        await assert.rejects(sql`select count(*) from accounts`, { code: 'MD003' });
+        await sql`set meridian.tenant = 'bolt'`;
+        assert.equal((await sql`select min(tenant_id) from accounts`)[0].min, 'bolt');
+      },
+      { user: 'any_app' },
+    ),
   transaction: () =>
     connected(async (sql) => {
       const add = (on, id) => on`insert into accounts (tenant_id, id) values ('acme', ${id})`;
@@ -72,6 +90,36 @@ await report({
       );
       const rows = await sql`select id from accounts where id between ${firstId} and ${firstId + 9}`;
       assert.deepEqual([...rows], [{ id: String(firstId) }]);
+    }),
+  errors: () =>
+    connected(async (sql) => {
+      await assert.rejects(sql`select fail('boom')`, {
+        code: 'P0042',
+        message: 'boom',
+        detail: 'the detail',
+        hint: 'the hint',
+        table_name: 'accounts',
+      });
+      await assert.rejects(sql`select * frm accounts`, { code: '42601', position: '10' });
+      await assert.rejects(sql`select * from accounts where tenant_id = ${'bolt'}`, { code: 'MD004' });
+      assert.equal((await sql`select 7 as n`)[0].n, 7);
+    }),
+  notices: async () => {
+    const heard = [];
+    await connected((sql) => sql.unsafe("do $$ begin raise warning 'hear this' using hint = 'soon'; end $$"), {
+      onnotice: ({ severity, message, hint }) => heard.push([severity, message, hint]),
+    });
+    assert.deepEqual(heard, [['WARNING', 'hear this', 'soon']]);
+  },
+  listen: () =>
+    connected(async (sql) => {
+      let hear;
+      const heard = new Promise((resolve) => (hear = resolve));
+      const { unlisten } = await sql.listen('Orders', hear);
+      // Its own notify() calls pg_notify(), which is nobody's here.
+      await sql`notify "Orders", 'seven'`;
+      assert.equal(await heard, 'seven');
+      await unlisten();
     }),
   cursor: () =>
     connected(async (sql) => {

@@ -104,6 +104,55 @@ async def transaction(connection):
     assert [row["id"] for row in rows] == [FIRST_ID]
 
 
+COUNTED = "select count(*) from accounts where tenant_id = $1 and id between $2 and $3"
+
+
+async def tenants():
+    async with asyncpg.create_pool(ssl=context(), min_size=2, max_size=2, timeout=60, user="any_app") as pool:
+        for tenant in ("acme", "bolt"):
+            async with pool.acquire() as connection:
+                rows = [(tenant, FIRST_ID + 20_000), (tenant, FIRST_ID + 20_001)]
+                await connection.executemany("insert into accounts (tenant_id, id) values ($1, $2)", rows)
+            for _ in range(5):
+                assert await pool.fetchval(COUNTED, tenant, FIRST_ID + 20_000, FIRST_ID + 20_009) == 2
+        error = await expect(asyncpg.PostgresError, pool.fetchval("select count(*) from accounts"))
+        assert error.sqlstate == "MD003", error.sqlstate
+        async with pool.acquire() as connection:
+            await connection.execute("set meridian.tenant = 'bolt'")
+            assert await connection.fetchval("select min(tenant_id) from accounts") == "bolt"
+        async with pool.acquire() as connection:
+            assert await connection.fetchval("show meridian.tenant") == ""
+
+
+async def failures(connection):
+    raised = await expect(asyncpg.PostgresError, connection.fetchval("select fail('boom')"))
+    found = (raised.sqlstate, raised.message, raised.detail, raised.hint, raised.table_name)
+    assert found == ("P0042", "boom", "the detail", "the hint", "accounts"), found
+    wrong = await expect(asyncpg.PostgresSyntaxError, connection.fetchval("select * frm accounts"))
+    assert wrong.position == "10", wrong.position
+    other = await expect(asyncpg.PostgresError, connection.fetch("select * from accounts where tenant_id = $1", "bolt"))
+    assert other.sqlstate == "MD004", other.sqlstate
+    assert await connection.fetchval("select 7") == 7
+
+
+async def notices(connection):
+    heard = []
+    connection.add_log_listener(lambda _, said: heard.append((said.severity, said.message, said.hint)))
+    await connection.execute("do $$ begin raise warning 'hear this' using hint = 'soon'; end $$")
+    await asyncio.sleep(0)
+    assert heard == [("WARNING", "hear this", "soon")], heard
+
+
+async def listen(connection):
+    heard = asyncio.get_running_loop().create_future()
+    await connection.add_listener("Orders", lambda _connection, _pid, channel, payload: heard.set_result((channel, payload)))
+    other = await connect()
+    await other.execute("notify \"Orders\", 'seven'")
+    await other.close()
+    assert await asyncio.wait_for(heard, 30) == ("Orders", "seven")
+    await connection.reset()
+
+
 async def cursor(connection):
     async with connection.transaction():
         assert sum([row[0] async for row in connection.cursor("select n from generate_series(1, 1000) n", prefetch=64)]) == 500_500
@@ -141,6 +190,9 @@ async def copy_in(connection):
 
     await connection.copy_to_table("accounts", source=lines(), columns=["tenant_id", "id"])
     assert await connection.fetchval("select count(*) from accounts where id >= $1 and id < $2", FIRST_ID + 1000, FIRST_ID + 10_000) == 3000
+    records = [("acme", FIRST_ID + 10_000 + n) for n in range(1000)]
+    await connection.copy_records_to_table("accounts", records=records, columns=["tenant_id", "id"])
+    assert await connection.fetchval("select count(*) from accounts where id >= $1 and id < $2", FIRST_ID + 10_000, FIRST_ID + 20_000) == 1000
 
 
 async def cancel(connection):
@@ -170,7 +222,11 @@ asyncio.run(
             "values": connected(values),
             "binary": connected(binary),
             "prepared": prepared,
+            "tenants": tenants,
             "transaction": connected(transaction),
+            "errors": connected(failures),
+            "notices": connected(notices),
+            "listen": connected(listen),
             "cursor": connected(cursor),
             "pipeline": connected(many),
             "copy out": connected(copy_out),

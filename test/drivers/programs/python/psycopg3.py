@@ -24,8 +24,9 @@ def tls():
     with connect() as connection:
         assert connection.pgconn.ssl_in_use
         assert connection.execute("select 1").fetchone() == (1,)
-    with connect(channel_binding="require") as connection:
-        assert connection.execute("select 1").fetchone() == (1,)
+    for more in ({"channel_binding": "require"}, {"sslnegotiation": "direct"}, {"min_protocol_version": "3.2", "max_protocol_version": "3.2"}):
+        with connect(**more) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
     expect(psycopg.OperationalError, lambda: connect(sslrootcert="/nowhere"))
     assert "encrypted" in str(expect(psycopg.OperationalError, lambda: connect(sslmode="disable")))
 
@@ -86,6 +87,52 @@ class expect_context:
         return True
 
 
+COUNTED = "select count(*) from accounts where tenant_id = %s and id between %s and %s"
+
+
+def tenants():
+    with connect(user="any_app", prepare_threshold=2) as connection:
+        for tenant in ("acme", "bolt"):
+            ids = (FIRST_ID + 20_000, FIRST_ID + 20_001)
+            connection.cursor().executemany("insert into accounts (tenant_id, id) values (%s, %s)", [(tenant, one) for one in ids])
+            for _ in range(5):
+                assert connection.execute(COUNTED, (tenant, FIRST_ID + 20_000, FIRST_ID + 20_009)).fetchone() == (2,)
+        error = expect(psycopg.Error, lambda: connection.execute("select count(*) from accounts"))
+        assert error.sqlstate == "MD003", error.sqlstate
+        connection.execute("set meridian.tenant = 'bolt'")
+        assert connection.execute("select min(tenant_id) from accounts").fetchone() == ("bolt",)
+
+
+def failures():
+    with connect() as connection:
+        raised = expect(psycopg.Error, lambda: connection.execute("select fail('boom')"))
+        said = raised.diag
+        found = (raised.sqlstate, said.message_primary, said.message_detail, said.message_hint, said.table_name)
+        assert found == ("P0042", "boom", "the detail", "the hint", "accounts"), found
+        wrong = expect(errors.SyntaxError, lambda: connection.execute("select * frm accounts"))
+        assert wrong.diag.statement_position == "10", wrong.diag.statement_position
+        other = expect(psycopg.Error, lambda: connection.execute("select * from accounts where tenant_id = %s", ("bolt",)))
+        assert other.sqlstate == "MD004", other.sqlstate
+        assert connection.execute("select 7").fetchone() == (7,)
+
+
+def notices():
+    heard = []
+    with connect() as connection:
+        connection.add_notice_handler(lambda said: heard.append((said.severity, said.message_primary, said.message_hint)))
+        connection.execute("do $$ begin raise warning 'hear this' using hint = 'soon'; end $$")
+    assert heard == [("WARNING", "hear this", "soon")], heard
+
+
+def listen():
+    with connect() as connection, connect() as other:
+        connection.execute('listen "Orders"')
+        other.execute("notify \"Orders\", 'seven'")
+        heard = [(one.channel, one.payload) for one in connection.notifies(timeout=30, stop_after=1)]
+        assert heard == [("Orders", "seven")], heard
+        connection.execute("unlisten *")
+
+
 def cursor():
     with connect(autocommit=False) as connection:
         with connection.cursor("c") as named:
@@ -126,10 +173,16 @@ def copy_in():
                 copy.write_row(("acme", FIRST_ID + 1000 + n, "tab\there\\ \n"))
         count = connection.execute("select count(*), max(owner) from accounts where id >= %s and id < %s", (FIRST_ID + 1000, FIRST_ID + 10_000)).fetchone()
         assert count == (3000, "tab\there\\ \n"), count
+        with connection.cursor().copy("copy accounts (tenant_id, id, owner) from stdin (format binary)") as copy:
+            copy.set_types(["text", "int8", "text"])
+            for n in range(1000):
+                copy.write_row(("acme", FIRST_ID + 10_000 + n, "b"))
+        count = connection.execute("select count(*) from accounts where id >= %s and id < %s", (FIRST_ID + 10_000, FIRST_ID + 20_000)).fetchone()
+        assert count == (1000,), count
 
 
 def cancel():
-    with connect() as connection:
+    with connect(max_protocol_version="3.2") as connection:
         for way in (connection.cancel_safe, connection.cancel):
             timer = threading.Timer(0.3, way)
             timer.start()
@@ -160,7 +213,11 @@ asyncio.run(
             "values": values,
             "binary": binary,
             "prepared": prepared,
+            "tenants": tenants,
             "transaction": transaction,
+            "errors": failures,
+            "notices": notices,
+            "listen": listen,
             "cursor": cursor,
             "pipeline": pipeline,
             "copy out": copy_out,

@@ -1,16 +1,19 @@
 //! tokio-postgres, which pipelines whatever is asked for at the same time.
 use std::env::var;
 use std::error::Error;
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{pin_mut, SinkExt, TryStreamExt};
 use rustls::{ClientConfig, RootCertStore};
-use tokio_postgres::error::SqlState;
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
+use tokio::time::timeout;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::error::{ErrorPosition, SqlState};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{AsyncMessage, Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -33,7 +36,9 @@ fn tls(trusts: bool) -> MakeRustlsConnect {
             roots.add(one.unwrap()).unwrap();
         }
     }
-    MakeRustlsConnect::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    MakeRustlsConnect::new(config)
 }
 
 fn config(more: &str) -> Config {
@@ -58,6 +63,8 @@ fn state(error: &tokio_postgres::Error) -> String {
 
 async fn secure(client: Client) -> Outcome {
     expect(client.query_one("select 1", &[]).await?.get::<_, i32>(0) == 1, "one")?;
+    let direct = connect("sslnegotiation=direct", true).await?;
+    expect(direct.query_one("select 1", &[]).await?.get::<_, i32>(0) == 1, "direct")?;
     // Its TLS doesn't name what to bind to: channel_binding=require is for others here.
     expect(connect("", false).await.is_err(), "an unknown authority")
 }
@@ -97,6 +104,73 @@ async fn prepared(_: Client) -> Outcome {
 }
 
 const ADD: &str = "insert into accounts (tenant_id, id) values ('acme', $1)";
+
+async fn tenants(_: Client) -> Outcome {
+    let client = connect("user=any_app", true).await?;
+    let counted = "select count(*) from accounts where tenant_id = $1 and id between $2 and $3";
+    for tenant in ["acme", "bolt"] {
+        let insert = client.prepare("insert into accounts (tenant_id, id) values ($1, $2)").await?;
+        for n in 0..2i64 {
+            client.execute(&insert, &[&tenant, &(first_id() + 20_000 + n)]).await?;
+        }
+        for _ in 0..5 {
+            let row = client.query_one(counted, &[&tenant, &(first_id() + 20_000), &(first_id() + 20_009)]).await?;
+            expect(row.get::<_, i64>(0) == 2, tenant)?;
+        }
+    }
+    let error = client.query("select count(*) from accounts", &[]).await.unwrap_err();
+    expect(state(&error) == "MD003", state(&error))?;
+    client.batch_execute("set meridian.tenant = 'bolt'").await?;
+    expect(client.query_one("select min(tenant_id) from accounts", &[]).await?.get::<_, &str>(0) == "bolt", "bolt")
+}
+
+async fn errors(client: Client) -> Outcome {
+    let error = client.query("select fail('boom')", &[]).await.unwrap_err();
+    let said = error.as_db_error().ok_or("no error of the server")?;
+    expect(said.code().code() == "P0042" && said.message() == "boom" && said.table() == Some("accounts"), said)?;
+    expect(said.detail() == Some("the detail") && said.hint() == Some("the hint"), said)?;
+    let wrong = client.query("select * frm accounts", &[]).await.unwrap_err();
+    let position = wrong.as_db_error().and_then(|said| said.position()).cloned();
+    expect(state(&wrong) == "42601" && position == Some(ErrorPosition::Original(10)), position)?;
+    let foreign = client.query("select * from accounts where tenant_id = $1", &[&"bolt"]).await.unwrap_err();
+    expect(state(&foreign) == "MD004", state(&foreign))?;
+    expect(client.query_one("select 7", &[]).await?.get::<_, i32>(0) == 7, "after")
+}
+
+/// A client, and what is said to it unasked.
+async fn hearing() -> Result<(Client, UnboundedReceiver<AsyncMessage>), Box<dyn Error + Send + Sync>> {
+    let (client, mut connection) = config("").connect(tls(true)).await?;
+    let (say, heard) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if say.send(message).is_err() {
+                break;
+            }
+        }
+    });
+    Ok((client, heard))
+}
+
+async fn notices(_: Client) -> Outcome {
+    let (client, mut heard) = hearing().await?;
+    client.batch_execute("do $$ begin raise warning 'hear this' using hint = 'soon'; end $$").await?;
+    match timeout(Duration::from_secs(30), heard.recv()).await? {
+        Some(AsyncMessage::Notice(said)) => expect(said.message() == "hear this" && said.hint() == Some("soon"), said),
+        other => expect(false, other),
+    }
+}
+
+async fn listen(other: Client) -> Outcome {
+    let (client, mut heard) = hearing().await?;
+    client.batch_execute("listen \"Orders\"").await?;
+    other.batch_execute("notify \"Orders\", 'seven'").await?;
+    match timeout(Duration::from_secs(30), heard.recv()).await? {
+        Some(AsyncMessage::Notification(said)) => expect(said.channel() == "Orders" && said.payload() == "seven", said)?,
+        other => expect(false, other)?,
+    }
+    client.batch_execute("unlisten *").await?;
+    Ok(())
+}
 
 async fn transaction(mut client: Client) -> Outcome {
     let mut open = client.transaction().await?;
@@ -170,7 +244,14 @@ async fn copy_in(client: Client) -> Outcome {
     let count = sink.finish().await?;
     let sql = "select count(*) from accounts where id >= $1 and id < $2";
     let found = client.query_one(sql, &[&(first_id() + 1000), &(first_id() + 10_000)]).await?.get::<_, i64>(0);
-    expect(count == 3000 && found == 3000, (count, found))
+    expect(count == 3000 && found == 3000, (count, found))?;
+    let sink = client.copy_in("copy accounts (tenant_id, id) from stdin (format binary)").await?;
+    let writer = BinaryCopyInWriter::new(sink, &[Type::TEXT, Type::INT8]);
+    pin_mut!(writer);
+    for n in 0..1000i64 {
+        writer.as_mut().write(&[&"acme", &(first_id() + 10_000 + n)]).await?;
+    }
+    expect(writer.finish().await? == 1000, "in binary")
 }
 
 async fn cancel(client: Client) -> Outcome {
@@ -218,7 +299,11 @@ async fn main() {
     report("values", values).await;
     report("binary", binary).await;
     report("prepared", prepared).await;
+    report("tenants", tenants).await;
     report("transaction", transaction).await;
+    report("errors", errors).await;
+    report("notices", notices).await;
+    report("listen", listen).await;
     report("cursor", cursor).await;
     report("pipeline", pipeline).await;
     report("copy out", copy_out).await;
