@@ -19,6 +19,7 @@ const tlsHandshakeByte = 0x16;
 const alpnProtocol = 'postgresql';
 const secureByte = Buffer.from('S');
 const refusedByte = Buffer.from('N');
+const nobody = (): void => undefined;
 
 export type Purpose = Extract<StartupPacket, { kind: 'startup' | 'cancel' }>;
 
@@ -35,6 +36,8 @@ export class Doorway {
   readonly #contexts: () => TlsContexts;
   readonly #visitor: Visitor;
   #socket: Socket;
+  /** What TLS runs over. */
+  #raw: Socket | undefined;
   #tls: TlsContexts | undefined;
   #expectsHeader: boolean;
   #address: string;
@@ -75,12 +78,18 @@ export class Doorway {
     return this.#socket instanceof TLSSocket ? this.#socket.getPeerX509Certificate() : undefined;
   }
 
-  /** Lets go of the socket: nobody listens to it any more. */
+  /** Lets go of the socket, so that nothing of the log-in is kept as long as it is open. */
   release(): Socket {
-    this.#unlisten(this.#socket);
+    const socket = this.#socket;
+    this.#unlisten(socket);
+    socket.removeListener('_tlsError', this.#onGone);
     // An error of a socket that nobody listens to would end the process.
-    this.#socket.on('error', () => undefined);
-    return this.#socket;
+    socket.on('error', nobody);
+    if (this.#raw !== undefined) {
+      this.#unlisten(this.#raw);
+      this.#raw.on('error', nobody);
+    }
+    return socket;
   }
 
   #listen(socket: Socket): void {
@@ -170,6 +179,7 @@ export class Doorway {
       rejectUnauthorized: false,
     });
     this.#socket = secured;
+    this.#raw = raw;
     this.#tls = tls;
     raw.on('error', this.#onGone);
     raw.on('close', this.#onGone);

@@ -236,6 +236,9 @@ export class Handshake {
     this.#isDone = true;
     clearTimeout(this.#timer);
     const socket = this.#doorway.release();
+    // The session lasts, and nothing of its log-in should with it: what it is given knows nothing of `this`.
+    const { cancels } = this.#context;
+    const { onSessionClosed } = this.#options;
     const session = new Session(
       this.#context,
       socket,
@@ -247,8 +250,8 @@ export class Handshake {
         address: this.#doorway.address,
       },
       (closed) => {
-        if (closed.key !== undefined) this.#context.cancels.keys.revoke(closed.key);
-        this.#options.onSessionClosed(closed);
+        if (closed.key !== undefined) cancels.keys.revoke(closed.key);
+        onSessionClosed(closed);
       },
     );
     this.#session = session;

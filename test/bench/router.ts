@@ -8,6 +8,7 @@ import { Command } from 'commander';
 import { median } from './ownership/median.ts';
 import { measureIdle } from './router/idle.ts';
 import { BenchSite } from './router/keyspace.ts';
+import { measureNeighbours } from './router/neighbour.ts';
 import {
   type Measured,
   type Protocol,
@@ -34,6 +35,9 @@ const program = new Command('bench:router')
   .option('--seconds <n>', 'length of a run', Number, 4)
   .option('--pool <n>', 'connections to Postgres, of PgBouncer and of the router', Number, 20)
   .option('--idle <n>', 'measure memory with so many idle clients (0: not)', Number, 10_000)
+  .option('--turns <n>', 'how often that many come and go', Number, 3)
+  .option('--neighbour', 'what a slow statement of one client does to others')
+  .option('--rates <list>', 'statements a second of those others (0: as many as they can)', list, ['0', '500'])
   .option('--tls', 'TLS from client to router and from router to Postgres, and to Postgres directly')
   .option('--runtime <command>', 'what runs the router', process.execPath)
   .option('--environment <list>', 'NAME=value,... for the router', list, [])
@@ -49,6 +53,9 @@ const options = program.opts<{
   seconds: number;
   pool: number;
   idle: number;
+  turns: number;
+  neighbour?: boolean;
+  rates: string[];
   tls?: boolean;
   runtime: string;
   environment: string[];
@@ -123,11 +130,11 @@ try {
   });
   const warmUp = { clients: 16, seconds: 3, way: 'router', protocol: 'simple', tenancy: 'fixed' } as const;
   for (const workload of options.workloads) await runPgbench(site, router, { ...warmUp, workload }, tls);
-  if (options.rounds > 0)
+  if (options.rounds > 0 && options.neighbour !== true)
     console.log(
       'work    tenant kind    clients way             tps  ratio   p50 µs   p99 µs  between   server (µs CPU a statement)',
     );
-  for (const workload of options.workloads)
+  for (const workload of options.rounds > 0 && options.neighbour !== true ? options.workloads : [])
     for (const tenancy of options.tenants)
       for (const protocol of options.kinds)
         for (const clients of options.clients)
@@ -138,7 +145,15 @@ try {
             clients: Number(clients),
             seconds: options.seconds,
           });
-  if (options.idle > 0) await measureIdle(router, options.idle);
+  if (options.neighbour === true)
+    await measureNeighbours(site, {
+      protocols: options.kinds,
+      clients: options.clients.map(Number),
+      rates: options.rates.map(Number),
+      rounds: options.rounds,
+      seconds: options.seconds,
+    });
+  else if (options.idle > 0) await measureIdle(site, router, { clients: options.idle, turns: options.turns, tls });
 } finally {
   await router?.stop();
   await site.stop();

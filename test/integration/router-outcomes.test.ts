@@ -28,6 +28,8 @@ const run = (sql: string): Buffer[] => [
 ];
 const errorsOf = (messages: readonly RawMessage[]): (string | undefined)[] =>
   messages.filter((one) => one.type === 'E').map(sqlstateOf);
+const saidIn = (messages: readonly RawMessage[]): string =>
+  messages.map((one) => `${one.type} ${one.frame.toString('utf8', 5).replaceAll('\0', ' ')}`).join(' | ');
 
 /** The router's backend that waits at something is cancelled or ended, as people, the operator or a fall of the member would. */
 async function strike(how: 'cancel' | 'terminate', where: string): Promise<void> {
@@ -95,7 +97,8 @@ describe('a commit that its followers do not confirm', () => {
         assert.equal(textsOf(answers).slice(-3), 'EZI', textsOf(answers));
         assert.ok(await exists(id), 'it was committed after all');
         client.send(queryMessage('select 1'));
-        assert.equal(textsOf(await client.until('Z')), 'TDCZI');
+        const later = await client.until('Z');
+        assert.equal(textsOf(later), 'TDCZI', `then: ${saidIn(later)}`);
         client.end();
       });
 });

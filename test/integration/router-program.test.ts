@@ -1,54 +1,22 @@
 /** The router as its program is run: environment, probes, metrics, SIGTERM; and psql and pgbench of the Postgres image as its clients. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { database, password, RouterKeyspace } from './router-keyspace.ts';
+import { RouterProcess } from './router-process.ts';
 
 const port = 26_432;
 const httpPort = 26_433;
 let keyspace: RouterKeyspace;
-let program: ChildProcess;
-let log = '';
+let program: RouterProcess;
 
 before(async () => {
   keyspace = await RouterKeyspace.start();
-  program = spawn(process.execPath, ['router/main.ts'], {
-    cwd: new URL('../..', import.meta.url),
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      PATH: process.env['PATH'],
-      POD_NAMESPACE: 'test',
-      POD_NAME: 'router-0',
-      MERIDIAN_KEYSPACE: 'shop',
-      MERIDIAN_REGION: 'eu',
-      MERIDIAN_TLS_DIR: keyspace.folder,
-      MERIDIAN_MAP_FILE: keyspace.mapPath,
-      MERIDIAN_PORT: String(port),
-      MERIDIAN_HTTP_PORT: String(httpPort),
-      MERIDIAN_DRAIN_SECONDS: '5',
-    },
-  });
-  program.stdout?.on('data', (chunk: Buffer) => (log += chunk.toString()));
-  program.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()));
-  const deadline = performance.now() + 60_000;
-  while ((await status('/readyz')) !== 200) {
-    assert.ok(performance.now() < deadline && program.exitCode === null, log);
-    await sleep(100);
-  }
+  program = await RouterProcess.start(keyspace, { port, httpPort, environment: { MERIDIAN_DRAIN_SECONDS: '5' } });
 });
 after(async () => {
-  program?.kill('SIGKILL');
+  program?.kill();
   await keyspace?.stop();
 });
-
-async function status(path: string): Promise<number> {
-  return fetch(`http://127.0.0.1:${httpPort}${path}`).then(
-    (response) => response.status,
-    () => 0,
-  );
-}
 
 /** Runs a client of the Postgres image against the router. */
 async function client(user: string, command: string[], input = ''): Promise<{ exitCode: number; output: string }> {
@@ -75,8 +43,11 @@ const gateway = (address: string): string => address.replace(/\.\d+$/, '.1');
 
 describe('probes and metrics', () => {
   test('say that it lives, is ready, and what it counted', async () => {
-    assert.deepEqual(await Promise.all(['/livez', '/readyz', '/nothing'].map(status)), [200, 200, 404]);
-    const text = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
+    assert.deepEqual(
+      await Promise.all(['/livez', '/readyz', '/nothing'].map((path) => program.status(path))),
+      [200, 200, 404],
+    );
+    const text = await program.metricsText();
     assert.match(text, /^meridian_router_tenants 3$/m);
     assert.match(text, /^# TYPE meridian_router_logins_total counter$/m);
     assert.match(text, /^# TYPE meridian_router_shard_epoch gauge\nmeridian_router_shard_epoch\{shard="one"\} 1$/m);
@@ -140,8 +111,7 @@ describe('clients', () => {
 });
 
 test('SIGTERM ends it in order', async () => {
-  program.kill('SIGTERM');
-  const [exitCode] = (await Promise.race([once(program, 'exit'), sleep(30_000, ['still running'])])) as [unknown];
-  assert.equal(exitCode, 0, log);
-  assert.match(log, /"msg":"stopped"/);
+  program.terminate();
+  assert.equal(await program.ended(), 0, program.log);
+  assert.match(program.log, /"msg":"stopped"/);
 });

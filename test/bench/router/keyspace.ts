@@ -23,7 +23,14 @@ import { applyRole } from '#operator/postgres/roles.ts';
 import type { MapFile } from '#router/map/file-source.ts';
 import { followMap, TestAgent } from '#test/integration/router-agents.ts';
 
-export const ports = { postgres: 26_510, pgbouncer: 26_511, router: 26_512, routerHttp: 26_513 } as const;
+/** Another first port where two benches run on one machine. */
+const firstPort = Number(process.env['BENCH_PORT'] ?? 26_510);
+export const ports = {
+  postgres: firstPort,
+  pgbouncer: firstPort + 1,
+  router: firstPort + 2,
+  routerHttp: firstPort + 3,
+} as const;
 export const database = 'bench';
 export const password = 'correct horse';
 /** Login fixed to tenant 1, and one that may act for all. */
@@ -44,7 +51,8 @@ create table accounts (
 create table history (
   tenant_id bigint not null, id bigint generated always as identity, tid int, bid int, aid int, delta int, mtime timestamp, primary key (tenant_id, id)
 );
-grant select, insert, update, delete on branches, tellers, accounts, history to meridian_application;
+create table work (tenant_id bigint not null, id int not null, amount int not null, primary key (tenant_id, id));
+grant select, insert, update, delete on branches, tellers, accounts, history, work to meridian_application;
 grant usage on all sequences in schema public to meridian_application;
 `;
 export const sizes = { branches: 200, tellers: 2_000, accounts: 20_000 } as const;
@@ -128,6 +136,10 @@ export class BenchSite {
       throw error;
     }
     return site;
+  }
+
+  get caBundle(): string {
+    return this.#ca.bundle;
   }
 
   /** Runs a program in the container. */

@@ -68,6 +68,71 @@ const environmentOf = ({ way, tenancy }: Run, tls: boolean): Readonly<Record<str
   ...(way === 'direct' && tenancy !== 'fixed' ? { PGOPTIONS: '-c meridian.tenant=1' } : {}),
 });
 
+export interface PgbenchOptions {
+  readonly port: number;
+  readonly role: string;
+  readonly protocol: Protocol;
+  readonly clients: number;
+  readonly seconds: number;
+  /** Each as often as the others. */
+  readonly scripts: readonly string[];
+  /** Part of the transactions whose latency is looked at. */
+  readonly sampling?: number;
+  /** Transactions a second, of all clients together; as many as they can without. */
+  readonly rate?: number;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export interface Latencies {
+  readonly tps: number;
+  readonly transactions: number;
+  readonly p50Micros: number;
+  readonly p99Micros: number;
+  readonly p999Micros: number;
+  readonly worstMicros: number;
+}
+
+let runs = 0;
+
+/** Runs pgbench in the site's container. @throws where a transaction failed. */
+export async function pgbench(site: Pick<BenchSite, 'exec'>, options: PgbenchOptions): Promise<Latencies> {
+  const { port, role, protocol, clients, seconds, scripts, sampling = 1, rate, environment } = options;
+  runs += 1;
+  const folder = `/tmp/run-${runs}`;
+  const files = scripts.map((_, index) => `script-${index}.sql`);
+  const flags = `-n -M ${protocol} -T ${seconds} -c ${clients} -j ${Math.min(clients, 2)} -l --log-prefix=log --sampling-rate=${sampling}`;
+  const line = [
+    `pgbench -h 127.0.0.1 -p ${port} -U ${role} ${flags}`,
+    ...(rate === undefined ? [] : ['-R', rate]),
+    ...files.map((file) => `-f ${file}`),
+    database,
+  ].join(' ');
+  const write = files.map((file, index) => `printf '%s' "$${index + 1}" >${file}`).join(' && ');
+  const place = (part: number): string => `v[int(NR*${part})+1-(NR<2)]`;
+  const percentiles = `END {print "p50 " ${place(0.5)} "\\np99 " ${place(0.99)} "\\np999 " ${place(0.999)} "\\nworst " v[NR]}`;
+  const output = await site.exec(
+    [
+      'bash',
+      '-c',
+      `mkdir -p ${folder} && cd ${folder} && ${write} && ${line} 2>&1 && cat log* | awk '{print $3}' | sort -n | awk '{v[NR]=$1} ${percentiles}'; rm -rf ${folder}`,
+      'bash',
+      ...scripts,
+    ],
+    environment,
+  );
+  const found = (pattern: RegExp): number => Number(pattern.exec(output)?.[1] ?? Number.NaN);
+  const tps = found(/tps = ([\d.]+)/);
+  if (!(tps > 0) || !/failed transactions: 0 /.test(output)) throw new Error(`${line}: ${output}`);
+  return {
+    tps,
+    transactions: found(/actually processed: (\d+)/),
+    p50Micros: found(/^p50 (\d+)/m),
+    p99Micros: found(/^p99 (\d+)/m),
+    p999Micros: found(/^p999 (\d+)/m),
+    worstMicros: found(/^worst (\d+)/m),
+  };
+}
+
 export async function runPgbench(
   site: BenchSite,
   router: RouterProgram | undefined,
@@ -77,30 +142,25 @@ export async function runPgbench(
   const isTls = tls && run.way !== 'pgbouncer';
   const before = await ticks(site, router);
   const { clients, seconds, protocol, workload, tenancy, way } = run;
-  const text = script(workload, way === 'router' || tenancy === 'fixed' ? tenancy : 'any');
-  const role = tenancy === 'fixed' ? roles.fixed : roles.any;
-  const output = await site.exec(
-    [
-      'bash',
-      '-c',
-      `cd /tmp && rm -f bench.log* && printf '%s' "$1" >bench.sql && pgbench -h 127.0.0.1 -p ${port[way]} -U ${role} -n -M ${protocol} -T ${seconds} -c ${clients} -j ${Math.min(clients, 2)} -l --log-prefix=bench.log --sampling-rate=${workload === 'select' ? 0.1 : 1} -f bench.sql ${database} 2>&1 && cat bench.log* | awk '{print $3}' | sort -n | awk '{v[NR]=$1} END {print "p50 " v[int(NR*0.5)+1-(NR<2)] "\\np99 " v[int(NR*0.99)+1-(NR<2)] "\\nsamples " NR}'`,
-      'bash',
-      text,
-    ],
-    environmentOf(run, isTls),
-  );
+  const { tps, transactions, p50Micros, p99Micros } = await pgbench(site, {
+    port: port[way],
+    role: tenancy === 'fixed' ? roles.fixed : roles.any,
+    protocol,
+    clients,
+    seconds,
+    scripts: [script(workload, way === 'router' || tenancy === 'fixed' ? tenancy : 'any')],
+    sampling: workload === 'select' ? 0.1 : 1,
+    environment: environmentOf(run, isTls),
+  });
   const after = await ticks(site, router);
-  const found = (pattern: RegExp): number => Number(pattern.exec(output)?.[1] ?? Number.NaN);
-  const tps = found(/tps = ([\d.]+)/);
-  const statements = found(/actually processed: (\d+)/) * statementsOf[workload];
-  if (!(tps > 0) || !/failed transactions: 0 /.test(output)) throw new Error(`${JSON.stringify(run)}: ${output}`);
+  const statements = transactions * statementsOf[workload];
   const micros = (tickCount: number): number => (tickCount * microsPerTick) / statements;
   const between =
     way === 'router' ? after.router - before.router : way === 'pgbouncer' ? after.pgbouncer - before.pgbouncer : 0;
   return {
     tps,
-    p50Micros: found(/^p50 (\d+)/m),
-    p99Micros: found(/^p99 (\d+)/m),
+    p50Micros,
+    p99Micros,
     betweenMicros: micros(between),
     postgresMicros: micros(after.postgres - before.postgres),
   };
