@@ -4,6 +4,8 @@
  */
 import type { TenantKeyType } from '../map/map.ts';
 
+/** The usual spelling of a key that is a whole number, as it is. */
+const plainNumber = /^[1-9][0-9]{0,17}$/;
 const uuidForm = /^\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})\}?$/i;
 
 /** The spelling under which the map knows a key; undefined where the text is no key of that type. */
@@ -15,6 +17,7 @@ export function canonicalKey(text: string, type: TenantKeyType): string | undefi
       return uuidForm.exec(text)?.slice(1).join('-').toLowerCase();
     case 'bigint':
     case 'integer':
+      if (plainNumber.test(text)) return text;
       return /^\s*[+-]?[0-9]+\s*$/.test(text) ? BigInt(text.trim().replace(/^\+/, '')).toString() : undefined;
   }
 }
@@ -22,6 +25,8 @@ export function canonicalKey(text: string, type: TenantKeyType): string | undefi
 /** Types whose text is the same in a message as in Postgres: unknown, text, varchar. */
 const textOids = new Set([0, 25, 705, 1043]);
 const integerOids = new Set([20, 21, 23]);
+/** Whose text is exactly the number: not that of float4 and float8, which Postgres rounds before it compares. */
+const exactOids = new Set([0, 20, 21, 23, 1700]);
 const uuidOid = 2950;
 
 /**
@@ -36,6 +41,7 @@ export function keyOfParameter(
   const value = parameter?.value;
   if (parameter === undefined || value === undefined || value === null) return undefined;
   if (type === 'text' && !textOids.has(declaredType)) return undefined;
+  if ((type === 'bigint' || type === 'integer') && !exactOids.has(declaredType)) return undefined;
   if (parameter.format === 0) return canonicalKey(value.toString('utf8'), type);
   if (integerOids.has(declaredType) || (declaredType === 0 && (type === 'bigint' || type === 'integer'))) {
     if (value.length === 2) return value.readInt16BE().toString();

@@ -1,39 +1,46 @@
 /**
  * Measures what runs on a connection of its own, for what is known of plans that may share one: how long from its being sent to its
- * ReadyForQuery, and how much it answered.
+ * ReadyForQuery, how much it answered, and how long it waited for that connection.
  */
 import type { StatementPlan } from '../plan/types.ts';
 import type { PlanCosts } from './plan-cost.ts';
-import type { Mark, Progress } from './progress.ts';
+import type { Progress } from './progress.ts';
 
 export class CostWatch {
   readonly #costs: PlanCosts;
   #progress: Progress | undefined;
+  #askedMs = 0;
   #sinceMs = 0;
-  #mark: Mark | undefined;
   bytes = 0;
 
   constructor(costs: PlanCosts) {
     this.#costs = costs;
   }
 
+  /** A connection is looked for. */
+  asked(): void {
+    this.#askedMs = performance.now();
+  }
+
   begin(progress: Progress): void {
     this.#progress = progress;
     this.#sinceMs = performance.now();
-    this.#mark = progress.mark;
+    if (this.#askedMs === 0) this.#askedMs = this.#sinceMs;
     this.bytes = 0;
   }
 
   end(plans: readonly (StatementPlan | undefined)[]): void {
     const progress = this.#progress;
-    const mark = this.#mark;
-    if (progress === undefined || mark === undefined) return;
+    if (progress === undefined) return;
     this.#progress = undefined;
     progress.answered();
     const nowMs = performance.now();
-    progress.tally.queryMicros += (nowMs - this.#sinceMs) * 1_000;
+    const micros = (nowMs - this.#sinceMs) * 1_000;
+    const heldMicros = (this.#sinceMs - this.#askedMs) * 1_000;
+    this.#askedMs = 0;
+    progress.tally.queryMicros += micros;
     const [only] = plans;
     if (plans.length !== 1 || only?.mayShare !== true) return;
-    this.#costs.of(only).note((nowMs - this.#sinceMs) * 1_000, this.bytes, progress.wentOnSince(mark), nowMs);
+    this.#costs.of(only).noteAlone(micros, heldMicros, this.bytes, nowMs);
   }
 }

@@ -6,7 +6,7 @@
  */
 import type { AnswerLease, Backend } from './backend.ts';
 import { checkoutStatements } from './hygiene.ts';
-import { Pipe, type PipeOwner, type Rider } from './pipe.ts';
+import { type Load, Pipe, type PipeOwner, type Rider } from './pipe.ts';
 import type { Pool } from './pool.ts';
 import type { Progress } from './progress.ts';
 
@@ -17,6 +17,7 @@ export interface LaneOptions {
   /** Under which a member may be sent something that needs it now. */
   readonly leaseOf: (member: string) => AnswerLease | undefined;
   readonly flushLater: (pipe: Pipe) => void;
+  readonly load: Load;
 }
 
 /** So many connections can take all that one event loop has to send, where statements are as short as most are. */
@@ -40,6 +41,10 @@ export class Lane implements PipeOwner {
 
   constructor(options: LaneOptions) {
     this.#options = options;
+  }
+
+  get load(): Load {
+    return this.#options.load;
   }
 
   get progress(): Progress {
@@ -156,7 +161,7 @@ export class Lane implements PipeOwner {
       if (rider.isGone) continue;
       if (rider.isRevoked || (rider.needsLease && lease === undefined)) rider.turnedAway();
       else if (rider.needs !== '' && pipe.isMaking(rider.needs)) this.#waiting.push(rider);
-      else pipe.add(rider, nowMs);
+      else pipe.add(rider, nowMs, waiting.length > 1);
     }
     if (pipe.length === 0) this.emptied(pipe);
   }
@@ -211,6 +216,7 @@ export class Lanes {
     this.#dirty = [];
     for (const pipe of dirty) pipe.flush();
   };
+  readonly #load: Load = { riders: 0, lone: 0 };
   readonly #flushLater = (pipe: Pipe): void => {
     if (this.#dirty.push(pipe) === 1) setImmediate(this.#flush);
   };
@@ -234,7 +240,7 @@ export class Lanes {
         for (const [key, one] of lanes) if (one.isUnused) lanes.delete(key);
         if (lanes.size >= this.#maxLanes) return undefined;
       }
-      lane = new Lane({ pool, settings, leaseOf: this.#leaseOf, flushLater: this.#flushLater });
+      lane = new Lane({ pool, settings, leaseOf: this.#leaseOf, flushLater: this.#flushLater, load: this.#load });
       lanes.set(settings, lane);
     }
     return lane;

@@ -16,6 +16,8 @@ import type { Mark, Progress } from './progress.ts';
 /** A client's statement that may share, and whom its answer goes to. The same object may come again once it is done. */
 export interface Rider {
   readonly cost: PlanCost;
+  /** When it came, on the monotonic clock. */
+  readonly sinceMs: number;
   /** Tenant that the connection has to be pinned to; undefined where its role is fixed to one. */
   readonly pin: string | undefined;
   /** Name at backends of the prepared statement that it needs; '' for none. */
@@ -48,8 +50,20 @@ export interface Rider {
 const joinBytes = 32 * 1024;
 /** Nobody else is sent behind a statement that has taken longer. */
 const stuckMs = 4;
+/**
+ * Where so many in a row came by themselves, nothing is worth waiting for: with few clients each turn of the event loop counts. With
+ * more, the first of those that come together must not go ahead: they would be answered in smaller and smaller portions.
+ */
+const loneRiders = 16;
 /** A client that doesn't take its answer holds up those behind it no longer than this: then its connection ends. */
 const stalledMs = 100;
+
+/** How many statements are in line, at all pipes of a worker together. */
+export interface Load {
+  riders: number;
+  /** So many in a row had nobody beside them. */
+  lone: number;
+}
 
 export interface PipeOwner {
   /** Of all connections of its pool. */
@@ -61,6 +75,7 @@ export interface PipeOwner {
   gone(pipe: Pipe): void;
   /** Has `flush` called once, when what came together has been worked through. */
   flushLater(pipe: Pipe): void;
+  readonly load: Load;
 }
 
 export class Pipe implements BackendReceiver {
@@ -109,13 +124,14 @@ export class Pipe implements BackendReceiver {
     return this.#making.has(name);
   }
 
-  add(rider: Rider, nowMs: number): void {
+  /** `isFollowed`: others are added in a moment. */
+  add(rider: Rider, nowMs: number, isFollowed = false): void {
     const { backend } = this;
     if (this.length === 0) {
       this.#headSinceMs = nowMs;
       this.#headMark = this.#owner.progress.mark;
     }
-    if (this.#out.length === 0) this.#owner.flushLater(this);
+    const isFirst = this.#out.length === 0;
     if (rider.pin !== undefined && rider.pin !== (backend.pin ?? '')) this.#setPin(rider.pin);
     const isMade = rider.needs === '' || backend.prepared.has(rider.needs);
     this.#line.push(rider);
@@ -123,6 +139,11 @@ export class Pipe implements BackendReceiver {
     this.#backlogMicros += rider.cost.micros;
     rider.sent(this);
     for (const bytes of rider.bytes(backend)) this.#push(bytes);
+    const { load } = this.#owner;
+    load.riders += 1;
+    load.lone = load.riders === 1 ? load.lone + 1 : 0;
+    if (load.lone > loneRiders && !isFollowed) this.flush();
+    else if (isFirst) this.#owner.flushLater(this);
   }
 
   #push(bytes: Buffer): void {
@@ -172,6 +193,7 @@ export class Pipe implements BackendReceiver {
   ready(status: number): void {
     const rider = this.#line[this.#head];
     if (rider === undefined) return this.backend.close('an answer that nobody waits for');
+    this.#owner.load.riders -= 1;
     this.#line[this.#head] = undefined;
     this.#head += 1;
     if (this.#head === this.#line.length) {
@@ -183,9 +205,11 @@ export class Pipe implements BackendReceiver {
     this.#backlogMicros = this.length === 0 ? 0 : this.#backlogMicros - rider.cost.micros;
     const { progress } = this.#owner;
     const othersWentOn = progress.wentOnSince(this.#headMark);
-    rider.cost.note((nowMs - this.#headSinceMs) * 1_000, this.#headBytes, othersWentOn, nowMs);
+    const micros = (nowMs - this.#headSinceMs) * 1_000;
+    const heldMicros = (this.#headSinceMs - rider.sinceMs) * 1_000;
+    rider.cost.noteShared(micros, heldMicros, this.#headBytes, othersWentOn, nowMs);
     progress.answered();
-    progress.tally.queryMicros += (nowMs - this.#headSinceMs) * 1_000;
+    progress.tally.queryMicros += micros;
     this.#headMark = progress.mark;
     this.#headSinceMs = nowMs;
     this.#headBytes = 0;
@@ -220,6 +244,7 @@ export class Pipe implements BackendReceiver {
   lost(reason: string, partial: boolean): void {
     clearInterval(this.#stalled);
     const riders = this.#line.slice(this.#head);
+    this.#owner.load.riders -= riders.length;
     this.#line = [];
     this.#head = 0;
     this.#out = [];

@@ -94,7 +94,7 @@ export class Pool {
 
   constructor(owner: PoolOwner) {
     this.#owner = owner;
-    this.progress = new Progress(owner.tally);
+    this.progress = new Progress(owner.tally, () => this.#all.size - this.#idle.length <= 1);
     this.#waiting.mostHeld = this.#mostHeld;
   }
 

@@ -25,6 +25,13 @@ export interface PoolsOptions {
   readonly maxPools: number;
 }
 
+/** A member's generation, and what it was made of. */
+interface Known {
+  readonly map: ClusterMap | undefined;
+  readonly reach: string | undefined;
+  readonly generation: string | undefined;
+}
+
 /** How long a member that couldn't be reached is passed over where another can serve. */
 const unreachableMs = 2_000;
 
@@ -39,7 +46,8 @@ export function memberGeneration(map: ClusterMap | undefined, member: string): s
 
 export class Pools {
   readonly #options: PoolsOptions;
-  readonly #pools = new Map<string, Pool>();
+  readonly #pools = new Set<Pool>();
+  readonly #byMember = new Map<string, Map<string, Pool>>();
   readonly #unreachableUntilMs = new Map<string, number>();
   readonly #timer: NodeJS.Timeout;
   #isPaused = false;
@@ -52,13 +60,17 @@ export class Pools {
   }
 
   of(member: string, role: string): Pool {
-    const key = `${member}\0${role}`;
-    let pool = this.#pools.get(key);
-    if (pool === undefined) {
-      if (this.#pools.size >= this.#options.maxPools) this.#dropUnused();
-      pool = this.#make(member, role);
-      this.#pools.set(key, pool);
+    const present = this.#byMember.get(member)?.get(role);
+    if (present !== undefined) return present;
+    if (this.#pools.size >= this.#options.maxPools) this.#dropUnused();
+    const pool = this.#make(member, role);
+    this.#pools.add(pool);
+    let byRole = this.#byMember.get(member);
+    if (byRole === undefined) {
+      byRole = new Map();
+      this.#byMember.set(member, byRole);
     }
+    byRole.set(role, pool);
     return pool;
   }
 
@@ -69,7 +81,7 @@ export class Pools {
   /** Sums over all pools, for metrics. */
   get counts(): { pools: number; idle: number; busy: number; kept: number; opening: number; waiting: number } {
     const sum = { pools: this.#pools.size, idle: 0, busy: 0, kept: 0, opening: 0, waiting: 0 };
-    for (const pool of this.#pools.values()) {
+    for (const pool of this.#pools) {
       const { idle, busy, kept, opening, waiting } = pool.counts;
       sum.idle += idle;
       sum.busy += busy;
@@ -83,7 +95,7 @@ export class Pools {
   /** Connections of this member that are lent (but for those kept by sessions that run nothing), or being cleaned after it. */
   busyAt(member: string): number {
     let busy = 0;
-    for (const pool of this.#pools.values()) if (pool.member === member) busy += pool.counts.busy;
+    for (const pool of this.#pools) if (pool.member === member) busy += pool.counts.busy;
     return busy;
   }
 
@@ -91,23 +103,22 @@ export class Pools {
   cut(shard: string, epoch: number): number {
     const map = this.#options.map();
     let count = 0;
-    for (const pool of this.#pools.values())
-      if (map?.members.get(pool.member)?.shard === shard) count += pool.cut(epoch);
+    for (const pool of this.#pools) if (map?.members.get(pool.member)?.shard === shard) count += pool.cut(epoch);
     return count;
   }
 
   /** Whoever waits for a connection to this member looks again. */
   expel(member: string): void {
-    for (const pool of this.#pools.values()) if (pool.member === member) pool.expel();
+    for (const pool of this.#pools) if (pool.member === member) pool.expel();
   }
 
   /** For those who administer the router. */
   get all(): Iterable<Pool> {
-    return this.#pools.values();
+    return this.#pools;
   }
 
   renew(): void {
-    for (const pool of this.#pools.values()) pool.renew();
+    for (const pool of this.#pools) pool.renew();
   }
 
   get isPaused(): boolean {
@@ -117,28 +128,28 @@ export class Pools {
   /** Nothing is lent from now on; what is lent ends with its transaction. */
   pause(): void {
     this.#isPaused = true;
-    for (const pool of this.#pools.values()) pool.pause();
+    for (const pool of this.#pools) pool.pause();
   }
 
   resume(): void {
     this.#isPaused = false;
-    for (const pool of this.#pools.values()) pool.resume();
+    for (const pool of this.#pools) pool.resume();
   }
 
   sweep(): void {
-    for (const pool of this.#pools.values()) pool.sweep();
+    for (const pool of this.#pools) pool.sweep();
     this.#dropUnused();
   }
 
   close(): void {
     clearInterval(this.#timer);
-    for (const pool of this.#pools.values()) pool.close();
+    for (const pool of this.#pools) pool.close();
   }
 
   /** With thousands of roles many have a connection that they don't use now, and the member can't take one for each. */
   #makeRoom(member: string, asking: Pool): boolean {
     let oldest: Backend | undefined;
-    for (const pool of this.#pools.values()) {
+    for (const pool of this.#pools) {
       const idle = pool === asking || pool.member !== member ? undefined : pool.oldestIdle;
       if (idle !== undefined && (oldest === undefined || idle.idleSinceMs < oldest.idleSinceMs)) oldest = idle;
     }
@@ -147,13 +158,21 @@ export class Pools {
   }
 
   #dropUnused(): void {
-    for (const [key, pool] of this.#pools) if (pool.isUnused) this.#pools.delete(key);
+    for (const pool of this.#pools) {
+      if (!pool.isUnused) continue;
+      this.#pools.delete(pool);
+      const byRole = this.#byMember.get(pool.member);
+      byRole?.delete(pool.role);
+      if (byRole?.size === 0) this.#byMember.delete(pool.member);
+    }
   }
 
   #make(member: string, role: string): Pool {
     const options = this.#options;
     const isPaused = (): boolean => this.#isPaused;
     const { tally } = this;
+    let known: Known = { map: undefined, reach: undefined, generation: undefined };
+    let limits: PoolLimits = { ...options.limits, size: 0 };
     return new Pool({
       member,
       role,
@@ -163,19 +182,27 @@ export class Pools {
         return isPaused();
       },
       generation: () => {
-        const generation = memberGeneration(options.map(), member);
-        return generation === undefined ? undefined : `${generation} ${options.reachOf(role)}`;
+        const map = options.map();
+        const reach = options.reachOf(role);
+        // Asked several times for each statement.
+        if (map !== known.map || reach !== known.reach) {
+          const generation = memberGeneration(map, member);
+          known = { map, reach, generation: generation === undefined ? undefined : `${generation} ${reach}` };
+        }
+        return known.generation;
       },
       primaryEpoch: () => {
         const view = options.map()?.members.get(member);
         const shard = view === undefined ? undefined : options.map()?.shards.get(view.shard);
         return shard?.primary === member ? shard.epoch : 0;
       },
-      limits: () => ({
-        ...options.limits,
-        size: Math.max(1, Math.floor((options.map()?.keyspace.poolSize ?? 1) / options.workers)),
-        isOfOneTenant: options.fixedTenantOf(role) !== undefined,
-      }),
+      limits: () => {
+        const size = Math.max(1, Math.floor((options.map()?.keyspace.poolSize ?? 1) / options.workers));
+        const isOfOneTenant = options.fixedTenantOf(role) !== undefined;
+        if (size !== limits.size || isOfOneTenant !== limits.isOfOneTenant)
+          limits = { ...options.limits, size, isOfOneTenant };
+        return limits;
+      },
       connect: async () => {
         const map = options.map();
         const view = map?.members.get(member);

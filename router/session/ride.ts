@@ -11,6 +11,7 @@ import type { Route } from '../exec/route.ts';
 import type { SessionLimits } from '../limits/session-limits.ts';
 import type { Login } from '../map/logins.ts';
 import type { MemberView } from '../map/map.ts';
+import { slotOf } from '../metrics.ts';
 import type { Backend } from '../pool/backend.ts';
 import { expectQuery, expectSync } from '../pool/expectation.ts';
 import type { Lane } from '../pool/lane.ts';
@@ -55,6 +56,9 @@ export interface Passage {
 }
 
 const noCost = new PlanCost();
+const sharedTotal = slotOf('shared_total');
+const transactionsTotal = slotOf('transactions_total');
+const serverBytesTotal = slotOf('server_bytes_total');
 
 export class Ride implements Rider {
   readonly #context: RouterContext;
@@ -69,6 +73,7 @@ export class Ride implements Rider {
   /** Of the last one. */
   member: MemberView | undefined;
   cost: PlanCost = noCost;
+  sinceMs = 0;
   pin: string | undefined;
   needs = '';
   needsLease = false;
@@ -92,10 +97,13 @@ export class Ride implements Rider {
 
   /** The statement's plan may go this way as far as is known of it; where it would go isn't decided yet. */
   mayTake({ plan }: PlannedStatement): boolean {
-    return plan.mayShare && plan.refuse === undefined && this.#context.costs.of(plan).mayShare(performance.now());
+    if (!plan.mayShare || plan.refuse !== undefined) return false;
+    this.cost = this.#context.costs.of(plan);
+    this.sinceMs = performance.now();
+    return this.cost.mayShare(this.sinceMs);
   }
 
-  /** False: it has to go the usual way. */
+  /** After `mayTake` of the same. False: it has to go the usual way. */
   start(passage: Passage): boolean {
     const { route, planned, operations } = passage;
     const { authority, hold, lanes, pools } = this.#context;
@@ -118,14 +126,13 @@ export class Ride implements Rider {
     this.#hasAnswered = false;
     this.#isStale = false;
     this.member = member;
-    this.cost = this.#context.costs.of(planned.plan);
     this.pin = login.fixedTenant === undefined ? (route.tenant ?? settings.meridian.tenant ?? '') : undefined;
     this.needs = '';
     for (const operation of operations) {
       if (operation.kind === 'bind') this.needs = operation.statement.shared?.name ?? '';
     }
     this.needsLease = route.primaryOnly;
-    this.#context.metrics.add('shared_total');
+    this.#context.metrics.addAt(sharedTotal, 1);
     lane.submit(this);
     return true;
   }
@@ -178,7 +185,7 @@ export class Ride implements Rider {
   forward(bytes: Buffer): void {
     if (this.#session.isClosed) return;
     if (bytes !== parseComplete) this.#hasAnswered = true;
-    this.#context.metrics.add('server_bytes_total', bytes.length);
+    this.#context.metrics.addAt(serverBytesTotal, bytes.length);
     this.#session.say(bytes);
   }
 
@@ -199,7 +206,7 @@ export class Ride implements Rider {
     const passage = this.#end();
     if (this.#session.isClosed) return;
     if (this.#isStale && passage !== undefined) return this.#session.goAgain(passage);
-    this.#context.metrics.add('transactions_total');
+    this.#context.metrics.addAt(transactionsTotal, 1);
     this.#session.rideEnded(this.#hasFailed);
   }
 

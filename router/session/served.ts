@@ -1,11 +1,13 @@
 /** Where a session's statements ran: what `SHOW meridian.served_by` says, and which followers it has read from. */
 import type { MemberView } from '../map/map.ts';
-import type { Metrics } from '../metrics.ts';
+import { type Metrics, slotOf } from '../metrics.ts';
+
+const statementsTotal = slotOf('statements_total');
 
 export class Served {
   readonly #metrics: Metrics;
   /** Shard -> follower that served the last read: staying there keeps reads from going back in time. */
-  readonly #readers = new Map<string, string>();
+  #readers: Map<string, string> | undefined;
   #member: MemberView | undefined;
   #isPrimary = false;
 
@@ -16,14 +18,15 @@ export class Served {
   note(member: MemberView, isPrimary: boolean): void {
     this.#member = member;
     this.#isPrimary = isPrimary;
-    this.#metrics.add('statements_total');
+    this.#metrics.addAt(statementsTotal, 1);
     if (isPrimary) return;
     this.#metrics.add('reads_on_followers_total');
+    this.#readers ??= new Map();
     this.#readers.set(member.shard, member.name);
   }
 
   previousReader(shard: string | undefined): string | undefined {
-    return shard === undefined ? undefined : this.#readers.get(shard);
+    return shard === undefined ? undefined : this.#readers?.get(shard);
   }
 
   /** '' before the first statement. */

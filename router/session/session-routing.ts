@@ -19,6 +19,8 @@ import {
 import { type Login, mayGoOn } from '../map/logins.ts';
 import type { ClusterMap } from '../map/map.ts';
 import { type Catalogue, type Hints, PlanError, type StatementPlan } from '../plan/types.ts';
+import { readQuery } from '../wire/client-messages.ts';
+import { headerBytes } from '../wire/codes.ts';
 import { type Operation, statementsOf } from './batch.ts';
 import { startsKeeping } from './keeping.ts';
 import { presentMembers } from './search.ts';
@@ -72,8 +74,24 @@ export class SessionRouting {
 
   /** @throws RouterError on a syntax error, as Postgres would say it. */
   plan(sql: string): readonly PlannedStatement[] {
+    return this.#planned(sql, undefined);
+  }
+
+  /** Of a Query message, without making a text of what is known already. @throws ProtocolViolation */
+  planQuery(frame: Buffer): readonly PlannedStatement[] {
+    const isWhole = frame.indexOf(0, headerBytes) === frame.length - 1;
+    return this.#planned(isWhole ? undefined : readQuery(frame), frame);
+  }
+
+  #planned(text: string | undefined, frame: Buffer | undefined): readonly PlannedStatement[] {
+    const { plans } = this.#context;
     try {
-      const planned = this.#context.plans.plan(sql, this.catalogue);
+      if (text === undefined && frame !== undefined) {
+        const planned = plans.planBytes(frame, headerBytes, frame.length - 1, this.catalogue);
+        if (planned.length < 2) return planned;
+      }
+      const sql = text ?? readQuery(frame as Buffer);
+      const planned = plans.plan(sql, this.catalogue);
       // One that changes the path in the middle of a text changes what the names behind it are.
       if (!planned.slice(0, -1).some(({ plan }) => this.#changesPath(plan))) return planned;
       return this.#context.plans.plan(sql, this.#context.directory.catalogue([]));
@@ -125,10 +143,14 @@ export class SessionRouting {
     const session = this.#view(plans);
     refuseSequenceMemory(plans, session.isInTransaction);
     this.#followPath(plans, session.isInTransaction);
-    const route = mergeRoutes(
-      statements.map((statement) => routeStatement(map, session, statement)),
-      anyRoute,
-    );
+    const [only] = statements;
+    const route =
+      statements.length === 1 && only !== undefined
+        ? routeStatement(map, session, only)
+        : mergeRoutes(
+            statements.map((statement) => routeStatement(map, session, statement)),
+            anyRoute,
+          );
     return placed(route, plans, map);
   }
 
@@ -139,6 +161,8 @@ export class SessionRouting {
   routeOfBatch(operations: readonly Operation[], isBound: boolean): Route {
     const map = this.map();
     const statements = statementsOf(operations);
+    for (const operation of operations)
+      if (operation.kind === 'execute') this.#adopt(operation.portal?.statement.planned?.hints ?? {});
     const session = this.#view(statements.flatMap((statement) => statement.planned?.plan ?? []));
     const executed = operations.flatMap((operation) =>
       operation.kind === 'execute' ? (operation.portal?.statement.planned?.plan ?? []) : [],

@@ -12,6 +12,7 @@ import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import type { SessionLimits } from '../limits/session-limits.ts';
 import type { Login } from '../map/logins.ts';
+import { slotOf } from '../metrics.ts';
 import { frontend, maxClientMessageBytes } from '../wire/codes.ts';
 import { FrameSplitter } from '../wire/frames.ts';
 import { ProtocolViolation } from '../wire/protocol-violation.ts';
@@ -38,6 +39,8 @@ import type { ClientStatement } from './statements.ts';
 import { TokenWait } from './token-wait.ts';
 import { ClientTransaction } from './transaction.ts';
 
+const clientBytesTotal = slotOf('client_bytes_total');
+
 export interface SessionStart {
   readonly login: Login;
   readonly settings: SessionSettings;
@@ -58,7 +61,6 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   readonly responder: Responder;
   readonly statements = new KeptNames<ClientStatement>('prepared statements', ({ bytes }) => bytes);
   readonly portals = new KeptNames<BoundPortal>('portals', ({ statement }) => statement.bytes);
-  readonly channels = new Channels(() => this.loan);
   key: CancelKey | undefined;
 
   readonly connectedAtMs = Date.now();
@@ -74,6 +76,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   readonly #outbox: Outbox;
   readonly #simple: SimpleQueries;
   readonly #extended: Extended;
+  #channels: Channels | undefined;
   /** Rows of a COPY come in. */
   #copy: CopyIn | undefined;
   readonly #tokenWait: TokenWait;
@@ -112,6 +115,12 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     return this.#isClosed;
   }
 
+  /** Few sessions have any. */
+  get channels(): Channels {
+    this.#channels ??= new Channels(() => this.loan);
+    return this.#channels;
+  }
+
   get login(): Login {
     return this.routing.login;
   }
@@ -126,7 +135,7 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   receive(chunk: Buffer): void {
     if (this.#isClosed) return;
     this.heardAtMs = performance.now();
-    this.context.metrics.add('client_bytes_total', chunk.length);
+    this.context.metrics.addAt(clientBytesTotal, chunk.length);
     try {
       this.#splitter.push(chunk, (_type, frame) => this.#inbox.push(frame));
     } catch (error) {

@@ -50,6 +50,7 @@ class Member extends EventEmitter {
 
 class Client implements Rider {
   readonly cost = new PlanCost();
+  readonly sinceMs = performance.now();
   readonly needs: string = '';
   readonly pin: string | undefined;
   readonly needsLease: boolean;
