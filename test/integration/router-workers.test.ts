@@ -99,7 +99,8 @@ describe('two workers', () => {
     const clients = await oneEach();
     for (let round = 0; round < manyTries; round++) {
       const client = clients[round % 2] as RawClient;
-      client.send(queryMessage('begin; select pg_sleep(60)'));
+      await ask(client, 'begin');
+      client.send(queryMessage('select pg_sleep(60)'));
       await waitFor(async () => (await keyspace.backends('one-eu-0', "wait_event = 'PgSleep'")) === 1);
       const canceller = RawClient.plain(await RawClient.tcp(port));
       canceller.send(cancelRequest(client.processId, client.secret));
@@ -140,7 +141,8 @@ describe('two workers', () => {
     const clients = await oneEach();
     for (let round = 0; round < 6; round++) {
       await asAdmin((admin) => admin.query('PAUSE'));
-      assert.equal(await keyspace.backends('one-eu-0', "usename = 'acme_app'"), 0);
+      // Postgres ends those that were closed in its own time.
+      await waitFor(async () => (await keyspace.backends('one-eu-0', "usename = 'acme_app'")) === 0);
       for (const client of clients) client.send(queryMessage('select count(*) from accounts'));
       await sleep(100);
       assert.deepEqual(
