@@ -8,6 +8,7 @@ import { Command } from 'commander';
 import { median } from './ownership/median.ts';
 import { measureIdle } from './router/idle.ts';
 import { BenchSite } from './router/keyspace.ts';
+import { measureLevels } from './router/levels.ts';
 import { measureNeighbours } from './router/neighbour.ts';
 import {
   type Measured,
@@ -38,6 +39,8 @@ const program = new Command('bench:router')
   .option('--turns <n>', 'how often that many come and go', Number, 3)
   .option('--neighbour', 'what a slow statement of one client does to others')
   .option('--rates <list>', 'statements a second of those others (0: as many as they can)', list, ['0', '500'])
+  .option('--levels', 'consistency levels with a distance between regions, and nothing else')
+  .option('--distance <ms>', 'a round trip between regions', Number, 40)
   .option('--tls', 'TLS from client to router and from router to Postgres, and to Postgres directly')
   .option('--runtime <command>', 'what runs the router', process.execPath)
   .option('--environment <list>', 'NAME=value,... for the router', list, [])
@@ -56,6 +59,8 @@ const options = program.opts<{
   turns: number;
   neighbour?: boolean;
   rates: string[];
+  levels?: boolean;
+  distance: number;
   tls?: boolean;
   runtime: string;
   environment: string[];
@@ -113,6 +118,11 @@ async function compare(site: BenchSite, router: RouterProgram, run: Omit<Run, 'w
 console.log(
   `${new Date().toISOString()}  ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}  load ${load()}  TLS ${tls ? 'on' : 'off'}  router on ${options.runtime}`,
 );
+if (options.levels === true) {
+  for (const clients of options.clients)
+    await measureLevels({ clients: Number(clients), seconds: options.seconds, distanceMs: options.distance });
+  process.exit();
+}
 const site = await BenchSite.start({ poolSize: options.pool, docker: list(options.docker.replaceAll(' ', ',')) });
 let router: RouterProgram | undefined;
 process.once('SIGINT', () => {
