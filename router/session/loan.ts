@@ -113,7 +113,8 @@ export class Loan implements BackendReceiver {
       stay(bound, request.route, this.#isPinnedBySetting, (member) => this.#context.authority.leaseOf(member));
       if (!this.#keeper.admits(bound, request)) throw tooManyKept();
       this.#answers.request = request;
-      return this.#send(bound, request);
+      // Begun for the client only, as COPY does, at a backend that is kept.
+      return this.#send(bound, request, this.#session.transaction.takeLazy()[0]);
     }
     this.#answers.request = request;
     this.#attempts = 0;

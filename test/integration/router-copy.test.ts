@@ -286,6 +286,25 @@ describe('tenants', () => {
     });
   });
 
+  test('all of it or nothing also where the session keeps its connection, and nothing is begun by it', async () => {
+    await empty();
+    await router.with('acme_app', async (client) => {
+      await client.query('listen word');
+      const lines = Array.from({ length: 3_000 }, (_one, index) => `acme\t${index}\tx\n`);
+      const wrong = await copy(client, `copy copied ${named} from stdin`, [...lines, 'acme\tx\tx\n']);
+      assert.equal(wrong.error?.code, '22P02');
+      assert.equal(await count(client), 0);
+      await client.query("set app.word = 'said'");
+      await client.query('unlisten *');
+      assert.equal(await one(client, "select current_setting('app.word')"), 'said');
+      assert.equal(await one(client, 'select now() = statement_timestamp()'), true);
+      await client.query('listen word');
+      assert.deepEqual(await copy(client, `copy copied ${named} from stdin`, lines), { tag: 'COPY 3000' });
+      await client.query('rollback');
+      assert.equal(await count(client), 3_000);
+    });
+  });
+
   for (const isOwn of [true, false])
     test(`lost between two batches, what follows is not kept without what was before (${isOwn ? 'its own' : 'the client’s'} transaction)`, async () => {
       await empty();
