@@ -74,6 +74,8 @@ export class SessionLimits {
 
   /** What is wanted of a backend for a statement, and whose limits it is under. */
   wanted(route: Routed, pin: string | undefined): { tenant: string | undefined; wish: Wish } {
+    // What a backend was given before it was let go of in doubt says nothing of what it has when it comes again.
+    this.#given = undefined;
     return { tenant: this.tenantOf(route), wish: { settings: this.#settingsFor(route), pin } };
   }
 
