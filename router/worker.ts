@@ -22,7 +22,7 @@ import { PlanCache } from './exec/plan-cache.ts';
 import { Limits } from './limits/limits.ts';
 import { Directory } from './map/directory.ts';
 import { reachOf } from './map/logins.ts';
-import type { ClusterMap } from './map/map.ts';
+import { adminRightOf, type ClusterMap } from './map/map.ts';
 import { mergeMaps, withAuthority } from './map/merge.ts';
 import type { MapSource } from './map/source.ts';
 import { Metrics } from './metrics.ts';
@@ -355,7 +355,7 @@ export class RouterWorker {
     if (this.#admins.size >= maxAdmins) throw new RouterError('TooManyClients', 'sorry, too many admins already');
     const admin: AdminSession = new AdminSession(socket, {
       role,
-      right: () => (this.#directory.current(role) === undefined ? undefined : this.#map?.keyspace.admins?.[role]),
+      right: () => (this.#directory.current(role) === undefined ? undefined : adminRightOf(this.#map, role)),
       console: this.#console,
       log: this.#options.log,
       onClosed: () => this.#admins.delete(admin),

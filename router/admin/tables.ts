@@ -3,7 +3,7 @@
  * What PgBouncer has and a router has not is 0, or null where it isn't known.
  */
 import { chooseMembers } from '../exec/member-choice.ts';
-import { type ClusterMap, consistencyLevels } from '../map/map.ts';
+import { adminRightOf, type ClusterMap, consistencyLevels } from '../map/map.ts';
 import { shows } from './command.ts';
 import type { Cell, Table } from './table.ts';
 import * as table from './table.ts';
@@ -200,7 +200,7 @@ export function databasesTable({ map, views, admins }: ShowInput): Table {
 }
 
 export function usersTable({ map, views }: ShowInput): Table {
-  const { roles, roleLimits, admins } = map.keyspace;
+  const { roles, roleLimits } = map.keyspace;
   const names = new Set([...roles, ...views.flatMap((view) => Object.keys(view.connectionsOfRoles))]);
   const rows = [...names].toSorted().map((name): Cell[] => {
     const pools = views.flatMap((view) => view.pools).filter(({ user }) => user === name);
@@ -216,7 +216,7 @@ export function usersTable({ map, views }: ShowInput): Table {
       servers,
       limits?.connections ?? 0,
       clients,
-      admins?.[name] ?? null,
+      adminRightOf(map, name) ?? null,
     ];
   });
   return { columns: table.userColumns, rows };

@@ -52,6 +52,7 @@ export interface KeyspaceView {
   /** Of those roles that have any. */
   readonly roleLimits?: Readonly<Record<string, Limits>> | undefined;
   /** Who may connect to the admin database. */
+  /** To be asked by `adminRightOf`. */
   readonly admins?: Readonly<Record<string, AdminRight>> | undefined;
   /** Until a client that says nothing is disconnected: outside a transaction, and in one. 0: never. */
   readonly idleSessionMs?: number | undefined;
@@ -119,3 +120,9 @@ export function distance(map: ClusterMap, from: string, region: string): number 
   const index = order.indexOf(region);
   return index === -1 ? order.length + 1 : index + 1;
 }
+
+/** What a role may do at the admin database. Roles have any names, also those of what every object has. */
+export const adminRightOf = (map: ClusterMap | undefined, role: string): AdminRight | undefined => {
+  const { admins } = map?.keyspace ?? {};
+  return admins !== undefined && Object.hasOwn(admins, role) ? admins[role] : undefined;
+};

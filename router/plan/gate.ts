@@ -61,37 +61,42 @@ const withCode: ReadonlySet<string> = new Set(['DoStmt', 'CreateFunctionStmt', '
 const otherSessions =
   'A session may not end or cancel others. Close the connection, or use the cancel request of your driver.';
 
-const functions: Readonly<Record<string, string>> = {
-  pg_terminate_backend: otherSessions,
-  pg_cancel_backend: otherSessions,
-  pg_notify:
-    'Channels are each tenant’s own: use NOTIFY, or meridian.notify(channel, payload) in functions and triggers.',
-  pg_reload_conf: notYours,
-  pg_rotate_logfile: notYours,
-  pg_promote: notYours,
-  pg_switch_wal: notYours,
-  pg_create_restore_point: notYours,
-  pg_backup_start: notYours,
-  pg_backup_stop: notYours,
-  pg_wal_replay_pause: notYours,
-  pg_wal_replay_resume: notYours,
-  pg_create_physical_replication_slot: notYours,
-  pg_create_logical_replication_slot: notYours,
-  pg_drop_replication_slot: notYours,
-  pg_replication_slot_advance: notYours,
-  pg_replication_origin_create: notYours,
-  pg_replication_origin_drop: notYours,
-  pg_replication_origin_session_setup: notYours,
-  pg_logical_emit_message: notYours,
-  pg_logical_slot_get_changes: notYours,
-  pg_logical_slot_peek_changes: notYours,
-  pg_read_file: notYours,
-  pg_read_binary_file: notYours,
-  pg_ls_dir: notYours,
-  pg_stat_file: notYours,
-  lo_import: notYours,
-  lo_export: notYours,
-};
+const functions: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    pg_terminate_backend: otherSessions,
+    pg_cancel_backend: otherSessions,
+    pg_notify:
+      'Channels are each tenant’s own: use NOTIFY, or meridian.notify(channel, payload) in functions and triggers.',
+    pg_reload_conf: notYours,
+    pg_rotate_logfile: notYours,
+    pg_promote: notYours,
+    pg_switch_wal: notYours,
+    pg_create_restore_point: notYours,
+    pg_backup_start: notYours,
+    pg_backup_stop: notYours,
+    pg_wal_replay_pause: notYours,
+    pg_wal_replay_resume: notYours,
+    pg_create_physical_replication_slot: notYours,
+    pg_create_logical_replication_slot: notYours,
+    pg_drop_replication_slot: notYours,
+    pg_replication_slot_advance: notYours,
+    pg_replication_origin_create: notYours,
+    pg_replication_origin_drop: notYours,
+    pg_replication_origin_session_setup: notYours,
+    pg_logical_emit_message: notYours,
+    pg_logical_slot_get_changes: notYours,
+    pg_logical_slot_peek_changes: notYours,
+    pg_read_file: notYours,
+    pg_read_binary_file: notYours,
+    pg_ls_dir: notYours,
+    pg_stat_file: notYours,
+    lo_import: notYours,
+    lo_export: notYours,
+  }),
+);
+
+/** From SHARE on a lock keeps everybody from writing (ShareLock of storage/lockdefs.h; "Explicit Locking"). */
+const shareLock = 5;
 
 /** Why the statement, or anything that it calls or writes to, is refused; undefined where it isn't. `systemTarget`: a system relation. */
 export function refusalOf(
@@ -134,6 +139,11 @@ function ofStatement(statement: Node): Refusal | undefined {
     /FOREIGN|SUBSCRIPTION|PUBLICATION|EXTENSION|EVENT_TRIGGER/.test(statement.DropStmt.removeType ?? '')
   )
     return forbidden('DROP of this kind of object is not allowed', asManifest);
+  if ('LockStmt' in statement && (statement.LockStmt.mode ?? 0) >= shareLock)
+    return forbidden(
+      'LOCK TABLE in this mode is not allowed',
+      'It would stop all tenants of the shard: lock rows (SELECT ... FOR UPDATE), or take an advisory lock with the tenant in its key.',
+    );
   if ('VariableSetStmt' in statement) return ofSetting(statement);
   return undefined;
 }
@@ -170,7 +180,7 @@ function ofCall(call: FuncCall, statement: Node): Refusal | undefined {
       return forbidden(`set_config() may not change "${settingName}"`, `Use SET ${settingName} = ... instead.`);
     return guardSetting(settingName, constantText(value));
   }
-  const hint = functions[name];
+  const hint = functions.get(name);
   return hint === undefined ? undefined : forbidden(`${name}() is not allowed`, hint);
 }
 

@@ -17,6 +17,8 @@ import { endsFailure } from './transaction.ts';
 
 /** A batch this long is sent on before its Sync. */
 const maxBatchBytes = 4 * 1024 * 1024;
+/** What a message takes besides its bytes, about. */
+const operationBytesKept = 400;
 
 /** How a batch ends: with a Sync (the router's own, where the client does without), a Flush, or because it grew too long. */
 type BatchEnd = 'sync' | 'implied' | 'flush' | 'length';
@@ -54,7 +56,7 @@ export class Extended {
     if (operation.kind === 'execute') this.#hasExecuted = true;
     if (operation.kind === 'parse') this.#session.context.metrics.add('client_parses_total');
     else if (operation.kind === 'bind') this.#session.context.metrics.add('binds_total');
-    this.#batchBytes += frame.length;
+    this.#batchBytes += frame.length + operationBytesKept;
     if (this.#batchBytes > maxBatchBytes) this.#runBatch('length');
   }
 

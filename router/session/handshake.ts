@@ -10,6 +10,7 @@ import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import { SessionLimits } from '../limits/session-limits.ts';
 import { type Login, verifiersAt } from '../map/logins.ts';
+import { adminRightOf } from '../map/map.ts';
 import { clientIdentity } from '../tls.ts';
 import {
   frontend,
@@ -271,7 +272,7 @@ export class Handshake {
   }
 
   #admitAdmin(serverFinal: string, { role }: Login, minorVersion: number): void {
-    if (this.#context.map()?.keyspace.admins?.[role] === undefined)
+    if (adminRightOf(this.#context.map(), role) === undefined)
       throw new RouterError('Forbidden', `permission denied for database "${adminDatabase}"`, {
         hint: 'The Keyspace says who may administer routers (spec.roles[].admin).',
       });

@@ -6,12 +6,15 @@ import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import { anyRoute, type Route } from '../exec/route.ts';
 import { expectQuery } from '../pool/expectation.ts';
-import { queryMessage, readQuery } from '../wire/client-messages.ts';
+import { functionCalled, queryMessage, readQuery } from '../wire/client-messages.ts';
 import { headerBytes } from '../wire/codes.ts';
 import { commandComplete, emptyQueryResponse, readyForQuery } from '../wire/server-messages.ts';
 import type { Conversation } from './conversation.ts';
 import { functionCallPlan, needsBackend } from './statement-class.ts';
 import { endsFailure } from './transaction.ts';
+
+/** set_config() in pg_proc.dat. */
+const setConfig = 2078;
 
 export class SimpleQueries {
   readonly #session: Conversation;
@@ -102,6 +105,10 @@ export class SimpleQueries {
   functionCall(frame: Buffer): void {
     const { transaction, routing } = this.#session;
     if (transaction.hasFailed) throw transaction.aborted();
+    if (functionCalled(frame) === setConfig)
+      throw new RouterError('Forbidden', 'set_config() is not allowed as a function call message', {
+        hint: 'Use SET: what a function call sets is not seen, and would be lost.',
+      });
     const call = { plan: functionCallPlan, hints: {} };
     this.#run(frame, [call], routing.routeOf([call]), []);
   }

@@ -124,6 +124,9 @@ export function readQuery(frame: Buffer): string {
   return sql;
 }
 
+/** The number of the function that a function call message is about. */
+export const functionCalled = (frame: Buffer): number => new MessageReader(frame, headerBytes).int32();
+
 /**
  * A call of a built-in function without arguments, its result in binary ("Function Call"): no parsing and no planning, which makes it
  * the cheapest thing that can be asked. Built-in functions have the same numbers everywhere (pg_proc.dat).

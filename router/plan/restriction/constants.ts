@@ -10,14 +10,14 @@ import { type KeySet, keySet, unionOfKeys } from './terms.ts';
 type TypeClass = 'text' | 'integer' | 'uuid';
 
 /** Casts within one class leave the text of a key as it is, or spell the same key. */
-const typeClasses: Readonly<Record<string, TypeClass>> = {
-  text: 'text',
-  varchar: 'text',
-  int2: 'integer',
-  int4: 'integer',
-  int8: 'integer',
-  uuid: 'uuid',
-};
+const typeClasses: ReadonlyMap<string, TypeClass> = new Map([
+  ['text', 'text'],
+  ['varchar', 'text'],
+  ['int2', 'integer'],
+  ['int4', 'integer'],
+  ['int8', 'integer'],
+  ['uuid', 'uuid'],
+]);
 
 function nameOf(type: TypeName): string | undefined {
   const names = (type.names ?? []).map((name) => ('String' in name ? (name.String.sval ?? '') : ''));
@@ -29,7 +29,7 @@ function classOf(type: TypeName | undefined, isArray: boolean): TypeClass | unde
   if (type === undefined || type.setof === true || (type.typmods ?? []).length > 0) return undefined;
   if (((type.arrayBounds ?? []).length === 1) !== isArray || (type.arrayBounds ?? []).length > 1) return undefined;
   const name = nameOf(type);
-  return name === undefined ? undefined : typeClasses[name];
+  return name === undefined ? undefined : typeClasses.get(name);
 }
 
 function literal(constant: A_Const): string | undefined {

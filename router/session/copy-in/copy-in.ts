@@ -29,6 +29,8 @@ import { contextOf, errorMessage } from './where.ts';
 /** A batch is sent when it has so many rows or bytes. */
 const batchRows = 1_000;
 const batchBytes = 256 * 1024;
+/** So much is read at once: rows take far more than their bytes, and a message may have any number of them. */
+const pieceBytes = 16 * 1024;
 
 interface PendingRow extends CopyRow {
   readonly tenant: string | undefined;
@@ -52,6 +54,8 @@ export class CopyIn {
   #isOwn = false;
   #rows: PendingRow[] = [];
   #rowBytes = 0;
+  /** Of the message at hand. */
+  #unread: Buffer | undefined;
   #count = 0;
   /** The client has said all, or what it said can't be read: the rows before that are sent, then this happens. */
   #ending: (() => void) | undefined;
@@ -87,7 +91,8 @@ export class CopyIn {
   take(frame: Buffer): void {
     switch (frame[0]) {
       case frontend.copyData:
-        return this.#read(() => this.#reader?.push(frame.subarray(headerBytes), (row) => this.#add(row)));
+        this.#unread = frame.subarray(headerBytes);
+        return this.#readOn();
       case frontend.copyDone:
         this.#read(() => this.#reader?.end((row) => this.#add(row)));
         return this.#end(() => this.#commit());
@@ -159,7 +164,17 @@ export class CopyIn {
       if (error instanceof RowRefusal) return this.#end(() => this.#failAt(error.cause, error.line));
       throw error;
     }
-    if (this.#isFull) this.#sendRows();
+  }
+
+  /** As far as a batch goes; the rest when that is done. */
+  #readOn(): void {
+    for (let unread = this.#unread; unread !== undefined && this.#ending === undefined; unread = this.#unread) {
+      if (this.#isFull) return this.#sendRows();
+      const piece = unread.subarray(0, pieceBytes);
+      this.#unread = unread.length > pieceBytes ? unread.subarray(pieceBytes) : undefined;
+      this.#read(() => this.#reader?.push(piece, (row) => this.#add(row)));
+    }
+    if (this.#ending === undefined && this.#isFull) this.#sendRows();
   }
 
   #add(row: CopyRow): void {
@@ -245,6 +260,7 @@ export class CopyIn {
       );
     }
     if (this.#isFull || this.#ending !== undefined) this.#sendRows();
+    else this.#readOn();
   }
 
   /** The INSERT is made anew for each batch: between two the backend may have been told something else. */
@@ -317,6 +333,7 @@ export class CopyIn {
     this.#ending ??= () => undefined;
     this.#rows = [];
     this.#rowBytes = 0;
+    this.#unread = undefined;
     if (!this.#isOwn) {
       if (transaction.isOpen) transaction.fail(loan.isBound);
       return this.#over(error);

@@ -2,8 +2,9 @@
  * Formats text and csv: lines, and the values in them. A line end within quotes (csv), or behind a backslash (text), belongs to the row.
  * Source: PostgreSQL source, CopyReadLineText, CopyReadAttributesText and CopyReadAttributesCSV in copyfromparse.c.
  */
+import { Holding } from './holding.ts';
 import type { CopyOptions } from './options.ts';
-import { CopyDataError, type CopyRow, checkCount, maxRowBytes, type RowReader } from './rows.ts';
+import { CopyDataError, type CopyRow, checkCount, maxColumns, maxRowBytes, type RowReader } from './rows.ts';
 
 const newline = 0x0a;
 const carriageReturn = 0x0d;
@@ -14,8 +15,7 @@ export class LineRows implements RowReader {
   readonly #columns: readonly string[];
   readonly #forcedNotNull: readonly boolean[];
   readonly #forcedNull: readonly boolean[];
-  #pieces: Buffer[] = [];
-  #pieceBytes = 0;
+  readonly #held = new Holding();
   #line = 0;
   /** Line ends within the row at hand. */
   #innerLines = 0;
@@ -40,23 +40,27 @@ export class LineRows implements RowReader {
       if (end === -1) break;
       const last = chunk.subarray(start, end);
       start = end + 1;
-      const whole = this.#pieces.length === 0 ? last : Buffer.concat([...this.#pieces, last]);
-      this.#pieces = [];
-      this.#pieceBytes = 0;
-      this.#takeLine(whole, take);
+      this.#takeLine(this.#whole(last), take);
     }
     if (this.#isOver || start === chunk.length) return;
-    this.#pieces.push(chunk.subarray(start));
-    this.#pieceBytes += chunk.length - start;
-    if (this.#pieceBytes > maxRowBytes)
+    this.#held.add(chunk.subarray(start));
+    if (this.#held.length > maxRowBytes)
       throw new CopyDataError('54000', `a row of more than ${maxRowBytes} bytes`, this.#line + 1);
   }
 
   end(take: (row: CopyRow) => void): void {
-    if (this.#isOver || this.#pieces.length === 0) return;
+    if (this.#isOver || this.#held.length === 0) return;
     if (this.#isInQuotes) throw new CopyDataError('22P04', 'unterminated CSV quoted field', this.#line + 1);
-    this.#takeLine(Buffer.concat(this.#pieces), take);
-    this.#pieces = [];
+    this.#takeLine(this.#whole(Buffer.alloc(0)), take);
+  }
+
+  /** With what came before. */
+  #whole(last: Buffer): Buffer {
+    if (this.#held.length === 0) return last;
+    this.#held.add(last);
+    const { bytes } = this.#held;
+    this.#held.replace(Buffer.alloc(0));
+    return bytes;
   }
 
   /** Of the row that goes on at `start`; -1 where it goes on in the next piece. */
@@ -145,7 +149,7 @@ export class LineRows implements RowReader {
       const raw = line.subarray(start, end);
       if (raw.equals(nullText)) values.push(null);
       else values.push(hasEscapes ? unescaped(raw) : raw);
-      if (end >= line.length) return values;
+      if (end >= line.length || values.length > maxColumns) return values;
       start = end + 1;
     }
   }
@@ -186,7 +190,7 @@ export class LineRows implements RowReader {
       pieces.push(line.subarray(from, position));
       const value = pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
       values.push(this.#csvNull(values.length, value, hasQuotes, line.subarray(start, position), nullText));
-      if (position >= line.length) return values;
+      if (position >= line.length || values.length > maxColumns) return values;
       position += 1;
     }
   }

@@ -2,6 +2,7 @@
  * Rows out of the data of a COPY, as they come in, in pieces of any size: values as Postgres' COPY would read them. Pure but for what it
  * keeps of a row that isn't whole yet. Source: PostgreSQL source, copyfromparse.c; documentation, "COPY", "File Formats".
  */
+import { Holding } from './holding.ts';
 
 /** `values`: as the types' input functions (or, in binary, their receive functions) take them. */
 export interface CopyRow {
@@ -35,6 +36,9 @@ export interface RowReader {
 /** The longest row that is taken: it is held whole. */
 export const maxRowBytes = 64 * 1024 * 1024;
 
+/** No table has more columns ("PostgreSQL Limits"): whatever a line says, no more values are read of it. */
+export const maxColumns = 1_600;
+
 /** More values, or fewer, than there are columns. */
 export function checkCount(values: readonly unknown[], columns: readonly string[], line: number, text?: string): void {
   if (values.length > columns.length)
@@ -48,7 +52,9 @@ const signature = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1');
 /** Format binary: a header, and for each row a count and values with their lengths. */
 export class BinaryRows implements RowReader {
   readonly #columns: readonly string[];
+  /** At hand. */
   #rest: Buffer = Buffer.alloc(0);
+  readonly #held = new Holding();
   #hasHeader = false;
   #isOver = false;
   #line = 0;
@@ -58,23 +64,21 @@ export class BinaryRows implements RowReader {
   }
 
   push(chunk: Buffer, take: (row: CopyRow) => void): void {
-    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    const isContinued = this.#held.length > 0;
+    if (isContinued) this.#held.add(chunk);
+    this.#rest = isContinued ? this.#held.bytes : chunk;
     if (this.#rest.length > maxRowBytes + chunk.length)
       throw new CopyDataError('54000', `a row of more than ${maxRowBytes} bytes`, this.#line + 1);
     let position = this.#hasHeader ? 0 : this.#header();
-    if (position === undefined) return;
-    for (;;) {
-      const next: number | undefined = this.#row(position, take);
-      if (next === undefined) break;
-      position = next;
-    }
-    this.#rest = this.#rest.subarray(position);
+    for (let next = position; next !== undefined; next = this.#row(next, take)) position = next;
+    if (!isContinued || (position ?? 0) > 0) this.#held.replace(this.#rest.subarray(position ?? 0));
+    this.#rest = Buffer.alloc(0);
   }
 
   end(): void {
     if (!this.#hasHeader) throw new CopyDataError('22P04', 'COPY file signature not recognized', 0);
     // Without the trailer, as pgx does: Postgres takes the end behind a whole row for the end.
-    if (!this.#isOver && this.#rest.length >= 2)
+    if (!this.#isOver && this.#held.length >= 2)
       throw new CopyDataError('22P04', 'unexpected EOF in COPY data', this.#line + 1);
   }
 

@@ -50,5 +50,9 @@ describe('keys in parameters', () => {
     assert.equal(keyOfParameter(text('1.0'), 701, 'text'), undefined);
     assert.equal(keyOfParameter(text('acme  '), 1042, 'text'), undefined);
     assert.equal(keyOfParameter(binary(Buffer.alloc(8)), 701, 'bigint'), undefined);
+    // Postgres would compare 9007199254740992, and 16777216.
+    assert.equal(keyOfParameter(text('9007199254740993'), 701, 'bigint'), undefined);
+    assert.equal(keyOfParameter(text('16777217'), 700, 'integer'), undefined);
+    assert.equal(keyOfParameter(text('16777217'), 1700, 'integer'), '16777217');
   });
 });

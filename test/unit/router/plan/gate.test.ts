@@ -9,6 +9,8 @@ const refused: readonly (readonly [sql: string, sqlstate: string])[] = [
   ["copy orders to program 'cat'", '42501'],
   ["copy orders from '/etc/passwd'", '42501'],
   ["copy (select 1) to '/tmp/x'", '42501'],
+  ['lock table orders', '42501'],
+  ['lock orders in share mode nowait', '42501'],
   ['set role meridian_owner', '42501'],
   ['set local role meridian_owner', '42501'],
   ["set session authorization 'meridian_agent'", '42501'],
@@ -108,6 +110,10 @@ const allowed = [
   'create table x (a int)',
   'drop table x',
   "select 'alter system', pg_backend_pid()",
+  // Names that every object has.
+  'select constructor(1), "toString"()',
+  'lock table orders in access share mode',
+  'lock orders in row exclusive mode',
 ];
 
 for (const sql of allowed) test(`not refused: ${sql}`, () => assert.equal(plan(sql).refuse, undefined));

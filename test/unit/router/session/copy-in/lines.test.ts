@@ -129,3 +129,33 @@ test('options that only COPY itself can keep are refused', () => {
     sqlstate: '22023',
   });
 });
+
+const noRow = (row: CopyRow): void => assert.fail(`a row of ${row.values.length} values`);
+
+describe('a row that never ends', () => {
+  test('is held in one piece, however small those are that it comes in, and given up when it is too long', () => {
+    const options = readCopyOptions({ table: 't', options: {}, hasCondition: false });
+    const header = Buffer.concat([Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1'), Buffer.alloc(8)]);
+    const long = Buffer.alloc(64 * 1024, 'x');
+    for (const reader of [new LineRows(options, columns), new BinaryRows(columns)]) {
+      if (reader instanceof BinaryRows) reader.push(Buffer.concat([header, Buffer.from([0, 3, 0x3f, 0, 0, 0])]), noRow);
+      for (let count = 0; count < 2_000; count++) reader.push(Buffer.from('x'), noRow);
+      assert.throws(() => {
+        for (let count = 0; count < 1_100; count++) reader.push(long, noRow);
+      }, /a row of more than/);
+    }
+  });
+
+  test('has no more values than a table may have columns', () => {
+    const options = readCopyOptions({ table: 't', options: {}, hasCondition: false });
+    const csv = readCopyOptions({ table: 't', options: { format: 'csv' }, hasCondition: false });
+    for (const [reader, delimiter] of [
+      [new LineRows(options, columns), '\t'],
+      [new LineRows(csv, columns), ','],
+    ] as const) {
+      const before = process.memoryUsage().heapUsed;
+      assert.throws(() => reader.push(Buffer.from(`${delimiter.repeat(4_000_000)}\n`), noRow), /extra data/);
+      assert.ok(process.memoryUsage().heapUsed - before < 50_000_000);
+    }
+  });
+});
