@@ -10,14 +10,17 @@ const forms = [
 
 const item = /^\s*(?:"((?:[^"]|"")*)"|'((?:[^']|'')*)'|([A-Za-z_][\w$]*))\s*$/;
 
-export function schemasOf(statement: string): string[] {
-  const list = forms.map((form) => form.exec(statement)?.[1]).find((found) => found !== undefined);
+/** The second form has quotes doubled within quotes. @param role whose name `$user` stands for. */
+export function schemasOf(statement: string, role: string): string[] {
+  const [said, set] = forms.map((form) => form.exec(statement)?.[1]);
+  const list = said ?? set?.replaceAll("''", "'");
   if (list === undefined) return [];
   const schemas: string[] = [];
   for (const part of list.split(',')) {
     const match = item.exec(part);
     if (match === null) return [];
-    schemas.push(match[1]?.replaceAll('""', '"') ?? match[2]?.replaceAll("''", "'") ?? (match[3] ?? '').toLowerCase());
+    const name = match[1]?.replaceAll('""', '"') ?? match[2]?.replaceAll("''", "'") ?? (match[3] ?? '').toLowerCase();
+    schemas.push(name === '$user' ? role : name);
   }
   return schemas;
 }

@@ -251,7 +251,7 @@ export class SessionRouting {
     const text = this.#session.settings.searchPath;
     if (text === this.#searchPathText) return;
     this.#searchPathText = text;
-    this.#searchPath = text === undefined ? ['public'] : schemasOf(text);
+    this.#searchPath = text === undefined ? ['public'] : schemasOf(text, this.#login.role);
   }
 }
 

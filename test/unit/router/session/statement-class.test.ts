@@ -222,9 +222,12 @@ describe('search paths', () => {
       ['SET search_path = public, "My Schema", other', ['public', 'My Schema', 'other']],
       ["set local search_path to 'a', B;", ['a', 'b']],
       ["SELECT pg_catalog.set_config('search_path', 'x, \"Y\"', false)", ['x', 'Y']],
+      // The schema of the role's own name goes before others, where there is one.
+      ['SET search_path TO "$user", public', ['app', 'public']],
+      [`SELECT pg_catalog.set_config('search_path', '"$user", "it''s"', false)`, ['app', "it's"]],
       ['SET search_path FROM CURRENT', []],
       ['SET search_path = a.b', []],
     ];
-    for (const [sql, expected] of cases) assert.deepEqual(schemasOf(sql), expected, sql);
+    for (const [sql, expected] of cases) assert.deepEqual(schemasOf(sql, 'app'), expected, sql);
   });
 });
