@@ -1,7 +1,7 @@
 /**
  * The functions of a database as its catalogue has them, read for the planner (`plan/functions.ts`): some two thousand rows, so that
  * they are asked for only when their fingerprint has changed. Any role may read these catalogues.
- * Source: PostgreSQL documentation, "System Catalogs": pg_proc, pg_aggregate, pg_operator, pg_cast.
+ * Source: PostgreSQL documentation, "System Catalogs": pg_proc, pg_aggregate, pg_operator, pg_cast, pg_amproc, pg_policy, pg_constraint.
  */
 import type { FunctionForm, FunctionRow } from '../plan/functions.ts';
 
@@ -19,24 +19,37 @@ export const fingerprintSql = `SELECT pg_catalog.md5(pg_catalog.string_agg(c, ' 
   UNION ALL SELECT pg_catalog.string_agg(o.oid::text || ' ' || o.xmin::text, ' ' ORDER BY o.oid) FROM pg_catalog.pg_operator o
     WHERE ${isLasting('o.oprnamespace')}
   UNION ALL SELECT pg_catalog.string_agg(t.oid::text || ' ' || t.xmin::text, ' ' ORDER BY t.oid) FROM pg_catalog.pg_cast t
+  UNION ALL SELECT pg_catalog.string_agg(a.oid::text || ' ' || a.xmin::text, ' ' ORDER BY a.oid) FROM pg_catalog.pg_amproc a
+  UNION ALL SELECT pg_catalog.string_agg(l.oid::text || ' ' || l.xmin::text, ' ' ORDER BY l.oid) FROM pg_catalog.pg_policy l
+  UNION ALL SELECT pg_catalog.string_agg(k.oid::text || ' ' || k.xmin::text, ' ' ORDER BY k.oid) FROM pg_catalog.pg_constraint k
+    WHERE k.contypid <> 0 AND ${isLasting('k.connamespace')}
 ) AS all_of_them (c)`;
 
 /**
- * One row per kind, schema and name, its forms as `min,max,volatility,kind,self-contained,takes a row`. An aggregate is
+ * One row per kind, schema and name, its forms as `min,max,volatility,kind,self-contained,takes a row,shipped`. An aggregate is
  * what it is made of: itself it always says immutable. Immutable functions read no tables ("Function Volatility Categories"), but
- * in any language but C nothing would keep them from it.
+ * in any language but C nothing would keep them from it. Shipped are those that came with Postgres, whose oids are below 16384 ("System
+ * Catalog Initial Data", OID Assignment), and immutable ones in C (or by another name) that came with an extension: what only a superuser can bring.
+ *
+ * `unseen`: some statements run functions that aren't shipped and that they don't name: implicit casts, operator classes, policies,
+ * checks of domains. The owner's own schema is trusted with policies: its functions are the operator's.
  */
 export const functionsSql = `
 WITH part AS (
   SELECT p.oid, p.provolatile, n.nspname IN ('pg_catalog', 'information_schema')
-    OR (p.provolatile = 'i' AND l.lanname IN ('c', 'internal')) AS self_contained
+    OR (p.provolatile = 'i' AND l.lanname IN ('c', 'internal')) AS self_contained,
+    n.nspname, p.oid < 16384 OR (p.provolatile = 'i' AND l.lanname IN ('c', 'internal') AND EXISTS (
+      SELECT FROM pg_catalog.pg_depend d
+      WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e'
+    )) AS shipped
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_catalog.pg_language l ON l.oid = p.prolang
   WHERE ${isLasting('p.pronamespace')}
 ),
 made AS (
-  SELECT a.aggfnoid, pg_catalog.max(part.provolatile::text) AS provolatile, pg_catalog.bool_and(part.self_contained) AS self_contained
+  SELECT a.aggfnoid, pg_catalog.max(part.provolatile::text) AS provolatile, pg_catalog.bool_and(part.self_contained) AS self_contained,
+    pg_catalog.bool_and(part.shipped) AS shipped
   FROM pg_catalog.pg_aggregate a
   JOIN part ON part.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggmfinalfn)
   GROUP BY 1
@@ -46,6 +59,7 @@ function AS (
     CASE WHEN p.provariadic = 0 THEN p.pronargs::integer ELSE -1 END AS most,
     coalesce(m.provolatile, part.provolatile::text) AS volatility,
     coalesce(m.self_contained, part.self_contained) AS self_contained,
+    coalesce(m.shipped, part.shipped) AS shipped,
     coalesce(r.typtype = 'c', false) AS takes_row,
     NOT p.proargtypes::pg_catalog.oid[] && ARRAY['pg_catalog.internal'::pg_catalog.regtype::pg_catalog.oid]
       AND p.prorettype::pg_catalog.regtype::text NOT IN ('internal', 'trigger', 'event_trigger') AS is_callable
@@ -56,27 +70,37 @@ function AS (
   LEFT JOIN pg_catalog.pg_type r ON r.oid = p.proargtypes[0]
 ),
 form AS (
-  SELECT 'function' AS what, nspname AS schema_name, proname AS name, least, most, volatility, prokind, self_contained, takes_row
+  SELECT 'function' AS what, nspname AS schema_name, proname AS name, least, most, volatility, prokind, self_contained, takes_row, shipped
   FROM function WHERE is_callable
   UNION ALL
-  SELECT 'operator', n.nspname, o.oprname, 1, 2, f.volatility, 'f', f.self_contained, false
+  SELECT 'operator', n.nspname, o.oprname, 1, 2, f.volatility, 'f', f.self_contained, false, f.shipped
   FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace JOIN function f ON f.oid = o.oprcode
-  WHERE (n.nspname <> 'pg_catalog' OR f.nspname <> 'pg_catalog') AND ${isLasting('o.oprnamespace')}
+  WHERE (n.nspname <> 'pg_catalog' OR f.nspname <> 'pg_catalog' OR NOT f.shipped) AND ${isLasting('o.oprnamespace')}
   UNION ALL
-  SELECT 'cast', n.nspname, t.typname, 1, 1, f.volatility, 'f', f.self_contained, false
+  SELECT 'cast', n.nspname, t.typname, 1, 1, f.volatility, 'f', f.self_contained, false, f.shipped
   FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_type t ON t.oid = c.casttarget
   JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace JOIN function f ON f.oid = c.castfunc
-  WHERE f.nspname <> 'pg_catalog' AND ${isLasting('t.typnamespace')}
+  WHERE (f.nspname <> 'pg_catalog' OR NOT f.shipped) AND ${isLasting('t.typnamespace')}
+  UNION ALL
+  SELECT 'unseen', '', '', 0, 0, 'i', 'f', true, false, false WHERE EXISTS (
+    SELECT FROM pg_catalog.pg_cast c JOIN part f ON f.oid = c.castfunc WHERE c.castcontext = 'i' AND NOT f.shipped
+    UNION ALL SELECT FROM pg_catalog.pg_amproc a JOIN part f ON f.oid = a.amproc WHERE NOT f.shipped
+    UNION ALL SELECT FROM pg_catalog.pg_depend d JOIN part f ON f.oid = d.refobjid AND NOT f.shipped
+      WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        AND (d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND f.nspname <> 'meridian'
+          OR d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+            AND d.objid IN (SELECT k.oid FROM pg_catalog.pg_constraint k WHERE k.contypid <> 0))
+  )
 )
 SELECT what, schema_name, name, pg_catalog.string_agg(DISTINCT pg_catalog.concat_ws(',',
-  least, most, volatility, prokind, self_contained, takes_row), ' ')
+  least, most, volatility, prokind, self_contained, takes_row, shipped), ' ')
 FROM form GROUP BY 1, 2, 3 ORDER BY 1, 2, 3`;
 
 type TextRow = readonly (string | null)[];
 
 export const functionRowsOf = (rows: readonly TextRow[]): FunctionRow[] =>
   rows.map(([what, schema, name, forms]) => ({
-    what: what === 'operator' || what === 'cast' ? what : 'function',
+    what: what === 'operator' || what === 'cast' || what === 'unseen' ? what : 'function',
     schema: schema ?? '',
     name: name ?? '',
     forms: (forms ?? '').split(' ').map(formOf),
@@ -86,7 +110,7 @@ const volatilities = { i: 'immutable', s: 'stable', v: 'volatile' } as const;
 const kinds = { f: 'function', p: 'function', a: 'aggregate', w: 'window' } as const;
 
 function formOf(text: string): FunctionForm {
-  const [least, most, volatility, kind, selfContained, takesRow] = text.split(',');
+  const [least, most, volatility, kind, selfContained, takesRow, shipped] = text.split(',');
   return {
     minArguments: Number(least),
     maxArguments: most === '-1' ? Number.POSITIVE_INFINITY : Number(most),
@@ -94,6 +118,7 @@ function formOf(text: string): FunctionForm {
     kind: kinds[kind as keyof typeof kinds] ?? 'aggregate',
     isSelfContained: selfContained === 't',
     takesRow: takesRow === 't',
+    isShipped: shipped === 't',
   };
 }
 

@@ -4,7 +4,8 @@
  * mean, the worst counts. One that the catalogue doesn't know is the worst of all.
  * Operators and explicit casts are calls as well, where what they run isn't Postgres' own.
  *
- * Not seen from here: implicit casts, and the functions of types, domains and operator classes of an application's own.
+ * Not seen from here: implicit casts, and the functions of types, domains and operator classes of an application's own. That there are
+ * such is known (`runsUnseen`).
  */
 import type { FuncCall } from '@pgsql/types';
 
@@ -19,11 +20,16 @@ export interface FunctionForm {
   readonly isSelfContained: boolean;
   /** Its first argument is a row of a table's type, so that `orders.total_of` may be a call of it. */
   readonly takesRow: boolean;
+  /** Postgres' own, or as good as that: nobody but a superuser can have made it. */
+  readonly isShipped: boolean;
 }
 
-/** `name` is that of an operator or of a type (that it is cast to) for the other two kinds. */
+/**
+ * `name` is that of an operator or of a type (that it is cast to) for the next two kinds. 'unseen': there are functions that aren't
+ * shipped and run though no statement names them.
+ */
 export interface FunctionRow {
-  readonly what: 'function' | 'operator' | 'cast';
+  readonly what: 'function' | 'operator' | 'cast' | 'unseen';
   readonly schema: string;
   readonly name: string;
   readonly forms: readonly FunctionForm[];
@@ -35,6 +41,8 @@ export interface Judgement {
   /** It may read any table. */
   readonly isForeign: boolean;
   readonly mayAggregate: boolean;
+  /** Only what comes with Postgres runs, so that nothing else than what it is known to do is done. */
+  readonly isShipped: boolean;
 }
 
 /**
@@ -44,12 +52,13 @@ export interface Judgement {
 const readingArguments =
   /^(query|cursor|table|schema|database)_to_xml(schema)?$|_to_xml_and_xmlschema$|^ts_stat$|^ts_rewrite$/;
 
-const unknown: Judgement = { isVolatile: true, isForeign: true, mayAggregate: true };
+const unknown: Judgement = { isVolatile: true, isForeign: true, mayAggregate: true, isShipped: false };
 
 export const worst = (one: Judgement | undefined, other: Judgement): Judgement => ({
   isVolatile: one?.isVolatile === true || other.isVolatile,
   isForeign: one?.isForeign === true || other.isForeign,
   mayAggregate: one?.mayAggregate === true || other.mayAggregate,
+  isShipped: one?.isShipped !== false && other.isShipped,
 });
 
 export class FunctionCatalogue {
@@ -57,15 +66,23 @@ export class FunctionCatalogue {
   readonly #operators = new Map<string, FunctionRow[]>();
   readonly #casts = new Map<string, FunctionRow[]>();
   readonly #ofRows = new Set<string>();
+  /** Statements may run functions that aren't shipped, though they don't name them. */
+  readonly runsUnseen: boolean;
 
   constructor(rows: Iterable<FunctionRow>) {
     const maps = { function: this.#functions, operator: this.#operators, cast: this.#casts };
+    let runsUnseen = false;
     for (const row of rows) {
+      if (row.what === 'unseen') {
+        runsUnseen = true;
+        continue;
+      }
       const known = maps[row.what].get(row.name);
       if (known === undefined) maps[row.what].set(row.name, [row]);
       else known.push(row);
       if (row.forms.some(({ takesRow }) => takesRow)) this.#ofRows.add(row.name);
     }
+    this.runsUnseen = runsUnseen;
   }
 
   ofCall(call: FuncCall): Judgement {
@@ -111,6 +128,7 @@ export class FunctionCatalogue {
       isVolatile: forms.some(({ volatility }) => volatility === 'volatile'),
       isForeign: readingArguments.test(name) || forms.some(({ isSelfContained }) => !isSelfContained),
       mayAggregate: forms.some(({ kind }) => kind !== 'function'),
+      isShipped: forms.every(({ isShipped }) => isShipped),
     };
   }
 }

@@ -81,6 +81,10 @@ export const calledNames = ({ called }: Inventory): readonly string[] => [
   ...new Set([...called.keys()].map((name) => name.toLowerCase())),
 ];
 
+/** Nothing is called but what comes with Postgres. */
+export const callsShippedOnly = ({ called }: Inventory): boolean =>
+  [...called.values()].every(({ isShipped }) => isShipped);
+
 /** A function that may read tables of its own. */
 export const foreignCall = ({ called }: Inventory): string | undefined => {
   for (const [name, { isForeign }] of called) if (isForeign) return name;

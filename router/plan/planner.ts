@@ -5,7 +5,7 @@
 import type { Node, ParseResult, RangeVar } from '@pgsql/types';
 import { configuredBy, refusalOf } from './gate.ts';
 import { parseHints } from './hints.ts';
-import { calledNames, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
+import { calledNames, callsShippedOnly, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
 import { eraseLiterals, saysTheSame, withoutValues } from './literals.ts';
 import { Parser } from './parser.ts';
 import { relationOf } from './restriction/analysis.ts';
@@ -120,6 +120,8 @@ function planOf(
       restricted.touches !== 'unknown' &&
       // Whatever it is declared as: a function of somebody else's may set what the next client's statement would run under.
       foreignCall(inventory) === undefined &&
+      callsShippedOnly(inventory) &&
+      !catalogue.functions.runsUnseen &&
       refuse === undefined,
     ...restricted,
     calls: calledNames(inventory),

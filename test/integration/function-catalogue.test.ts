@@ -97,6 +97,36 @@ test('a statement is a read, and restricted by its text, as far as the functions
   }
 });
 
+test('what runs functions of an application’s own without naming them shares with nobody', async () => {
+  const mayShare = async (): Promise<boolean | undefined> =>
+    planner.plan("select n from orders where tenant_id = 'a'", await catalogue())[0]?.mayShare;
+  const fingerprint = async () => (await client.query<unknown[]>({ text: fingerprintSql, rowMode: 'array' })).rows[0];
+  assert.equal(await mayShare(), true);
+  await client.query(`
+    create function sly(text) returns boolean language sql stable as 'select set_config(''a.b'', $1, false) is not null';
+    create function compared(pair, pair) returns int language sql immutable as 'select 0';
+    create function to_pair(text) returns pair language sql stable as 'select row(1, 1)::pair';
+  `);
+  assert.equal(await mayShare(), true);
+  for (const [make, drop] of [
+    ['create domain watched as text check (sly(value))', 'drop domain watched'],
+    ['create policy watching on orders using (sly(tenant_id))', 'drop policy watching on orders'],
+    ['create cast (text as pair) with function to_pair(text) as implicit', 'drop cast (text as pair)'],
+    [
+      'create operator class pair_order for type pair using btree as function 1 compared(pair, pair)',
+      'drop operator family pair_order using btree',
+    ],
+  ] as const) {
+    const before = await fingerprint();
+    await client.query(make);
+    assert.equal(await mayShare(), false, make);
+    assert.notDeepEqual(await fingerprint(), before, make);
+    await client.query(drop);
+    assert.equal(await mayShare(), true, drop);
+  }
+  await client.query('drop function sly, compared(pair, pair), to_pair(text)');
+});
+
 test('what one session has for itself makes nothing of the others’ suspect', async () => {
   const { rows: before } = await client.query<string[]>({ text: functionsSql, rowMode: 'array' });
   const fingerprint = await client.query({ text: fingerprintSql, rowMode: 'array' });

@@ -6,7 +6,7 @@ import { functionRowsOf, volatileNames } from '#router/map/function-rows.ts';
 const row = (schema: string, name: string, forms: string) => functionRowsOf([['function', schema, name, forms]]);
 
 test('the forms of a function are read as they stand', () => {
-  const [read] = row('public', 'total', '1,2,s,f,f,t 0,-1,i,a,t,f');
+  const [read] = row('public', 'total', '1,2,s,f,f,t,f 0,-1,i,a,t,f,t');
   assert.deepEqual(read?.forms, [
     {
       minArguments: 1,
@@ -15,6 +15,7 @@ test('the forms of a function are read as they stand', () => {
       kind: 'function',
       isSelfContained: false,
       takesRow: true,
+      isShipped: false,
     },
     {
       minArguments: 0,
@@ -23,6 +24,7 @@ test('the forms of a function are read as they stand', () => {
       kind: 'aggregate',
       isSelfContained: true,
       takesRow: false,
+      isShipped: true,
     },
   ]);
 });

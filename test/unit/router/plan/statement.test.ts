@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { StatementPlan } from '#router/plan/index.ts';
 import { plan, plans } from './fixture.ts';
+import { functionsWith } from './golden/functions.ts';
 
 const classes: readonly (readonly [
   sql: string,
@@ -173,6 +174,12 @@ test('each statement of any text is planned as if it stood alone', () => {
   );
 });
 
+test('nothing may share where functions of an application’s own run unseen', () => {
+  const functions = functionsWith(['unseen', '', '', '0,0,i,f,t,f,f']);
+  const known = plan("select * from orders where tenant_id = 'acme'", { functions });
+  assert.deepEqual([known.mayShare, known.access, known.tenant.from], [false, 'read', 'constant']);
+});
+
 test('only a plain read that calls nothing volatile may share a connection with others', () => {
   for (const sql of ["select * from orders where tenant_id = 'acme'", 'select 1', 'values (1)', 'select now()'])
     assert.equal(plan(sql).mayShare, true, sql);
@@ -193,6 +200,10 @@ test('only a plain read that calls nothing volatile may share a connection with 
     // Declared stable, and not Postgres' own: whatever it is, it might set something (the pin) for the next client.
     "select order_total(1), * from orders where tenant_id = 'acme'",
     "select o.total_of from orders o where tenant_id = 'acme'",
+    // Immutable, in C, and still not Postgres' own.
+    "select round_up(1) from orders where tenant_id = 'acme'",
+    "select my_aggregate(1) from orders where tenant_id = 'acme'",
+    "select 1 from orders where tenant_id = 'acme' and total ~~~ 1",
     "select '1'::money_of_ours from orders where tenant_id = 'acme'",
   ])
     assert.equal(plan(sql).mayShare, false, sql);
