@@ -4,6 +4,7 @@ import type { PositionSeen } from '#agent/postgres/positions.ts';
 import type { PromiseRecord } from '#agent/promise/record.ts';
 import { deliverableMs } from '#core/authority/lease.ts';
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
+import { formatLsn, parseLsn } from '#core/lsn.ts';
 import type { AuthorityAnswer, AuthorityState } from '#core/protocol/authority.ts';
 import type { Orders } from '#core/protocol/orders.ts';
 import type { AuthorityFacts } from './authority-answer.ts';
@@ -71,22 +72,42 @@ function stateOf({ orders, former, server, isHandingOver }: AuthorityView): Auth
 /** Entries of the history that a router may miss while the API server, which has all of them, is away. */
 const HISTORY_SAID = 4;
 
+type RouterFacts = Pick<AuthorityAnswer, 'position' | 'history' | 'keepers' | 'acknowledged'>;
+
 /** What only routers are told, beside what everybody is. */
 export function routerFactsOf(
   orders: Orders | undefined,
   state: AuthorityState,
   position: PositionSeen | undefined,
   receivedAt: number,
-): Pick<AuthorityAnswer, 'position' | 'history' | 'keepers'> {
-  const facts: Pick<AuthorityAnswer, 'position' | 'history' | 'keepers'> = {};
+): RouterFacts {
+  const facts: RouterFacts = {};
   if (position !== undefined) {
-    const { begunAt, ...seen } = position;
+    const { begunAt, flushed: _flushed, ...seen } = position;
     facts.position = { begunMs: begunAt - receivedAt, ...seen };
   }
   if (orders === undefined) return facts;
   facts.history = orders.history.slice(-HISTORY_SAID);
-  if (orders.role === 'Primary' && state === 'open') facts.keepers = keepersOf(orders);
+  if (orders.role !== 'Primary' || state !== 'open') return facts;
+  facts.keepers = keepersOf(orders);
+  if (position === undefined || position.isRecovering || position.epoch !== orders.epoch) return facts;
+  const lsn = acknowledgedLsn(facts.keepers, position);
+  if (lsn !== undefined) facts.acknowledged = { epoch: orders.epoch, lsn };
   return facts;
+}
+
+/**
+ * The durable position (docs/design.md, section 4): what k of those who count have flushed, k the greater and those who count the fewer
+ * while a change is under way, so that no change of the membership takes anything of it back. Undefined where fewer have said so.
+ */
+function acknowledgedLsn(
+  { acknowledgements, members }: NonNullable<AuthorityAnswer['keepers']>,
+  { lsn, flushed }: PositionSeen,
+): string | undefined {
+  if (acknowledgements === 0) return lsn;
+  const said = members.flatMap((member) => flushed.get(replicationName(member)) ?? []).map((text) => parseLsn(text));
+  const kth = said.toSorted((one, other) => (one < other ? 1 : one > other ? -1 : 0))[acknowledgements - 1];
+  return kth === undefined ? undefined : formatLsn(kth);
 }
 
 /** While a change is under way the strictest of both sides: whoever leaves is out, and k is the greater. */

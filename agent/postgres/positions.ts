@@ -17,6 +17,8 @@ export interface PositionSeen {
   readonly isRecovering: boolean;
   readonly epoch: number;
   readonly lsn: string;
+  /** Of a primary: how far those who stream from it say that they have flushed, by the name that their agents gave them. */
+  readonly flushed: ReadonlyMap<string, string>;
 }
 
 interface Row {
@@ -24,6 +26,7 @@ interface Row {
   recovering: boolean;
   epoch: number;
   lsn: string;
+  flushed: Record<string, string> | null;
 }
 
 /** A look that began this recently serves the next one who asks. */
@@ -32,13 +35,16 @@ const FRESH_MS = 30;
 const PATIENCE_MS = 50;
 const LOOK_TIMEOUT_MS = 1_000;
 
-/** One row: postmaster, recovering, epoch, lsn. */
+/** One row: postmaster, recovering, epoch, lsn, flushed. */
 export const positionSql = `
   select (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint::text as postmaster,
          pg_catalog.pg_is_in_recovery() as recovering,
          coalesce((select epoch from meridian.authority), 0)::int as epoch,
          (case when pg_catalog.pg_is_in_recovery() then coalesce(pg_catalog.pg_last_wal_replay_lsn(), '0/0')
-               else pg_catalog.pg_current_wal_flush_lsn() end)::text as lsn`;
+               else pg_catalog.pg_current_wal_flush_lsn() end)::text as lsn,
+         case when pg_catalog.pg_is_in_recovery() then null
+              else (select pg_catalog.json_object_agg(application_name, flush_lsn::text)
+                      from pg_catalog.pg_stat_replication where flush_lsn is not null) end as flushed`;
 
 export class Positions {
   readonly #socketFolder: string;
@@ -84,6 +90,7 @@ export class Positions {
     const [row] = await this.#session.query<Row>(positionSql).catch(() => []);
     if (row === undefined) return;
     const { postmaster, recovering, epoch, lsn } = row;
-    this.#last = { begunAt, postmaster, isRecovering: recovering, epoch, lsn };
+    const flushed = new Map(Object.entries(row.flushed ?? {}));
+    this.#last = { begunAt, postmaster, isRecovering: recovering, epoch, lsn, flushed };
   }
 }

@@ -46,7 +46,7 @@ export function covers(at: Position, needed: Position, history: History): boolea
 }
 
 /** The one that includes the other: a later epoch's positions lie behind its fork, and so include what is left of the earlier ones. */
-export function laterOf(one: Position, other: Position): Position {
+export function laterOf<One extends Position, Other extends Position>(one: One, other: Other): One | Other {
   if (one.epoch !== other.epoch) return one.epoch > other.epoch ? one : other;
   return one.lsn >= other.lsn ? one : other;
 }

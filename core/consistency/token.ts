@@ -2,8 +2,9 @@
  * Tokens: what a causal read must have seen, as a text that clients hand on without reading it. Pure.
  *
  * Base64url of: version (1 byte), number of the signing key (1 byte), count of shards (varint), for each the first 6 bytes of the
- * SHA-256 of its identity, epoch (varint), LSN (varint); then the first 12 bytes of an HMAC-SHA-256 over the keyspace's name and all
- * before. 38 characters for one shard. Varints are as in protocol buffers: 7 bits a byte, low ones first.
+ * SHA-256 of its identity, four times its epoch plus flags (varint; 1: `mayBeLost`, 2: `isAhead`), LSN (varint); then the first 12 bytes
+ * of an HMAC-SHA-256 over the keyspace's name and all before. 38 characters for one shard. Varints are as in protocol buffers: 7 bits
+ * a byte, low ones first.
  *
  * The signature keeps clients from inventing positions: one from the future would make reads wait, one of a wrong epoch be cut.
  * Keys are the keyspace's; the one with the highest number signs, every one that is there is accepted, so that keys can change.
@@ -12,8 +13,19 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { Lsn } from '../lsn.ts';
 import { laterOf, type Position } from './position.ts';
 
+/** What was seen of a shard. */
+export interface Sighting extends Position {
+  /** Nobody had to acknowledge it (k = 0): what of it lies behind the end of its epoch may be lost (docs/design-traps.md, T2). */
+  readonly mayBeLost?: true;
+  /**
+   * Followers have shown some of it, and the primary may not show that yet: there a commit is seen once it is acknowledged, elsewhere
+   * as soon as it is replayed.
+   */
+  readonly isAhead?: true;
+}
+
 /** By the identity of a shard as `shardIdentity` makes it. */
-export type Positions = ReadonlyMap<string, Position>;
+export type Positions = ReadonlyMap<string, Sighting>;
 
 export interface TokenKeys {
   readonly keyspace: string;
@@ -22,6 +34,9 @@ export interface TokenKeys {
 }
 
 const version = 1;
+const lostFlag = 1n;
+const aheadFlag = 2n;
+const flagBits = 2n;
 const shardBytes = 6;
 const macBytes = 12;
 /** A session that has been at more shards keeps the positions of them all; a text that is longer is none of ours. */
@@ -38,9 +53,10 @@ export function encodeToken(positions: Positions, { keyspace, keys }: TokenKeys)
   if (key === undefined) throw new RangeError('there is no key to sign tokens with');
   const bytes: number[] = [version, number];
   putVarint(bytes, BigInt(positions.size));
-  for (const [shard, { epoch, lsn }] of positions) {
+  for (const [shard, { epoch, lsn, mayBeLost, isAhead }] of positions) {
     bytes.push(...Buffer.from(shard, 'hex'));
-    putVarint(bytes, BigInt(epoch));
+    const flags = (mayBeLost === true ? lostFlag : 0n) | (isAhead === true ? aheadFlag : 0n);
+    putVarint(bytes, (BigInt(epoch) << flagBits) | flags);
     putVarint(bytes, lsn);
   }
   const body = Buffer.from(bytes);
@@ -64,23 +80,36 @@ export function mergePositions(one: Positions, other: Positions): Positions {
   const merged = new Map(one);
   for (const [shard, position] of other) {
     const present = merged.get(shard);
-    merged.set(shard, present === undefined ? position : laterOf(present, position));
+    merged.set(shard, present === undefined ? position : laterSighting(present, position));
   }
   return merged;
+}
+
+/** What was shown by a follower stays so, whichever is later: that a primary was further says nothing of what it showed. */
+export function laterSighting(one: Sighting, other: Sighting): Sighting {
+  const later: Sighting = laterOf(one, other);
+  return one.isAhead === true || other.isAhead === true ? { ...later, isAhead: true } : later;
 }
 
 function readPositions(body: Buffer): Positions | undefined {
   const reader = { body, at: 2 };
   const count = takeVarint(reader);
   if (count === undefined || count > maxShards) return undefined;
-  const positions = new Map<string, Position>();
+  const positions = new Map<string, Sighting>();
   for (let index = 0; index < count; index++) {
     const shard = body.toString('hex', reader.at, reader.at + shardBytes);
     reader.at += shardBytes;
-    const epoch = takeVarint(reader);
+    const flagged = takeVarint(reader);
     const lsn = takeVarint(reader);
-    if (epoch === undefined || lsn === undefined || epoch > Number.MAX_SAFE_INTEGER) return undefined;
-    positions.set(shard, { epoch: Number(epoch), lsn: lsn as Lsn });
+    if (flagged === undefined || lsn === undefined) return undefined;
+    const epoch = flagged >> flagBits;
+    if (epoch > Number.MAX_SAFE_INTEGER) return undefined;
+    positions.set(shard, {
+      epoch: Number(epoch),
+      lsn: lsn as Lsn,
+      ...((flagged & lostFlag) === 0n ? {} : { mayBeLost: true as const }),
+      ...((flagged & aheadFlag) === 0n ? {} : { isAhead: true as const }),
+    });
   }
   return reader.at === body.length ? positions : undefined;
 }

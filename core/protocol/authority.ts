@@ -120,6 +120,11 @@ export const authorityAnswerSchema = z.object({
    * where a change is under way, and the change waits `membershipHeldMs` for those who know it otherwise (docs/design-traps.md, A17).
    */
   keepers: z.object({ acknowledgements: z.int().min(0), members: z.array(memberIdentitySchema) }).optional(),
+  /**
+   * To routers, of an open primary: what so many followers as have to have flushed, in its epoch: it can't be lost with fewer, it is in
+   * every later epoch, and the commits in it have been let go, so that the primary shows them, too.
+   */
+  acknowledged: z.object({ epoch: z.int(), lsn: z.string() }).optional(),
 });
 export type AuthorityAnswer = z.infer<typeof authorityAnswerSchema>;
 

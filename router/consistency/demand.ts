@@ -1,9 +1,10 @@
 /**
  * What a read asks of the member that serves it, and whether a follower meets it: pure but for what is known of the shard. The
- * primary meets every demand, as long as its epoch isn't older than what was seen.
+ * primary meets every demand, as long as its epoch isn't older than what was seen, and it shows what followers have shown (`isAhead`).
  * A read that can't keep its promise isn't served: whoever asks goes on to the next member, and in the end to the primary.
  */
 import { cutTo, type Position } from '#core/consistency/position.ts';
+import type { Sighting } from '#core/consistency/token.ts';
 import type { Place, ShardPositions } from './shard-positions.ts';
 
 export interface Demand {
@@ -15,6 +16,10 @@ export interface Demand {
   readonly maxStalenessMs: number | undefined;
   /** What it shows mustn't be lost with the primary (docs/design-traps.md, A17). */
   readonly needsKeeper: boolean;
+  /** The primary may not show all of it yet. */
+  readonly isAhead: boolean;
+  /** Its answer can be held until it is shown that nothing of it can be lost: where that isn't sure beforehand. */
+  readonly mayBeProven?: boolean;
 }
 
 /**
@@ -31,7 +36,7 @@ export function judge(positions: ShardPositions, place: Place, demand: Demand): 
   if (only !== undefined && (only === 'primary' || !isSamePlace(only, place))) return 'unmet';
   if (floor.epoch === 0 && maxStalenessMs === undefined && !needsKeeper) return 'met';
   const position = positions.positionOf(place);
-  if (position === undefined || (needsKeeper && positions.keeperOf(place)?.isHeld !== true)) return 'unmet';
+  if (position === undefined || (needsKeeper && !isKept(positions, place, demand))) return 'unmet';
   if (maxStalenessMs !== undefined && !isFresh(positions, position, maxStalenessMs)) {
     const newestMs = positions.newestSample?.atMs ?? Number.NEGATIVE_INFINITY;
     const mayBe =
@@ -44,6 +49,10 @@ export function judge(positions: ShardPositions, place: Place, demand: Demand): 
   return position.epoch >= floor.epoch && isFresh(positions, position, closeMs) ? 'open' : 'unmet';
 }
 
+/** What it shows is kept safe by its own copy, or can be shown to be by others'. */
+const isKept = (positions: ShardPositions, place: Place, { mayBeProven }: Demand): boolean =>
+  positions.keeperOf(place)?.isHeld === true || (mayBeProven === true && positions.provableAt(place) !== undefined);
+
 /** Who is there is at most so old at this moment. */
 export function isFresh(positions: ShardPositions, at: Position, withinMs: number): boolean {
   const asOfMs = positions.asOfMs(at);
@@ -51,13 +60,13 @@ export function isFresh(positions: ShardPositions, at: Position, withinMs: numbe
 }
 
 /**
- * What is left of the floor at this epoch of the primary, where some of it may be lost: only where nobody has to acknowledge
+ * What is left of what was seen, looked at from a later epoch, where some of it may be lost: only where nobody had to acknowledge it
  * (k = 0). With k >= 1 what lies behind the fork was never acknowledged (docs/design-traps.md, T2).
  */
-export function lossOf(positions: ShardPositions, floor: Position, epoch: number): Position | undefined {
-  if (positions.acknowledgements !== 0 || floor.epoch === 0 || floor.epoch >= epoch) return undefined;
-  const { lsn, isKnown } = cutTo(floor, epoch, positions.history);
-  return isKnown && lsn >= floor.lsn ? undefined : { epoch: floor.epoch, lsn };
+export function lossOf(positions: ShardPositions, seen: Sighting, epoch: number): Sighting | undefined {
+  if (seen.mayBeLost !== true || seen.epoch >= epoch) return undefined;
+  const { lsn, isKnown } = cutTo(seen, epoch, positions.history);
+  return isKnown && lsn >= seen.lsn ? undefined : { epoch: seen.epoch, lsn };
 }
 
 const isSamePlace = (one: Place, other: Place): boolean =>

@@ -6,9 +6,9 @@
  * Leaves to others: what members have (shard-positions.ts), whether one will do (demand.ts).
  */
 import { laterOf, nowhere, type Position } from '#core/consistency/position.ts';
-import { mergePositions, type Positions as TokenPositions } from '#core/consistency/token.ts';
+import { mergePositions, type Sighting, type Positions as TokenPositions } from '#core/consistency/token.ts';
 import type { ConsistencyLevel } from '../map/map.ts';
-import type { Demand } from './demand.ts';
+import { type Demand, lossOf } from './demand.ts';
 import type { Positions } from './positions.ts';
 import type { Place, ShardPositions } from './shard-positions.ts';
 
@@ -19,15 +19,24 @@ interface Doubt {
   readonly sinceMs: number;
   /** It was shown by a read; else a transaction that may have written. */
   readonly isShown: boolean;
+  /** The primary showed it, too, by then. */
+  readonly isAcknowledged: boolean;
 }
 
 interface Seen {
   /** Everything: what was written, and what was read at whatever level. What a causal read must see. */
-  all: Position;
+  all: Sighting;
   /** By reads. What reads of other levels don't go back behind. */
-  shown: Position;
+  shown: Sighting;
+  /**
+   * By followers. They show a commit as soon as they have replayed it, the primary only once it was acknowledged: until that is known of
+   * all this, a read that goes from a follower to the primary could go back.
+   */
+  ahead: Position | undefined;
   atPrimary: Doubt | undefined;
   atFollower: Doubt | undefined;
+  /** Something that it had seen may be lost, and it hasn't been told yet. */
+  hasLost: boolean;
 }
 
 export class SessionPositions {
@@ -48,7 +57,8 @@ export class SessionPositions {
     this.#adoptForeign(shard);
     const seen = this.#seen.get(shard);
     const isCausal = level === 'causal';
-    if (seen === undefined) return { floor: nowhere, only: undefined, maxStalenessMs, needsKeeper: isCausal };
+    if (seen === undefined)
+      return { floor: nowhere, only: undefined, maxStalenessMs, needsKeeper: isCausal, isAhead: false };
     this.#settle(seen, this.#positions.of(shard));
     const { atPrimary, atFollower } = seen;
     const isDoubted = atPrimary !== undefined && (isCausal || atPrimary.isShown);
@@ -57,22 +67,24 @@ export class SessionPositions {
       only: isDoubted || (atFollower !== undefined && atFollower.place === undefined) ? 'primary' : atFollower?.place,
       maxStalenessMs,
       needsKeeper: isCausal,
+      isAhead: seen.ahead !== undefined || atFollower?.isAcknowledged === false,
     };
   }
 
   /** A transaction that may have written was committed before the primary was there. */
   committed(shard: string, position: Position): void {
     const seen = this.#of(shard);
-    seen.all = laterOf(seen.all, position);
+    this.#raise(seen, this.#positions.of(shard), position, false);
     if (seen.atPrimary?.isShown === false) seen.atPrimary = undefined;
   }
 
   /** What was read at the primary lies before that. */
   readBefore(shard: string, position: Position): void {
     const seen = this.#of(shard);
-    seen.all = laterOf(seen.all, position);
-    seen.shown = laterOf(seen.shown, position);
+    this.#raise(seen, this.#positions.of(shard), position, true);
     seen.atPrimary = undefined;
+    // Nobody has what its primary hasn't; whether the primary shows it is another question.
+    if (seen.atFollower?.isAcknowledged === false) seen.ahead = laterOf(seen.ahead ?? nowhere, position);
     seen.atFollower = undefined;
   }
 
@@ -80,20 +92,43 @@ export class SessionPositions {
   wasAtPrimary(shard: string, place: Place, nowMs: number, isShown: boolean): void {
     const seen = this.#of(shard);
     const before = seen.atPrimary;
-    seen.atPrimary = { place, sinceMs: nowMs, isShown: isShown || before?.isShown === true };
+    seen.atPrimary = {
+      place,
+      sinceMs: nowMs,
+      isShown: isShown || before?.isShown === true,
+      isAcknowledged: true,
+    };
   }
 
-  /** Something was read from a follower, up to now (monotonic). */
-  wasAtFollower(shard: string, place: Place, nowMs: number): void {
+  /** Something was read from a follower, up to now (monotonic). `isAcknowledged`: all of it had been, and was known to be. */
+  wasAtFollower(shard: string, place: Place, nowMs: number, isAcknowledged = false): void {
     const seen = this.#of(shard);
     const before = seen.atFollower?.place;
     const isOther = seen.atFollower !== undefined && (before === undefined || before.postmaster !== place.postmaster);
     if (isOther) this.#settle(seen, this.#positions.of(shard));
+    const { atFollower } = seen;
     seen.atFollower = {
-      place: isOther && seen.atFollower !== undefined ? undefined : place,
+      place: isOther && atFollower !== undefined ? undefined : place,
       sinceMs: nowMs,
       isShown: true,
+      isAcknowledged: isAcknowledged && atFollower?.isAcknowledged !== false,
     };
+  }
+
+  /** True once where something that it has seen of the shard may be lost: from then on it goes by what is left (docs/design-traps.md, T2). */
+  takeLoss(shard: string, epoch: number): boolean {
+    this.#adoptForeign(shard);
+    const seen = this.#seen.get(shard);
+    if (seen === undefined) return false;
+    const positions = this.#positions.of(shard);
+    const left = lossOf(positions, seen.all, epoch);
+    const hasLost = seen.hasLost || left !== undefined;
+    seen.hasLost = false;
+    if (left !== undefined) {
+      seen.all = left;
+      seen.shown = lossOf(positions, seen.shown, epoch) ?? seen.shown;
+    }
+    return hasLost;
   }
 
   /** Whether all that was seen has its position; else it will in a moment. */
@@ -108,9 +143,12 @@ export class SessionPositions {
 
   /** For the token; whole only if `isSettled`. */
   get all(): TokenPositions {
-    const own = new Map<string, Position>();
-    for (const [shard, seen] of this.#seen)
-      if (seen.all.epoch > 0) own.set(this.#positions.identityOf(shard), seen.all);
+    const own = new Map<string, Sighting>();
+    for (const [shard, seen] of this.#seen) {
+      if (seen.all.epoch === 0) continue;
+      const sighting: Sighting = seen.ahead === undefined ? seen.all : { ...seen.all, isAhead: true };
+      own.set(this.#positions.identityOf(shard), sighting);
+    }
     return mergePositions(this.#foreign, own);
   }
 
@@ -127,17 +165,17 @@ export class SessionPositions {
     this.#foreign = new Map();
   }
 
-  /** What lies behind the end of its epoch may be lost, and has been said to be (docs/design-traps.md, T2): it counts no more. */
-  cut(shard: string, position: Position): void {
-    const seen = this.#of(shard);
-    seen.all = position;
-    seen.shown = position;
-  }
-
   #of(shard: string): Seen {
     let seen = this.#seen.get(shard);
     if (seen === undefined) {
-      seen = { all: nowhere, shown: nowhere, atPrimary: undefined, atFollower: undefined };
+      seen = {
+        all: nowhere,
+        shown: nowhere,
+        ahead: undefined,
+        atPrimary: undefined,
+        atFollower: undefined,
+        hasLost: false,
+      };
       this.#seen.set(shard, seen);
     }
     return seen;
@@ -152,8 +190,9 @@ export class SessionPositions {
     rest.delete(identity);
     this.#foreign = rest;
     const seen = this.#of(shard);
-    seen.all = laterOf(seen.all, position);
-    seen.shown = laterOf(seen.shown, position);
+    const { isAhead, ...sighting } = position;
+    this.#note(seen, this.#positions.of(shard), sighting, true);
+    if (isAhead === true) seen.ahead = laterOf(seen.ahead ?? nowhere, position);
   }
 
   #settle(seen: Seen, positions: ShardPositions): void {
@@ -161,16 +200,31 @@ export class SessionPositions {
     if (atPrimary !== undefined) {
       const position = positions.reachedBy(atPrimary.place, atPrimary.sinceMs);
       if (position !== undefined) {
-        seen.all = laterOf(seen.all, position);
-        if (atPrimary.isShown) seen.shown = laterOf(seen.shown, position);
+        this.#raise(seen, positions, position, atPrimary.isShown);
         seen.atPrimary = undefined;
       }
     }
-    if (atFollower === undefined) return;
-    const position = positions.reachedBy(atFollower.place, atFollower.sinceMs);
-    if (position === undefined) return;
+    if (atFollower !== undefined) {
+      const position = positions.reachedBy(atFollower.place, atFollower.sinceMs);
+      if (position !== undefined) {
+        this.#raise(seen, positions, position, true);
+        if (!atFollower.isAcknowledged) seen.ahead = laterOf(seen.ahead ?? nowhere, position);
+        seen.atFollower = undefined;
+      }
+    }
+    if (seen.ahead !== undefined && positions.isAcknowledged(seen.ahead)) seen.ahead = undefined;
+  }
+
+  /** Seen here, now. */
+  #raise(seen: Seen, positions: ShardPositions, { epoch, lsn }: Position, isShown: boolean): void {
+    const mayBeLost = positions.acknowledgements === 0;
+    this.#note(seen, positions, { epoch, lsn, ...(mayBeLost ? { mayBeLost } : {}) }, isShown);
+  }
+
+  #note(seen: Seen, positions: ShardPositions, position: Sighting, isShown: boolean): void {
+    // A later epoch takes its place: what of it is lost has to be said all the same.
+    seen.hasLost ||= lossOf(positions, seen.all, position.epoch) !== undefined;
     seen.all = laterOf(seen.all, position);
-    seen.shown = laterOf(seen.shown, position);
-    seen.atFollower = undefined;
+    if (isShown) seen.shown = laterOf(seen.shown, position);
   }
 }

@@ -6,8 +6,9 @@
  * restart it may. So every bound belongs to a start time, and counts for connections to that very Postgres only.
  * Leaves to others: asking (authority/), what a session must see (session-positions.ts), which member is taken (follower-choice.ts).
  */
+import { deliverableMs } from '#core/authority/lease.ts';
 import { membershipHeldMs } from '#core/authority/timing.ts';
-import { covers, type History, laterOf, type Position } from '#core/consistency/position.ts';
+import { covers, type History, laterOf, nowhere, type Position } from '#core/consistency/position.ts';
 import { type MemberIdentity, replicationName } from '#core/identity.ts';
 import { type Lsn, parseLsn } from '#core/lsn.ts';
 import type { AuthorityAnswer } from '#core/protocol/authority.ts';
@@ -44,6 +45,10 @@ export class ShardPositions {
   readonly #keepers = new Map<string, Lease>();
   #keepersEpoch = 0;
   #acknowledgements: number | undefined;
+  /** What so many followers have flushed as have to: the durable position (docs/design.md, section 4). */
+  #acknowledged: Position = nowhere;
+  /** While it is held, no epoch has followed that of its primary. */
+  #tenure: Lease | undefined;
 
   constructor(watch: LeaseWatch) {
     this.#watch = watch;
@@ -56,6 +61,31 @@ export class ShardPositions {
   /** k, as the primary last said; undefined before. */
   get acknowledgements(): number | undefined {
     return this.#acknowledgements;
+  }
+
+  /** It can't be lost with as many members as may fail, and the primary shows it. */
+  isAcknowledged(at: Position): boolean {
+    return covers(this.#acknowledged, at, this.#history);
+  }
+
+  /**
+   * The epoch in which what is read there could be shown to be durable: it has that of the present primary, and no later one as long as
+   * that one's lease is held (docs/design-traps.md, B7). Undefined where it can't be shown.
+   */
+  provableAt(place: Place): number | undefined {
+    const epoch = this.positionOf(place)?.epoch;
+    const isSafe = this.#acknowledgements !== undefined && this.#acknowledgements > 0;
+    return isSafe && epoch !== undefined && this.#isOf(epoch) ? epoch : undefined;
+  }
+
+  /** Where a member that is provable at that epoch has replayed, asked after the snapshot of what it has shown. */
+  isDurable({ epoch, lsn }: Position): boolean {
+    return this.#isOf(epoch) && this.#acknowledged.lsn >= lsn;
+  }
+
+  #isOf(epoch: number): boolean {
+    const tenure = this.#tenure;
+    return tenure?.isHeld === true && tenure.identity.epoch === epoch && this.#acknowledged.epoch === epoch;
   }
 
   get newestSample(): Sample | undefined {
@@ -78,7 +108,22 @@ export class ShardPositions {
     if (answer.history !== undefined) this.learnHistory(answer.history);
     const { position } = answer;
     if (position !== undefined) this.#place(answer.member, position, sent, primaryEpoch);
-    if (primaryEpoch !== undefined) this.#takeKeepers(answer, sent, primaryEpoch);
+    if (primaryEpoch === undefined) return;
+    this.#takeKeepers(answer, sent, primaryEpoch);
+    const { acknowledged } = answer;
+    if (acknowledged?.epoch === primaryEpoch)
+      this.#acknowledged = laterOf(this.#acknowledged, { epoch: primaryEpoch, lsn: parseLsn(acknowledged.lsn) });
+    this.#takeTenure(answer, sent, primaryEpoch);
+  }
+
+  #takeTenure({ member, primary }: AuthorityAnswer, { bootMs }: Sent, epoch: number): void {
+    if (primary === undefined) return;
+    const { leaseNumber: number } = primary;
+    const horizonMs = bootMs + deliverableMs(primary.leaseRemainingMs);
+    const before = this.#tenure?.identity;
+    if (before?.epoch === epoch && before.number === number) return this.#tenure?.extend(bootMs, horizonMs);
+    this.#tenure?.end();
+    this.#tenure = new Lease({ member: member.name, epoch, number }, horizonMs, this.#watch);
   }
 
   /** A check of its own on a connection to that Postgres. Of its epoch the check says nothing: what is known of that stays. */
@@ -142,6 +187,7 @@ export class ShardPositions {
   /** The shard isn't known any more. */
   forget(): void {
     this.#dropKeepers();
+    this.#tenure?.end();
   }
 
   #place(
@@ -168,8 +214,8 @@ export class ShardPositions {
   }
 
   /**
-   * With k = 1 a follower that counts has, with what it shows, made it safe. With k > 1 others must have it as well, which isn't
-   * known here, so nobody counts; with k = 0 nothing is promised, and everybody does.
+   * With k = 1 a follower that counts has, with what it shows, made it safe. With k > 1 others must have it as well, which has to be
+   * shown of each answer (`isDurable`), so nobody counts; with k = 0 nothing is promised, and everybody does.
    */
   #takeKeepers({ member, keepers }: AuthorityAnswer, { bootMs }: Sent, epoch: number): void {
     if (epoch !== this.#keepersEpoch) this.#dropKeepers();

@@ -43,6 +43,8 @@ export interface Route {
   /** Undefined where the statement belongs to no tenant: then any shard will do. */
   readonly tenant: string | undefined;
   readonly shard: string | undefined;
+  /** It reads reference tables: what is asked of its level is asked of whichever shard serves it. */
+  readonly isReference?: boolean;
   readonly level: ConsistencyLevel;
   /** How old what is read may be; also of a causal read that runs together with a bounded one. */
   readonly maxStalenessMs?: number | undefined;
@@ -72,6 +74,7 @@ export function routeStatement(map: ClusterMap, session: SessionToRoute, stateme
   return {
     tenant,
     shard: tenant === undefined || isAnywhere ? undefined : shardOf(map, tenant),
+    ...(plan.touches === 'reference' ? { isReference: true } : {}),
     level,
     maxStalenessMs,
     primaryOnly: session.isWritingTransaction || writes || readsStrongly,
@@ -82,6 +85,10 @@ export function routeStatement(map: ClusterMap, session: SessionToRoute, stateme
 const steering: ReadonlySet<string> = new Set(['set', 'reset', 'show', 'transaction']);
 
 const isTenantless = (plan: StatementPlan): boolean => plan.touches === 'nothing' || plan.touches === 'reference';
+
+/** Of which shard a member has to have seen enough; undefined where it reads nothing that anybody writes. */
+export const shardReadAt = ({ shard, isReference }: Route, memberShard: string): string | undefined =>
+  shard ?? (isReference === true ? memberShard : undefined);
 
 /** One route for several statements that run in one transaction. @throws RouterError where there is none. */
 export function mergeRoutes(routes: readonly Route[], otherwise: Route): Route {
@@ -96,6 +103,7 @@ export function mergeRoutes(routes: readonly Route[], otherwise: Route): Route {
     return {
       tenant: merged.tenant ?? route.tenant,
       shard: merged.shard ?? route.shard,
+      ...(merged.isReference === true || route.isReference === true ? { isReference: true } : {}),
       level:
         consistencyLevels.indexOf(merged.level) <= consistencyLevels.indexOf(route.level) ? merged.level : route.level,
       maxStalenessMs: shorterOf(merged.maxStalenessMs, route.maxStalenessMs),

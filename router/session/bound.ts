@@ -1,9 +1,10 @@
 /** Where a transaction runs: whether a statement may run there, too (it stays where it began), what goes ahead of it, what it leaves. */
 import type { Lease } from '../authority/lease.ts';
 import type { FollowerRead } from '../consistency/follower-read.ts';
+import type { SessionPositions } from '../consistency/session-positions.ts';
 import { RouterError } from '../errors.ts';
 import type { ChosenMember } from '../exec/member-choice.ts';
-import { anyRoute, type Route } from '../exec/route.ts';
+import { anyRoute, type Route, shardReadAt } from '../exec/route.ts';
 import type { StatementPlan } from '../plan/types.ts';
 import type { Backend } from '../pool/backend.ts';
 import { quoteLiteral } from '../pool/hygiene.ts';
@@ -25,6 +26,8 @@ export interface Bound {
   needsPin: boolean;
   /** At a follower, where something is asked of it. */
   readonly read: FollowerRead | undefined;
+  /** What was read there is known to be durable. */
+  isProven: boolean;
   /** Something was sent in its transaction that may write. */
   mayHaveWritten: boolean;
   /** Something of the answer under way is the client's already. */
@@ -37,6 +40,27 @@ export interface Bound {
   configured: readonly string[];
 }
 
+/** Just borrowed, for a request of that tenant. */
+export const boundTo = (
+  { backend, pool, chosen, lease, read }: Pick<Bound, 'backend' | 'pool' | 'chosen' | 'lease' | 'read'>,
+  { begun, tenant, needsPin }: Pick<Bound, 'begun' | 'tenant' | 'needsPin'>,
+): Bound => ({
+  backend,
+  pool,
+  chosen,
+  lease,
+  begun,
+  tenant,
+  needsPin,
+  isKept: false,
+  isToBeAsked: false,
+  configured: [],
+  read,
+  mayHaveWritten: false,
+  hasAnswered: false,
+  isProven: false,
+});
+
 /**
  * Another statement of its transaction: it stays where it began, and what ran so far may have needed no lease, and no tenant.
  * @throws RouterError for what would have to run elsewhere.
@@ -45,13 +69,14 @@ export function stay(
   bound: Bound,
   route: Route,
   isPinnedBySetting: boolean,
-  leaseOf: (member: string) => Lease | undefined,
+  authority: { leaseOf(member: string): Lease | undefined },
+  seen: SessionPositions,
 ): void {
-  expectToStay(bound, route);
+  expectToStay(bound, route, seen);
   const { isPrimary, member } = bound.chosen;
   const readsBelowStrong = isPrimary && route.shard !== undefined && route.level !== 'eventual';
   if ((route.primaryOnly || readsBelowStrong) && bound.lease === undefined) {
-    bound.lease = leaseOf(member.name);
+    bound.lease = authority.leaseOf(member.name);
     if (bound.lease === undefined)
       throw new RouterError('NoMember', `the primary of shard "${member.shard}" is not open now`);
     bound.backend.believeUnder(bound.lease);
@@ -61,7 +86,7 @@ export function stay(
   bound.needsPin = isPinnedBySetting;
 }
 
-function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route): void {
+function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route, seen: SessionPositions): void {
   if (route === anyRoute) return;
   if (tenant !== undefined && route.tenant !== undefined && route.tenant !== tenant)
     throw new RouterError(
@@ -76,8 +101,14 @@ function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route): vo
         })
       : new RouterError('OtherShard', `the transaction already runs on shard "${member.shard}"`);
   // Its snapshot may be older than any check that could still be made.
-  if (!isPrimary && route.shard !== undefined && read?.serves(route) !== true)
-    throw new RouterError('NotOnFollower', `this statement asks for more than the transaction's follower was asked`);
+  const shard = shardReadAt(route, member.shard);
+  if (shard !== undefined && route.level !== 'strong' && !route.primaryOnly) {
+    const { floor, isAhead } = seen.demand(shard, route.level, route.maxStalenessMs);
+    if (isPrimary ? isAhead && !isKept : read?.serves(route, floor) !== true)
+      throw new RouterError('NotOnFollower', `this statement asks for more than the transaction's follower was asked`, {
+        hint: 'Set the level, and the token, before the transaction begins.',
+      });
+  }
   if (route.primaryOnly && !isPrimary)
     throw new RouterError('NotOnFollower', 'this statement needs the primary, but the transaction reads on a follower');
 }
@@ -93,6 +124,11 @@ export function pinStatements(bound: Bound, pin: string): string[] {
   if (backend.isPinTrusted && (backend.pin ?? '') === pin) return [];
   backend.pin = pin;
   return [`SET meridian.tenant = ${quoteLiteral(pin)}`];
+}
+
+/** It should have been impossible: what followed has run outside its transaction, and nobody may take it for done. */
+export function beginFailed(error: ReadonlyMap<string, string> | undefined, backend: Backend): void {
+  if (error !== undefined && !backend.isClosed) backend.close(`BEGIN failed: ${error.get('M') ?? ''}`);
 }
 
 /** Notes at the backend what these statements may leave in it. */

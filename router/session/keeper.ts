@@ -15,6 +15,14 @@ import type { SessionSettings } from './settings.ts';
 export const tooManyKept = (): RouterError =>
   new RouterError('TooManyKept', 'too many sessions of this role keep a connection to the member');
 
+/** The connection is lost. True where the session had, or might have had, something in it. */
+export function forgetKeeping(bound: Bound): boolean {
+  const wasKept = bound.isKept || bound.isToBeAsked;
+  bound.isToBeAsked = false;
+  bound.isKept = false;
+  return wasKept;
+}
+
 export class Keeper {
   readonly #context: RouterContext;
   readonly #receiver: BackendReceiver;
@@ -45,7 +53,7 @@ export class Keeper {
   }
 
   /** Whether the backend has anything of the session's own left: only it can say (functions, rollbacks). Not called back once it is lost. */
-  ask(bound: Bound, settings: SessionSettings, answered: (fate: 'let-go' | 'kept' | 'refused') => void): void {
+  #ask(bound: Bound, settings: SessionSettings, answered: (fate: 'let-go' | 'kept' | 'refused') => void): void {
     bound.isToBeAsked = false;
     this.#isAsking = true;
     const { backend, configured } = bound;
@@ -64,8 +72,23 @@ export class Keeper {
     );
   }
 
+  /** A transaction is over: it rests at once, or once it has said that it is still of use. */
+  settle(
+    bound: Bound,
+    settings: SessionSettings,
+    needsPin: boolean,
+    settled: (fate: 'let-go' | 'kept' | 'refused') => void,
+  ): void {
+    const rest = (fate: 'let-go' | 'kept' | 'refused'): void => {
+      if (fate === 'kept') this.#rest(bound, needsPin);
+      settled(fate);
+    };
+    if (bound.isToBeAsked) this.#ask(bound, settings, rest);
+    else rest('kept');
+  }
+
   /** Nothing is under way: the next transaction is pinned and believed anew; what comes unasked counts while there is a lease. */
-  rest(bound: Bound, needsPin: boolean): void {
+  #rest(bound: Bound, needsPin: boolean): void {
     const { backend, pool, chosen } = bound;
     bound.tenant = undefined;
     bound.needsPin = needsPin;

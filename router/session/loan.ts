@@ -17,17 +17,18 @@ import { backend as code, transactionStatus as tx } from '../wire/codes.ts';
 import { readNotification, readyForQuery } from '../wire/server-messages.ts';
 import { Answers } from './answers.ts';
 import type { Borrower, Request, SilentAnswer } from './borrower.ts';
-import { type Bound, pinStatements, sayFirst, stay, suspect } from './bound.ts';
+import { type Bound, beginFailed, boundTo, pinStatements, sayFirst, stay, suspect } from './bound.ts';
 import { Cancelling } from './cancelling.ts';
-import { Keeper, tooManyKept } from './keeper.ts';
+import { forgetKeeping, Keeper, tooManyKept } from './keeper.ts';
 import { surelyBegins } from './keeping.ts';
 import { borrowRefusal, cancelled, keptLost, lossError } from './loss.ts';
 import { Reading } from './reading.ts';
 import { type Found, Search } from './search.ts';
 import { failInTurn } from './send.ts';
 import { Served } from './served.ts';
-import { Sightings } from './sightings.ts';
+import { Sightings, type Waited } from './sightings.ts';
 import { endsFailure } from './transaction.ts';
+import { Trial } from './trial.ts';
 
 /** Backends that a request may lose before a byte of it was sent. */
 const maxAttempts = 5;
@@ -52,6 +53,7 @@ export class Loan implements BackendReceiver {
   readonly #cancelling: Cancelling;
   readonly #reading: Reading;
   readonly #sightings: Sightings;
+  readonly #trial: Trial;
   readonly served: Served;
 
   constructor(context: RouterContext, session: Borrower) {
@@ -63,6 +65,17 @@ export class Loan implements BackendReceiver {
     this.#keeper = new Keeper(context, this);
     this.#sightings = new Sightings(context, session);
     this.#reading = new Reading(context, session);
+    this.#trial = new Trial(this.#reading, {
+      isBound: (bound) => this.#bound === bound,
+      shown: ({ bytes, status }) => {
+        for (const each of bytes) this.forward(each);
+        this.#ready(status, false, false);
+      },
+      failed: (isAnswered) => {
+        if (isAnswered) this.#release();
+        this.#elsewhere();
+      },
+    });
     this.#answers = new Answers(session, () => this.#isPinnedBySetting);
   }
 
@@ -75,12 +88,10 @@ export class Loan implements BackendReceiver {
     return this.#bound !== undefined;
   }
 
-  /** The session keeps its backend between transactions. */
   get isKept(): boolean {
     return this.#bound?.isKept === true;
   }
 
-  /** The one that it has now. */
   get backend(): Backend | undefined {
     return this.#bound?.backend;
   }
@@ -89,7 +100,6 @@ export class Loan implements BackendReceiver {
     return this.#isOpen;
   }
 
-  /** The member doesn't take bytes as fast as they come. */
   get isJammed(): boolean {
     return this.#bound?.backend.isFull === true;
   }
@@ -110,7 +120,7 @@ export class Loan implements BackendReceiver {
     const bound = this.#bound;
     if (bound !== undefined) {
       if (request.repins === true && request.route.tenant !== bound.tenant) bound.tenant = undefined;
-      stay(bound, request.route, this.#isPinnedBySetting, (member) => this.#context.authority.leaseOf(member));
+      stay(bound, request.route, this.#isPinnedBySetting, this.#context.authority, this.#session.routing.positions);
       if (!this.#keeper.admits(bound, request)) throw tooManyKept();
       this.#answers.request = request;
       // Begun for the client only, as COPY does, at a backend that is kept.
@@ -118,6 +128,7 @@ export class Loan implements BackendReceiver {
     }
     this.#answers.request = request;
     this.#attempts = 0;
+    this.#watch.asked();
     this.#reading.begin();
     this.#look(request);
   }
@@ -135,7 +146,7 @@ export class Loan implements BackendReceiver {
       bytes: request.size,
       ...this.#session.limits.wanted(request.route, this.#pinFor(request.route.tenant)),
       previous: this.served.previousReader(request.route.shard),
-      ...this.#reading.wish,
+      ...this.#reading.wishFor(request),
       map: () => this.#session.routing.map(),
       found: (found) => this.#borrowed(found, request),
       failed: (error) => this.#refuse(error, request),
@@ -152,8 +163,9 @@ export class Loan implements BackendReceiver {
     if (!this.#session.isClosed) this.#session.settled();
   }
 
-  #borrowed({ backend, pool, chosen, lease, read }: Found, request: Request): void {
+  #borrowed(found: Found, request: Request): void {
     this.#search = undefined;
+    const { backend, pool, lease, read } = found;
     if (this.#session.isClosed) return pool.giveBack(backend);
     // While it waited, its role may have come to act for others: the backend would do so already.
     const revoked = this.#session.routing.revoked();
@@ -161,28 +173,17 @@ export class Loan implements BackendReceiver {
       pool.giveBack(backend);
       return this.#session.ended(revoked);
     }
-    const begun = this.#session.transaction.takeLazy();
-    const bound: Bound = {
-      backend,
-      pool,
-      chosen,
-      lease,
-      begun,
+    const bound = boundTo(found, {
+      begun: this.#session.transaction.takeLazy(),
       tenant: request.route.tenant,
       needsPin: this.#isPinnedBySetting,
-      isKept: false,
-      isToBeAsked: false,
-      configured: [],
-      read,
-      mayHaveWritten: false,
-      hasAnswered: false,
-    };
+    });
     this.#bound = bound;
     this.#phase = 'busy';
     backend.assign(this);
     if (lease !== undefined) backend.believeUnder(lease);
     if (!this.#keeper.admits(bound, request)) return this.#withdraw(tooManyKept(), request);
-    if (read?.verdict === 'open') this.#check(bound, request);
+    if (read?.verdict === 'open' && !this.#reading.triesAtOnce(bound, request)) this.#check(bound, request);
     else this.#prepare(bound, request);
   }
 
@@ -193,13 +194,23 @@ export class Loan implements BackendReceiver {
     this.#reading.check(bound, (isMet) => {
       if (this.#bound !== bound) return;
       this.#isPreparing = false;
-      if (this.#wasCancelled) return this.#withdraw(cancelled(), request);
-      if (isMet) return this.#prepare(bound, request);
+      if (isMet && !this.#wasCancelled) return this.#prepare(bound, request);
       this.#session.transaction.keepLazy(bound.begun);
       this.#release();
       this.#reading.leaveFollowers();
-      this.#look(request);
+      this.#elsewhere();
     });
+  }
+
+  /** A read by itself, of which nothing has come to the client, is run once more. */
+  #elsewhere(): void {
+    const { request } = this.#answers;
+    this.#bound = undefined;
+    this.#trial.end();
+    this.#answers.end();
+    if (request === undefined) return;
+    if (this.#wasCancelled) return this.#refuse(cancelled(), request);
+    this.#look(request);
   }
 
   #prepare(bound: Bound, request: Request): void {
@@ -245,24 +256,21 @@ export class Loan implements BackendReceiver {
     this.#watch.begin(pool.progress);
     this.served.note(bound.chosen.member, bound.chosen.isPrimary);
     bound.hasAnswered = false;
-    const readLease = bound.read?.lease();
-    if (readLease !== undefined) backend.believeUnder(readLease);
-    const parts = this.#pin(bound).map((sql) =>
-      backend.ownQuery(sql, ({ error }) => this.#answers.pinFailed(error, backend)),
-    );
-    if (begin !== '') parts.push(backend.ownQuery(begin, ({ error }) => this.#beginFailed(error, backend)));
+    this.#wasCancelled = false;
+    const parts: Buffer[] = [];
+    const ahead = this.#trial.begin(bound);
+    if (ahead !== undefined) parts.push(ahead);
+    for (const sql of this.#pin(bound))
+      parts.push(backend.ownQuery(sql, ({ error }) => this.#answers.pinFailed(error, backend)));
+    if (begin !== '') parts.push(backend.ownQuery(begin, ({ error }) => beginFailed(error, backend)));
     suspect(bound, request.plans, this.#session.routing.volatileFunctions);
     parts.push(...request.bytes(backend));
-    const question = this.#sightings.ask(bound, request, (status) => this.#ready(status, true));
-    if (question !== undefined) parts.push(question);
+    const question = this.#sightings.ask(bound, request, ({ status, isHeld }) => this.#ready(status, isHeld, true));
+    const behind = question ?? this.#trial.behind(bound);
+    if (behind !== undefined) parts.push(behind);
     if (parts.length > 0) backend.write(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
     // After a Flush nothing needs to be answered for the next message to be taken, and it may be here already.
     if (!request.ends) this.#session.settled();
-  }
-
-  /** It should have been impossible: what followed has run outside its transaction, and nobody may take it for done. */
-  #beginFailed(error: ReadonlyMap<string, string> | undefined, backend: Backend): void {
-    if (error !== undefined && !backend.isClosed) backend.close(`BEGIN failed: ${error.get('M') ?? ''}`);
   }
 
   /** Refuses what would follow in the open pipeline, in its turn. */
@@ -282,6 +290,7 @@ export class Loan implements BackendReceiver {
   // ---- answers
 
   forward(bytes: Buffer): void {
+    if (this.#trial.withholds(bytes)) return;
     if (!this.#answers.forward(bytes)) return;
     this.#watch.bytes += bytes.length;
     if (this.#bound !== undefined) this.#bound.hasAnswered = true;
@@ -291,7 +300,7 @@ export class Loan implements BackendReceiver {
 
   observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {
     const isForClient = this.#answers.observe(type, buffer, start, end, this.#bound);
-    return isForClient && (type !== code.readyForQuery || !this.#sightings.isAsking);
+    return isForClient && (type !== code.readyForQuery || !this.#sightings.holdsReady);
   }
 
   notified(buffer: Buffer, start: number, end: number): void {
@@ -300,13 +309,14 @@ export class Loan implements BackendReceiver {
   }
 
   ready(status: number): void {
-    if (!this.#sightings.holds(status)) this.#ready(status, false);
+    if (this.#trial.withholdsReady(status)) return;
+    if (!this.#sightings.waits(status)) this.#ready(status, false, false);
   }
 
-  /** `hasWaited`: the ReadyForQuery wasn't passed on, and where the primary was by then is known. */
-  #ready(status: number, hasWaited: boolean): void {
+  /** `isHeld`: the ReadyForQuery wasn't passed on. `isPlaced`: where the primary was by then is known. */
+  #ready(status: number, isHeld: boolean, isPlaced: boolean): void {
     const { transaction } = this.#session;
-    const isOurs = this.#answers.endsDifferently || hasWaited;
+    const isOurs = this.#answers.endsDifferently || isHeld;
     const { hasFailed } = this.#answers.segment;
     const { request } = this.#answers;
     if (request !== undefined) this.#watch.end(request.plans);
@@ -317,7 +327,7 @@ export class Loan implements BackendReceiver {
     if (status === tx.idle) {
       this.#context.metrics.add('transactions_total');
       transaction.ended(hasFailed);
-      if (bound !== undefined && !hasWaited) this.#sightings.sighted(bound);
+      if (bound !== undefined && !isPlaced) this.#sightings.sighted(bound);
       if (bound !== undefined && !bound.isKept && !bound.isToBeAsked) this.#release();
     }
     this.#session.segmentEnded(hasFailed || transaction.isRefused);
@@ -327,23 +337,19 @@ export class Loan implements BackendReceiver {
       if (!hasFailed) this.#session.answer(request.trailing);
       this.#session.say(readyForQuery(transaction.status));
     }
-    const isKept = status === tx.idle && bound !== undefined && this.#bound === bound;
-    if (!isKept) return this.#over(request, answer);
-    if (!bound.isToBeAsked) {
-      this.#keeper.rest(bound, this.#isPinnedBySetting);
-      return this.#over(request, answer);
-    }
-    this.#keeper.ask(bound, this.#session.settings, (fate) => {
+    if (status !== tx.idle || bound === undefined || this.#bound !== bound) return this.#over(request, answer);
+    this.#keeper.settle(bound, this.#session.settings, this.#isPinnedBySetting, (fate) => {
       if (this.#bound !== bound) return;
       if (fate === 'refused') return this.#session.ended(tooManyKept());
-      if (fate === 'kept') this.#keeper.rest(bound, this.#isPinnedBySetting);
-      else this.#release();
+      if (fate === 'let-go') this.#release();
       this.#over(request, answer);
     });
   }
 
   #over(request: Request | undefined, answer: SilentAnswer): void {
     this.#phase = 'rest';
+    // A session that says nothing more keeps nothing of what it said last.
+    this.#answers.request = undefined;
     if (answer.isStale) request?.again?.();
     else request?.silent?.answered(answer);
     if (!this.#session.isClosed) this.#session.settled();
@@ -380,12 +386,11 @@ export class Loan implements BackendReceiver {
 
   /** Closes the backend: what it holds is rolled back. */
   abandon(reason: string): void {
-    const bound = this.#bound;
+    const { backend } = this.#bound ?? {};
     this.#bound = undefined;
     this.#isOpen = false;
-    if (bound === undefined) return;
-    bound.backend.assign(undefined);
-    bound.backend.close(reason);
+    backend?.assign(undefined);
+    backend?.close(reason);
   }
 
   /** Not a byte of the request was sent: it looks for another. */
@@ -406,13 +411,11 @@ export class Loan implements BackendReceiver {
     if (this.#isPreparing && request !== undefined) return this.#lostBefore(reason, request);
     const isRunning = this.#phase === 'busy' && !this.#cancelling.isUnderWay;
     if (request !== undefined && isRunning && this.#reading.mayRunElsewhere(this.#bound, request)) {
-      this.#bound = undefined;
-      this.#answers.end();
       this.#reading.leaveFollowers();
-      return this.#look(request);
+      return this.#elsewhere();
     }
-    const status = this.#sightings.lost(this.#bound);
-    if (status !== undefined) return this.#lostAfter(status, reason);
+    const waited = this.#sightings.lost(this.#bound);
+    if (waited !== undefined) return this.#lostAfter(waited, reason);
     this.#context.metrics.add('backend_losses_total');
     this.#context.log.info({ role: this.#session.login.role, servedBy: this.served.by, reason }, 'backend lost');
     const { transaction, settings } = this.#session;
@@ -448,12 +451,9 @@ export class Loan implements BackendReceiver {
   }
 
   /** All that was sent has been answered; only what the router asked besides hasn't. */
-  #lostAfter(status: number, reason: string): void {
-    const bound = this.#bound;
-    const wasKept = bound?.isKept === true || bound?.isToBeAsked === true;
-    if (bound !== undefined) bound.isToBeAsked = false;
-    if (bound !== undefined) bound.isKept = false;
-    this.#ready(status, true);
+  #lostAfter({ status, isHeld }: Waited, reason: string): void {
+    const wasKept = this.#bound !== undefined && forgetKeeping(this.#bound);
+    this.#ready(status, isHeld, true);
     if (wasKept) this.#session.ended(keptLost(reason));
   }
 
@@ -471,24 +471,19 @@ export class Loan implements BackendReceiver {
     backend.close('the client is gone');
   }
 
-  // ---- cancelling
-
   #mayCancel(): boolean {
-    return this.#answers.segment.mayBeCancelled(
-      this.#session.transaction.isOpen,
-      this.#session.routing.volatileFunctions,
-    );
+    const { transaction, routing } = this.#session;
+    return this.#answers.segment.mayBeCancelled(transaction.isOpen, routing.volatileFunctions);
   }
 
   cancel(): void {
     const { request } = this.#answers;
     if (this.#phase === 'waiting' && request !== undefined) {
       this.#search?.stop();
-      this.#refuse(cancelled(), request);
-      return;
+      return this.#refuse(cancelled(), request);
     }
     // It isn't for the router's own statements: it waits for them, and what they prepare isn't sent.
-    if (this.#isPreparing) {
+    if (this.#isPreparing || this.#trial.isUnderWay) {
       this.#wasCancelled = true;
       return;
     }

@@ -5,14 +5,14 @@
  */
 import type { Held } from '../authority/hold.ts';
 import type { Lease } from '../authority/lease.ts';
-import { type Demand, judge, lossOf } from '../consistency/demand.ts';
+import { type Demand, judge } from '../consistency/demand.ts';
 import { FollowerRead } from '../consistency/follower-read.ts';
 import type { SessionPositions } from '../consistency/session-positions.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import { type ChosenMember, chooseMembers } from '../exec/member-choice.ts';
-import type { Route } from '../exec/route.ts';
-import type { ClusterMap } from '../map/map.ts';
+import { type Route, shardReadAt } from '../exec/route.ts';
+import type { ClusterMap, MemberView } from '../map/map.ts';
 import type { Backend } from '../pool/backend.ts';
 import { MemberRefusal, RoleChanged } from '../pool/connect.ts';
 import { Expelled, type Pool, type Wish } from '../pool/pool.ts';
@@ -42,11 +42,19 @@ export interface Wanted {
   /** A follower was tried, and couldn't keep the read's promise: only the primary will. */
   readonly avoidsFollowers: boolean;
   readonly whenBehind: 'primary' | 'error';
+  /** Its answer can be withheld until it is shown to be durable. */
+  readonly mayBeProven: boolean;
   map(): ClusterMap;
   /** Called once, with one of the two; at once where a backend is idle. */
   found(found: Found): void;
   failed(error: RouterError): void;
 }
+
+type DemandOf = (member: MemberView) => Demand | undefined;
+
+/** A primary that acknowledges nothing for so long loses its lease. */
+const acknowledgedWithinMs = 3_000;
+const lookAgainMs = 10;
 
 export class Search {
   readonly #context: RouterContext;
@@ -54,6 +62,7 @@ export class Search {
   readonly #held: Held;
   #stop: (() => void) | undefined;
   #isOver = false;
+  #aheadSinceMs: number | undefined;
 
   constructor(context: RouterContext, wanted: Wanted) {
     this.#context = context;
@@ -87,16 +96,19 @@ export class Search {
         previous,
         inFlight: (member) => pools.busyAt(member),
       });
-      const demand = this.#demand(map);
+      const demandOf = this.#demands(map);
       if (!route.primaryOnly) {
-        if (demand === undefined) return this.#borrow(candidates, 0, undefined);
-        const readers = candidates.filter((candidate) => this.#mayRead(candidate, demand));
-        if (readers.length > 0) return this.#borrow(readers, 0, demand);
+        const isAnything = candidates.every(({ member }) => demandOf(member) === undefined);
+        if (isAnything) return this.#borrow(candidates, 0, demandOf);
+        const readers = candidates.filter((candidate) => this.#mayRead(candidate, demandOf(candidate.member)));
+        if (readers.length > 0) return this.#borrow(readers, 0, demandOf);
         if (this.#wanted.whenBehind === 'error') return this.#fail(behind(route));
       }
       const primaries = candidates.filter(({ isPrimary }) => isPrimary);
-      const open = primaries.filter(({ member }) => this.#mayGo(member.shard, member.name, demand?.floor.epoch ?? 0));
-      if (open.length > 0) return this.#borrow(open, 0, demand);
+      const open = primaries.filter(({ member }) => this.#mayGo(member, demandOf(member)?.floor.epoch ?? 0));
+      const shown = open.filter(({ member }) => demandOf(member)?.isAhead !== true);
+      if (shown.length > 0) return this.#borrow(shown, 0, demandOf);
+      if (open.length > 0) return this.#awaitAcknowledged();
       const member = primaries[0]?.member;
       if (member === undefined) throw new RouterError('NoMember', `shard "${route.shard}" has no primary now`);
       this.#wait(member.shard, `the primary of shard "${member.shard}", member "${member.name}", is not open now`);
@@ -110,32 +122,49 @@ export class Search {
   }
 
   /**
-   * What a read of another level than strong asks of whoever serves it. @throws RouterError where what the session has seen may be
-   * lost: said once, and from then on it goes by what is left.
+   * What a read of another level than strong asks of whoever serves it, by its shard. @throws RouterError where what the session has seen
+   * may be lost: said once, and from then on it goes by what is left.
    */
-  #demand(map: ClusterMap): Demand | undefined {
-    const { route, positions } = this.#wanted;
-    const { shard, level, maxStalenessMs } = route;
-    if (route.primaryOnly || shard === undefined || level === 'strong') return undefined;
-    const demand = positions.demand(shard, level, maxStalenessMs);
-    if (level !== 'causal') return demand;
-    const left = lossOf(this.#context.authority.positions.of(shard), demand.floor, map.shards.get(shard)?.epoch ?? 0);
-    if (left === undefined) return demand;
-    positions.cut(shard, left);
-    throw new RouterError('MayBeLost', `what this session has seen of shard "${shard}" may be lost`);
+  #demands(map: ClusterMap): DemandOf {
+    const { route, positions, mayBeProven } = this.#wanted;
+    const { level, maxStalenessMs, primaryOnly } = route;
+    const demands = new Map<string, Demand>();
+    return ({ shard: memberShard }) => {
+      const shard = shardReadAt(route, memberShard);
+      if (primaryOnly || shard === undefined || level === 'strong') return undefined;
+      let demand = demands.get(shard);
+      if (demand !== undefined) return demand;
+      demand = { ...positions.demand(shard, level, maxStalenessMs), mayBeProven };
+      if (level === 'causal' && positions.takeLoss(shard, map.shards.get(shard)?.epoch ?? 0))
+        throw new RouterError('MayBeLost', `what this session has seen of shard "${shard}" may be lost`);
+      demands.set(shard, demand);
+      return demand;
+    };
   }
 
-  #mayRead({ member, isPrimary }: ChosenMember, demand: Demand): boolean {
-    if (isPrimary || this.#wanted.avoidsFollowers) return false;
+  #mayRead({ member, isPrimary }: ChosenMember, demand: Demand | undefined): boolean {
+    if (isPrimary || this.#wanted.avoidsFollowers || demand === undefined) return false;
     const positions = this.#context.authority.positions.of(member.shard);
     const place = positions.lastRunOf(member.name) ?? { member: member.name, postmaster: '' };
     return judge(positions, place, demand) !== 'unmet';
   }
 
+  /**
+   * Followers have shown the session what its primary may not show yet: a commit is seen there once it was acknowledged, which is known
+   * with the next word of its agent.
+   */
+  #awaitAcknowledged(): void {
+    const nowMs = performance.now();
+    this.#aheadSinceMs ??= nowMs;
+    if (nowMs - this.#aheadSinceMs > acknowledgedWithinMs) return this.#fail(behind(this.#wanted.route));
+    const timer = setTimeout(() => this.look(), lookAgainMs);
+    this.#stop = () => clearTimeout(timer);
+  }
+
   /** Those who wait already go first, but for one that has been let go. The primary of an epoch before what was seen isn't one any more. */
-  #mayGo(shard: string, primary: string, epoch: number): boolean {
+  #mayGo({ shard, name }: MemberView, epoch: number): boolean {
     const { authority, hold } = this.#context;
-    const lease = authority.leaseOf(primary);
+    const lease = authority.leaseOf(name);
     if (lease === undefined || lease.identity.epoch < epoch) return false;
     return this.#held.place !== undefined || !hold.isHolding(shard);
   }
@@ -145,8 +174,9 @@ export class Search {
     this.#stop = this.#context.hold.wait(shard, this.#held);
   }
 
-  #borrow(candidates: readonly ChosenMember[], index: number, demand: Demand | undefined): void {
+  #borrow(candidates: readonly ChosenMember[], index: number, demandOf: DemandOf): void {
     const chosen = candidates[index] as ChosenMember;
+    const demand = demandOf(chosen.member);
     const { route, role } = this.#wanted;
     const { authority, hold, pools } = this.#context;
     const { shard, name } = chosen.member;
@@ -166,7 +196,7 @@ export class Search {
         const read = demand === undefined || chosen.isPrimary ? undefined : this.#readAt(backend, chosen, demand);
         if (read?.verdict === 'unmet') {
           pool.giveBack(backend);
-          if (index + 1 < candidates.length) return this.#borrow(candidates, index + 1, demand);
+          if (index + 1 < candidates.length) return this.#borrow(candidates, index + 1, demandOf);
           this.#wanted = { ...this.#wanted, avoidsFollowers: true };
           return this.look();
         }
@@ -177,7 +207,7 @@ export class Search {
         this.#stop = undefined;
         // Not a byte was sent: the next best may serve.
         if (!(error instanceof RouterError) && index + 1 < candidates.length)
-          return this.#borrow(candidates, index + 1, demand);
+          return this.#borrow(candidates, index + 1, demandOf);
         if (demand !== undefined && !chosen.isPrimary && !(error instanceof RouterError)) {
           this.#wanted = { ...this.#wanted, avoidsFollowers: true };
           return this.look();
@@ -230,13 +260,13 @@ export function presentMembers(
     isClosed: (member) => authority.isClosed(member),
     previous: undefined,
   });
-  const { shard, level, primaryOnly, maxStalenessMs } = route;
-  if (primaryOnly || shard === undefined || level === 'strong') return candidates;
-  const demand = seen.demand(shard, level, maxStalenessMs);
-  const positions = authority.positions.of(shard);
-  return candidates.filter(
-    ({ member, isPrimary }) =>
-      isPrimary ||
-      judge(positions, positions.lastRunOf(member.name) ?? { member: member.name, postmaster: '' }, demand) !== 'unmet',
-  );
+  const { level, primaryOnly, maxStalenessMs } = route;
+  if (primaryOnly || level === 'strong') return candidates;
+  return candidates.filter(({ member, isPrimary }) => {
+    const shard = shardReadAt(route, member.shard);
+    if (isPrimary || shard === undefined) return true;
+    const positions = authority.positions.of(shard);
+    const place = positions.lastRunOf(member.name) ?? { member: member.name, postmaster: '' };
+    return judge(positions, place, { ...seen.demand(shard, level, maxStalenessMs), mayBeProven: true }) !== 'unmet';
+  });
 }

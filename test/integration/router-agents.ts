@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { MemberIdentity } from '#core/identity.ts';
+import { formatLsn, parseLsn } from '#core/lsn.ts';
 import {
   type AuthorityAnswer,
   type AuthorityQuestion,
@@ -23,6 +24,8 @@ export class TestAgent {
   readonly words: RouterWord[] = [];
   /** Looks at the member's Postgres; where a test gives none, nothing is said of positions. */
   look: (() => Promise<Omit<NonNullable<AuthorityAnswer['position']>, 'begunMs'> | undefined>) | undefined;
+  /** LSNs up to which those who stream from it have flushed, as last looked at. */
+  flushed: string[] = [];
   /** Followers of its shard: all count. */
   peers: MemberIdentity[] = [];
   #said: Partial<AuthorityAnswer> = {};
@@ -111,8 +114,20 @@ export class TestAgent {
     const seen = question.router === undefined ? undefined : await this.look?.().catch(() => undefined);
     const begunMs = Math.floor(begunAt - receivedAt) - 1;
     while (this.#isFrozen) await this.#changed();
-    const answer = { ...this.#answer(), ...(seen === undefined ? {} : { position: { begunMs, ...seen } }) };
+    const said = this.#answer();
+    const answer = {
+      ...said,
+      ...(seen === undefined ? {} : { position: { begunMs, ...seen }, ...this.#durable(said) }),
+    };
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+  }
+
+  /** What so many have flushed as have to. */
+  #durable({ keepers, primary }: AuthorityAnswer): Pick<AuthorityAnswer, 'acknowledged'> {
+    if (keepers === undefined || primary === undefined) return {};
+    const furthest = this.flushed.map((text) => parseLsn(text)).toSorted((a, b) => (a < b ? 1 : -1));
+    const lsn = furthest[Math.max(1, keepers.acknowledgements) - 1];
+    return lsn === undefined ? {} : { acknowledged: { epoch: primary.epoch, lsn: formatLsn(lsn) } };
   }
 
   async #changed(question?: AuthorityQuestion): Promise<void> {

@@ -288,9 +288,11 @@ export class RouterKeyspace {
           recovering: boolean;
           epoch: number;
           lsn: string;
+          flushed: Record<string, string> | null;
         }>(positionSql);
         const [row] = rows;
         if (row === undefined) return undefined;
+        agent.flushed = Object.values(row.flushed ?? {});
         return { postmaster: row.postmaster, isRecovering: row.recovering, epoch: row.epoch, lsn: row.lsn };
       } catch {
         client = undefined;

@@ -20,8 +20,10 @@ const positionArbitrary = fc.record(
   {
     epoch: fc.oneof(fc.integer({ min: 0, max: 300 }), fc.maxSafeNat()),
     lsn: fc.oneof(fc.bigInt(0n, 1n << 20n), fc.bigInt(0n, (1n << 64n) - 1n)).map((lsn) => lsn as Lsn),
+    mayBeLost: fc.constant(true as const),
+    isAhead: fc.constant(true as const),
   },
-  { noNullPrototype: true },
+  { noNullPrototype: true, requiredKeys: ['epoch', 'lsn'] },
 );
 const positionsArbitrary: fc.Arbitrary<Positions> = fc
   .array(fc.tuple(fc.string({ minLength: 1 }), positionArbitrary), { maxLength: 20 })

@@ -6,7 +6,13 @@ import { type Demand, judge, lossOf } from '#router/consistency/demand.ts';
 import { lsn, Observed } from './fixture.ts';
 
 const place = { member: 'follower', postmaster: 'p1' };
-const nothing: Demand = { floor: nowhere, only: undefined, maxStalenessMs: undefined, needsKeeper: false };
+const nothing: Demand = {
+  floor: nowhere,
+  only: undefined,
+  maxStalenessMs: undefined,
+  needsKeeper: false,
+  isAhead: false,
+};
 const causal = (epoch: number, at: number): Demand => ({
   ...nothing,
   floor: { epoch, lsn: lsn(at) },
@@ -149,16 +155,67 @@ describe('what may be lost', () => {
     { epoch: 1, timeline: 1, member: 'former', forkLsn: '0/0' },
     { epoch: 2, timeline: 2, member: 'primary', forkLsn: '0/64', parent: 1 },
   ];
-  const seenWith = (acknowledgements: number): Observed => {
+  const { shard } = ((): Observed => {
     const seen = new Observed();
-    seen.hear({ member: 'primary', lsn: 115, epoch: 2, primary: 2, keepers: [], acknowledgements, history });
+    seen.hear({ member: 'primary', lsn: 115, epoch: 2, primary: 2, keepers: [], acknowledgements: 1, history });
     return seen;
-  };
+  })();
+  const mayBeLost = true as const;
 
-  test('is said only where nobody had to acknowledge, and only of what lies behind the fork (T2)', () => {
-    assert.deepEqual(lossOf(seenWith(0).shard, { epoch: 1, lsn: lsn(110) }, 2), { epoch: 1, lsn: lsn(100) });
-    assert.equal(lossOf(seenWith(0).shard, { epoch: 1, lsn: lsn(90) }, 2), undefined);
-    assert.equal(lossOf(seenWith(0).shard, { epoch: 2, lsn: lsn(110) }, 2), undefined);
-    assert.equal(lossOf(seenWith(1).shard, { epoch: 1, lsn: lsn(110) }, 2), undefined);
+  test('is said only of what nobody had to acknowledge when it was seen, whatever holds now, and lies behind the fork (T2)', () => {
+    assert.deepEqual(lossOf(shard, { epoch: 1, lsn: lsn(110), mayBeLost }, 2), { epoch: 1, lsn: lsn(100) });
+    assert.equal(lossOf(shard, { epoch: 1, lsn: lsn(90), mayBeLost }, 2), undefined);
+    assert.equal(lossOf(shard, { epoch: 2, lsn: lsn(110), mayBeLost }, 2), undefined);
+    assert.equal(lossOf(shard, { epoch: 1, lsn: lsn(110) }, 2), undefined);
+  });
+});
+
+describe('a causal read whose answer can be withheld', () => {
+  const proven = (epoch: number, at: number): Demand => ({ ...causal(epoch, at), mayBeProven: true });
+  const hearPrimary = (seen: Observed, at: number, acknowledged: number, epoch = 1): void =>
+    seen.hear({
+      member: 'primary',
+      epoch,
+      lsn: at,
+      primary: epoch,
+      keepers: ['follower', 'other'],
+      acknowledgements: 2,
+      acknowledged,
+    });
+
+  test('is tried at a follower where two have to acknowledge, and counts only up to what two have flushed (A17)', () => {
+    const seen = new Observed();
+    seen.hear({ lsn: 120 });
+    hearPrimary(seen, 120, 110);
+    assert.equal(judge(seen.shard, place, causal(1, 100)), 'unmet');
+    assert.equal(judge(seen.shard, place, proven(1, 100)), 'met');
+    assert.equal(seen.shard.provableAt(place), 1);
+    assert.equal(seen.shard.isDurable({ epoch: 1, lsn: lsn(120) }), false, 'it alone may have that');
+    assert.equal(seen.shard.isDurable({ epoch: 1, lsn: lsn(110) }), true);
+    seen.later(10);
+    hearPrimary(seen, 120, 120);
+    assert.equal(seen.shard.isDurable({ epoch: 1, lsn: lsn(120) }), true);
+  });
+
+  test('is of no use where the follower is of another epoch than what was acknowledged (B7)', () => {
+    const seen = new Observed();
+    seen.hear({ lsn: 112 });
+    hearPrimary(seen, 120, 120);
+    assert.equal(seen.shard.provableAt(place), 1);
+    seen.later(10);
+    // It went on with what was lost, and the new epoch is further by now.
+    hearPrimary(seen, 115, 115, 2);
+    assert.equal(seen.shard.provableAt(place), undefined);
+    assert.equal(judge(seen.shard, place, proven(1, 90)), 'unmet');
+    assert.equal(seen.shard.isDurable({ epoch: 1, lsn: lsn(112) }), false);
+  });
+
+  test('is of no use once the primary may not be one any more', () => {
+    const seen = new Observed();
+    seen.hear({ lsn: 100 });
+    hearPrimary(seen, 100, 100);
+    seen.later(2_850);
+    assert.equal(seen.shard.isDurable({ epoch: 1, lsn: lsn(100) }), false);
+    assert.equal(seen.shard.provableAt(place), undefined);
   });
 });

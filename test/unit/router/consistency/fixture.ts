@@ -18,6 +18,8 @@ export interface Heard {
   readonly primary?: number;
   readonly keepers?: readonly string[];
   readonly acknowledgements?: number;
+  /** What so many have flushed as have to. */
+  readonly acknowledged?: number;
   readonly history?: AuthorityAnswer['history'];
   /** How long ago the question was sent. */
   readonly agoMs?: number;
@@ -57,6 +59,10 @@ export class Observed {
         epoch,
         lsn: formatLsn(lsn(said.lsn)),
       },
+      ...(said.primary === undefined ? {} : { primary: primaryAt(said.primary) }),
+      ...(said.acknowledged === undefined
+        ? {}
+        : { acknowledged: { epoch: said.primary ?? epoch, lsn: formatLsn(lsn(said.acknowledged)) } }),
       ...(said.history === undefined ? {} : { history: said.history }),
       ...(said.keepers === undefined
         ? {}
@@ -77,3 +83,12 @@ export class Observed {
     this.hear({ member: 'primary', lsn: at, primary: 1, keepers: ['follower'] });
   }
 }
+
+const primaryAt = (epoch: number): NonNullable<AuthorityAnswer['primary']> => ({
+  epoch,
+  timeline: epoch,
+  serving: true,
+  leaseRemainingMs: 2_800,
+  leaseNumber: 0,
+  released: false,
+});

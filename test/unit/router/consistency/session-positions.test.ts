@@ -122,4 +122,56 @@ describe('a session', () => {
     session.committed('one', at(1, 110));
     assert.equal(floor(session, 'eventual').only, 'primary');
   });
+
+  test('that read from a follower waits at the primary until that shows as much: a commit may still wait for its acknowledgement', () => {
+    const { seen, session } = made();
+    const isAhead = (): boolean => session.demand('one', 'eventual', undefined).isAhead;
+    seen.hear({ member: 'primary', lsn: 100, primary: 1, acknowledged: 90 });
+    session.wasAtFollower('one', follower, seen.nowMs);
+    assert.equal(isAhead(), true);
+    seen.later(10);
+    seen.hear({ lsn: 100 });
+    assert.equal(isAhead(), true, 'the follower has replayed what nobody has acknowledged yet');
+    assert.deepEqual(session.all.get(shardIdentity('one')), { ...at(1, 100), isAhead: true });
+    const other = new SessionPositions(seen.positions);
+    other.adopt(session.all);
+    assert.equal(other.demand('one', 'causal', undefined).isAhead, true, 'and so does whoever is handed its token');
+    session.committed('one', at(1, 120));
+    assert.equal(isAhead(), true);
+    seen.later(10);
+    seen.hear({ member: 'primary', lsn: 130, primary: 1, acknowledged: 100 });
+    assert.equal(isAhead(), false);
+    assert.equal(other.demand('one', 'causal', undefined).isAhead, false);
+    assert.deepEqual(session.all.get(shardIdentity('one')), at(1, 120));
+  });
+
+  test('that was shown only what had been acknowledged is ahead of nobody', () => {
+    const { seen, session } = made();
+    session.wasAtFollower('one', follower, seen.nowMs, true);
+    assert.equal(session.demand('one', 'causal', undefined).isAhead, false);
+    session.wasAtFollower('one', follower, seen.nowMs, false);
+    session.wasAtFollower('one', follower, seen.nowMs, true);
+    assert.equal(session.demand('one', 'causal', undefined).isAhead, true);
+  });
+
+  test('hears once of what may be lost, also where it has seen the next epoch since (T2)', () => {
+    const { seen, session } = made();
+    const history = [
+      { epoch: 1, timeline: 1, member: 'former', forkLsn: '0/0' },
+      { epoch: 2, timeline: 2, member: 'primary', forkLsn: '0/64', parent: 1 },
+    ];
+    seen.hear({ member: 'primary', lsn: 110, primary: 1, keepers: [], acknowledgements: 0 });
+    session.committed('one', at(1, 110));
+    assert.equal(session.takeLoss('one', 1), false);
+    const another = new SessionPositions(seen.positions);
+    another.adopt(session.all);
+    seen.later(10);
+    seen.hear({ member: 'new', lsn: 120, epoch: 2, primary: 2, keepers: ['x'], acknowledgements: 1, history });
+    session.committed('one', at(2, 120));
+    assert.equal(session.takeLoss('one', 2), true);
+    assert.equal(session.takeLoss('one', 2), false);
+    assert.equal(another.takeLoss('one', 2), true, 'a token says that nobody had to acknowledge it');
+    assert.equal(another.takeLoss('one', 2), false);
+    assert.deepEqual(floor(another, 'causal').floor, at(1, 100));
+  });
 });
