@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { MemberIdentity } from '#core/identity.ts';
-import { formatLsn, parseLsn } from '#core/lsn.ts';
+import { formatLsn, type Lsn, parseLsn } from '#core/lsn.ts';
 import {
   type AuthorityAnswer,
   type AuthorityQuestion,
@@ -26,6 +26,11 @@ export class TestAgent {
   look: (() => Promise<Omit<NonNullable<AuthorityAnswer['position']>, 'begunMs'> | undefined>) | undefined;
   /** LSNs up to which those who stream from it have flushed, as last looked at. */
   flushed: string[] = [];
+  /** Each follower stands for so many. */
+  copies = 1;
+  /** False: followers flush, and no commit is let go by it. */
+  isAcknowledging = true;
+  #durableLsn: Lsn | undefined;
   /** Followers of its shard: all count. */
   peers: MemberIdentity[] = [];
   #said: Partial<AuthorityAnswer> = {};
@@ -125,8 +130,11 @@ export class TestAgent {
   /** What so many have flushed as have to. */
   #durable({ keepers, primary }: AuthorityAnswer): Pick<AuthorityAnswer, 'acknowledged'> {
     if (keepers === undefined || primary === undefined) return {};
-    const furthest = this.flushed.map((text) => parseLsn(text)).toSorted((a, b) => (a < b ? 1 : -1));
-    const lsn = furthest[Math.max(1, keepers.acknowledgements) - 1];
+    const furthest = this.flushed
+      .flatMap((text) => Array.from({ length: this.copies }, () => parseLsn(text)))
+      .toSorted((a, b) => (a < b ? 1 : -1));
+    if (this.isAcknowledging) this.#durableLsn = furthest[Math.max(1, keepers.acknowledgements) - 1];
+    const lsn = this.#durableLsn;
     return lsn === undefined ? {} : { acknowledged: { epoch: primary.epoch, lsn: formatLsn(lsn) } };
   }
 

@@ -164,6 +164,108 @@ describe('causal', () => {
   });
 });
 
+describe('tokens on the way', () => {
+  test('a token in a comment counts in the extended protocol, too', async () => {
+    const [writer, reader] = [await session(), await session({ consistency: 'causal' })];
+    const id = await account(writer);
+    await keyspace.caughtUp();
+    await heldBack(async () => {
+      await write(writer, id, 1);
+      const token = await show(writer, 'token');
+      const { rows } = await reader.query<{ balance: string }>(
+        `/* token='${token}' */ select balance from accounts where tenant_id = $2 and id = $1`,
+        [id, 'acme'],
+      );
+      assert.equal(Number(rows[0]?.balance), 1);
+    });
+  });
+
+  test('one that is taken up inside a transaction on a follower that has not seen it is refused, not ignored', async () => {
+    const [writer, reader] = [await session(), await session({ consistency: 'causal' })];
+    const id = await account(writer);
+    await keyspace.caughtUp();
+    await heldBack(async () => {
+      await reader.query('begin read only');
+      assert.equal(await read(reader, id), 0);
+      assert.equal(await role(reader), 'follower');
+      await write(writer, id, 1);
+      await reader.query(`set meridian.token = '${await show(writer, 'token')}'`);
+      await assert.rejects(read(reader, id), { code: '25006' });
+      await reader.query('rollback');
+      assert.equal(await read(reader, id), 1, 'and holds for the next');
+    });
+  });
+});
+
+describe('a commit that waits for its acknowledgement', () => {
+  const primary = 'one-eu-0';
+  const waitFor = (names: string): Promise<unknown> =>
+    keyspace.asOperator(primary, async (client) => {
+      await client.query(`alter system set synchronous_standby_names = '${names}'`);
+      await client.query('select pg_reload_conf()');
+    });
+
+  test('is not unseen by a session that has read it at a follower and goes on to the primary', async () => {
+    const [writer, reader] = [await session(), await session({ consistency: 'eventual' })];
+    const id = await account(writer);
+    await keyspace.caughtUp();
+    const [agent, other] = [keyspace.agents.get(primary), keyspace.agents.get(follower)];
+    assert.ok(agent !== undefined && other !== undefined);
+    agent.isAcknowledging = false;
+    await waitFor('nobody');
+    // The reload has to reach the backends.
+    await sleep(500);
+    const writing = write(writer, id, 1);
+    try {
+      while ((await read(reader, id)) !== 1) await sleep(20);
+      assert.equal(await role(reader), 'follower');
+      other.say({ state: 'starting' });
+      await sleep(300);
+      const reading = read(reader, id);
+      await sleep(300);
+      await waitFor('');
+      await writing;
+      agent.isAcknowledging = true;
+      assert.equal(await reading, 1);
+      assert.equal(await role(reader), 'primary');
+    } finally {
+      agent.isAcknowledging = true;
+      await waitFor('');
+      other.say({ state: 'following' });
+    }
+  });
+});
+
+describe('with two acknowledgements', () => {
+  test('a follower serves a causal read once what it shows is durable, else the primary does (A17)', async () => {
+    const agent = keyspace.agents.get('one-eu-0');
+    assert.ok(agent !== undefined);
+    const client = await session({ consistency: 'causal', causal_wait: '1s' });
+    const id = await account(client);
+    agent.copies = 2;
+    agent.say({ keepers: { acknowledgements: 2, members: agent.peers } });
+    await sleep(300);
+    try {
+      let served = 0;
+      for (let balance = 1; balance <= 20; balance++) {
+        await write(client, id, balance);
+        assert.equal(await read(client, id), balance);
+        if ((await role(client)) === 'follower') served += 1;
+      }
+      assert.ok(served >= 10, `${served} of 20 reads by the follower`);
+      agent.isAcknowledging = false;
+      await sleep(200);
+      await write(client, id, 21);
+      assert.equal(await read(client, id), 21);
+      assert.equal(await role(client), 'primary');
+    } finally {
+      agent.copies = 1;
+      agent.isAcknowledging = true;
+      agent.say({ keepers: { acknowledgements: 1, members: agent.peers } });
+    }
+  });
+});
+
 describe('eventual and bounded', () => {
   test('an eventual read takes what the follower has, however old', async () => {
     const writer = await session();
