@@ -25,7 +25,7 @@ const terminationSeconds = 60;
  * Postgres' grammar is one giant WebAssembly function: V8's optimising compiler takes about 550 MB for some seconds to compile it, in each
  * process that parses much. The baseline compiler alone makes a parse about twice as long, and plans are kept by their text.
  */
-const nodeOptions = ['--liftoff-only'];
+export const nodeOptions: readonly string[] = ['--liftoff-only'];
 
 export function routerDeployment(wish: RouterWish): Deployment {
   const metadata = routerMetadata(wish);

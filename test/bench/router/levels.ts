@@ -65,9 +65,9 @@ async function measure(
   seconds: number,
 ): Promise<string> {
   const [reads, writes]: [number[], number[]] = [[], []];
-  let isOver = false;
+  const run = { isOver: false };
   const work = async (client: pg.Client): Promise<void> => {
-    for (let turn = 0; !isOver; turn++) {
+    for (let turn = 0; !run.isOver; turn++) {
       const isWrite = turn % (readsPerWrite + 1) === readsPerWrite;
       const values = ['acme', 1 + Math.floor(Math.random() * accounts)];
       const startedAt = performance.now();
@@ -110,7 +110,7 @@ async function measure(
   const tookS = (performance.now() - startedAt) / 1_000;
   const byFollowers = (await program.metric('reads_on_followers_total')) - before;
   const counts = [...reads];
-  isOver = true;
+  run.isOver = true;
   await Promise.all(running);
   await Promise.all(sessions.map((client) => client.end()));
   const column = (value: number, digits: number): string => value.toFixed(digits).padStart(8);

@@ -3,8 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { nodeOptions } from '#operator/resources/router/deployment.ts';
 import { bundleProgram, copyParser } from '../../../images/build.ts';
 import { type BenchSite, ports } from './keyspace.ts';
 
@@ -34,7 +35,8 @@ export class RouterProgram {
     await bundleProgram(join(import.meta.dirname, '../../../router/thread.ts'), join(folder, 'router-thread.mjs'));
     await copyParser(folder);
     const [program = process.execPath, ...more] = runtime;
-    const child = spawn(program, [...more, bundle], {
+    const shipped = basename(program).startsWith('node') ? nodeOptions : [];
+    const child = spawn(program, [...shipped, ...more, bundle], {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: {
         PATH: process.env['PATH'],
