@@ -121,6 +121,51 @@ describe('sharing backends', () => {
   });
 });
 
+test('a function that is declared stable and sets another tenant does not bring the next client there', async () => {
+  const primaries = keyspace.map().shards.flatMap(({ primary }) => primary ?? []);
+  await Promise.all(
+    primaries.map((member) =>
+      keyspace.asOperator(member, async (operator) => {
+        await operator.query('set role meridian_owner');
+        // Postgres holds a function to its volatility in nothing that it calls ("Function Volatility Categories").
+        await operator.query(`create function slip(tenant text) returns text language sql stable as
+          $$ select pg_catalog.set_config('meridian.tenant', tenant, false) $$`);
+      }),
+    ),
+  );
+  // It has read the catalogue with the function in it, and believes of it what it says of itself.
+  const own = await keyspace.router('eu');
+  await own.with('any_app', async (slipping) => {
+    await slipping.query("set meridian.tenant = 'acme'");
+    await own.with('any_app', async (next) => {
+      await next.query("set meridian.tenant = 'acme'");
+      for (let round = 0; round < 5; round++) {
+        // Often enough that statements share.
+        for (let look = 0; look < 5; look++)
+          assert.equal(await one(next, 'select min(tenant_id) from accounts'), 'acme');
+        const [slipped, seen] = await Promise.all([
+          slipping.query<{ pid: number; slip: string }>(
+            "select pg_backend_pid() as pid, slip('cord') as slip from accounts limit 1",
+          ),
+          one(next, 'select min(tenant_id) from accounts'),
+        ]);
+        assert.equal(seen, 'acme');
+        assert.equal(slipped.rows[0]?.slip, 'cord');
+        // Its pin was read back, and was another's: nobody gets that connection again.
+        const pid = slipped.rows[0].pid;
+        await waitFor(async () => (await backendsWith(primaries, pid)) === 0);
+        assert.equal(await one(slipping, 'select min(tenant_id) from accounts'), 'acme');
+      }
+    });
+  });
+  assert.ok(own.worker.metrics.get('shared_total') > 0);
+});
+
+async function backendsWith(members: readonly string[], processId: number): Promise<number> {
+  const counts = await Promise.all(members.map((member) => keyspace.backends(member, `pid = ${processId}`)));
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
 test('a member that takes no more connections gets room from roles that don’t use theirs', async () => {
   await keyspace.writeMap(keyspace.map({ poolSize: 150, maxClients: 500 }));
   const crowded = await keyspace.router('eu');
