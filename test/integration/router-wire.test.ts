@@ -94,6 +94,23 @@ describe('before the log-in', () => {
     assert.equal(await refusedWith(client), '08P01');
   });
 
+  test('TLS is asked for once, before or behind GSS encryption, and neither within it', async () => {
+    const gss = Buffer.concat([int32(8), int32(80_877_104)]);
+    for (const again of [sslRequest, gss]) {
+      const client = await RawClient.tls(router.port, keyspace.ca.bundle);
+      client.send(again);
+      assert.equal(await refusedWith(client), '08P01');
+    }
+    const socket = await RawClient.tcp(router.port);
+    const answers: string[] = [];
+    for (const request of [gss, sslRequest]) {
+      socket.write(request);
+      answers.push(await new Promise((resolve) => socket.once('data', (chunk) => resolve(chunk.toString()))));
+    }
+    assert.deepEqual(answers, ['N', 'S']);
+    socket.destroy();
+  });
+
   test('TLS from the first byte works where the protocol is named', async () => {
     const client = await login('acme_app', { direct: true });
     client.send(queryMessage('select 1'));
@@ -153,6 +170,8 @@ describe('after the log-in', () => {
       Buffer.from([0x51, 0xff, 0xff, 0xff, 0xff]),
       message(0x42, 'p', 's', int16(0), int16(1), int32(-2)),
       message(0x42, 'p', 's', int16(0), int16(1), int32(1_000)),
+      message(0x42, 'p', 's', int16(0), int16(1), int32(-0x8000_0000)),
+      message(0x42, 'p', 's', int16(0), int16(-1)),
       message(0x51, Buffer.from('no terminator')),
       message(0x70, 'SCRAM-SHA-256'),
     ]) {

@@ -9,10 +9,9 @@ import { runMigrations } from '#operator/postgres/migrations.ts';
 import { createPlanner, type Planner, type TenantSource } from '#router/plan/index.ts';
 import { firstMigration, RouterKeyspace, type TestRouter } from '#test/integration/router-keyspace.ts';
 import { functionsWith } from '#test/unit/router/plan/golden/functions.ts';
-import { everything, fillOf, migration, only, plain, type Tenant, tenants, unknownTable } from './schema.ts';
+import { everything, fillOf, migration, only, plain, type Tenant, tables, tenants, unknownTable } from './schema.ts';
 import type { FuzzStatement } from './statements.ts';
 
-const tables = ['orders', 'lines', 'stock'] as const;
 const columns = 'tenant_id, sku, n';
 
 export type Rows = readonly unknown[][];
@@ -28,10 +27,10 @@ export type Verdict =
   | { readonly kind: 'wrong'; readonly what: string; readonly router: Outcome; readonly expected: Outcome };
 
 /** What the router, or a shard's own check behind it, refuses rather than answer wrongly. */
-const refusals: ReadonlySet<string> = new Set(['MD002', 'MD003', 'MD004', '0A000', '42501']);
+export const refusals: ReadonlySet<string> = new Set(['MD002', 'MD003', 'MD004', '0A000', '42501']);
 
 /** A primary that is away for a moment, on a machine that stood still: nothing was answered. */
-const passing: ReadonlySet<string> = new Set(['57P03', '08006', '08007', '40001', '53300']);
+export const passing: ReadonlySet<string> = new Set(['57P03', '08006', '08007', '40001', '53300']);
 const maxTries = 10;
 
 export class Laboratory {
@@ -41,6 +40,11 @@ export class Laboratory {
   readonly #others: Laboratory[] = [];
   readonly #clients = new Map<string, Promise<pg.Client>>();
   #sequence = 0;
+
+  /** Whether the session's tenant is for the text to say. */
+  static isOpen({ session }: FuzzStatement): boolean {
+    return session === 'open' || session === 'pair';
+  }
 
   private constructor(keyspace: RouterKeyspace, router: TestRouter, planner: Planner) {
     this.#keyspace = keyspace;
@@ -98,8 +102,8 @@ export class Laboratory {
     }
     if (router.kind === 'error' && refusals.has(router.code))
       return { kind: 'refused', code: router.code, message: router.message };
-    const schema = statement.session === 'open' ? everything : only(statement.tenant);
-    const tenant = this.#tenantOf(statement);
+    const schema = Laboratory.isOpen(statement) ? everything : only(statement.tenant);
+    const tenant = this.tenantOf(statement);
     const expected = await this.#onPlain(statement, schema, tenant, lane, '');
     if (expected.kind === 'error' && router.kind === 'error') return { kind: 'neither runs it' };
     // Rows of others may be what the plain one stumbles over.
@@ -116,19 +120,37 @@ export class Laboratory {
     return { kind: 'wrong', what, router, expected: alone };
   }
 
+  /** A connection to the router that such statements are said by. */
+  clientOf({ session, tenant, isPreparedInSql }: FuzzStatement, lane: number): Promise<pg.Client> {
+    const roles = { fixed: `${tenant}_app`, pair: 'pair_app', open: 'any_app', set: 'any_app', hinted: 'any_app' };
+    const role = roles[session];
+    return this.#client(`${role} ${lane}${isPreparedInSql === true ? ' in SQL' : ''}`, () =>
+      this.#router.connect(role),
+    );
+  }
+
+  plainClient(lane: number): Promise<pg.Client> {
+    return this.#client(`plain ${lane}`, () => this.#connectPlain());
+  }
+
+  /** As the operator, at the primary of a tenant's shard: whose rows there are is nobody's secret there. */
+  atHome<T>(tenant: Tenant, use: (client: pg.Client) => Promise<T>): Promise<T> {
+    return this.#keyspace.asOperator(tenant === 'bolt' ? 'two-us-0' : 'one-eu-0', use);
+  }
+
   async #throughRouter(statement: FuzzStatement, lane: number): Promise<Outcome> {
     const { session, tenant, text, values, isWrite, before } = statement;
-    const role = session === 'fixed' ? `${tenant}_app` : 'any_app';
-    const client = await this.#client(`${role} ${lane}`, () => this.#router.connect(role));
+    const client = await this.clientOf(statement, lane);
     this.#sequence += 1;
     const name = before === undefined ? {} : { name: `fuzz${this.#sequence}` };
     try {
       if (session === 'set') await client.query(`set meridian.tenant = '${tenant}'`);
+      if (statement.isPreparedInSql === true) return await preparedInSql(client, text, values);
       if (before !== undefined) await client.query({ ...name, text, values: [...before] }).catch(() => undefined);
       if (!isWrite) return { kind: 'rows', results: await rowsOf(client, text, values, name), left: [] };
       await client.query('begin');
       const results = await rowsOf(client, text, values, name);
-      const mine = session === 'open' ? this.#tenantOf(statement) : tenant;
+      const mine = this.tenantOf(statement);
       return { kind: 'rows', results, left: mine === undefined ? [] : await this.#left(client, mine) };
     } catch (error) {
       return failure(error);
@@ -139,15 +161,16 @@ export class Laboratory {
   }
 
   async #onPlain(
-    { text, values, isWrite }: FuzzStatement,
+    { text, values, isWrite, isPreparedInSql }: FuzzStatement,
     schema: string,
     tenant: Tenant | undefined,
     lane: number,
     setting: string,
   ): Promise<Outcome> {
-    const client = await this.#client(`plain ${lane}`, () => this.#plainClient());
+    const client = await this.plainClient(lane);
     await client.query(`begin; set local search_path = ${schema}; set local statement_timeout = '5s'; ${setting}`);
     try {
+      if (isPreparedInSql === true) return await preparedInSql(client, text, values);
       const results = await rowsOf(client, text, values);
       if (!isWrite) return { kind: 'rows', results, left: [] };
       const left = tenant === undefined ? [] : await this.#left(client, tenant);
@@ -167,8 +190,9 @@ export class Laboratory {
   }
 
   /** The one tenant that an open statement is about, as its text and parameters say; undefined where that isn't one. */
-  #tenantOf({ session, tenant, text, values }: FuzzStatement): Tenant | undefined {
-    if (session !== 'open') return tenant;
+  tenantOf(statement: FuzzStatement): Tenant | undefined {
+    const { tenant, text, values } = statement;
+    if (!Laboratory.isOpen(statement)) return tenant;
     const found = new Set<string>();
     try {
       for (const plan of this.#planner.plan(text, catalogue))
@@ -186,7 +210,7 @@ export class Laboratory {
     return client;
   }
 
-  #plainClient(): Promise<pg.Client> {
+  #connectPlain(): Promise<pg.Client> {
     return new Promise((resolve, reject) => {
       void this.#keyspace
         .asOperator(
@@ -229,7 +253,36 @@ async function migrate(client: pg.Client): Promise<void> {
   if (run.failure !== undefined) throw new Error(JSON.stringify(run.failure));
 }
 
-async function rowsOf(
+const literalOf = (value: unknown): string => {
+  if (value === null || value === undefined) return 'null';
+  if (Array.isArray(value)) return `array[${value.map(literalOf).join(', ')}]`;
+  return typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : JSON.stringify(value);
+};
+
+let preparedCount = 0;
+
+/** PREPARE, EXECUTE and DEALLOCATE, with the comment ahead of each that may say the tenant. */
+async function preparedInSql(client: pg.Client, text: string, values: readonly unknown[]): Promise<Outcome> {
+  const [hint = ''] = /^\/\*.*?\*\/ /.exec(text) ?? [];
+  preparedCount += 1;
+  const name = `prepared_${preparedCount}`;
+  await client.query(`${hint}prepare ${name} as ${text.slice(hint.length)}`);
+  try {
+    const results = await rowsOf(client, `${hint}execute ${name} (${values.map(literalOf).join(', ')})`, []);
+    await client.query(`deallocate ${name}`);
+    return { kind: 'rows', results, left: [] };
+  } catch (error) {
+    // It outlives its transaction, and keeps the session where it is.
+    await client.query('rollback');
+    await client.query(`deallocate ${name}`);
+    throw error;
+  }
+}
+
+/** What it was planned as is each database's own business. */
+const isExplained = (text: string): boolean => /^(?:\/\*.*?\*\/ )?explain\b/.test(text);
+
+export async function rowsOf(
   client: pg.Client,
   text: string,
   values: readonly unknown[],
@@ -242,10 +295,10 @@ async function rowsOf(
     ...(values.length > 0 && { values: [...values] }),
   });
   const results = (Array.isArray(answer) ? answer : [answer]) as { rows: unknown[][] }[];
-  return results.map(({ rows }) => rows);
+  return isExplained(text) ? [] : results.map(({ rows }) => rows);
 }
 
-function failure(error: unknown): Outcome {
+export function failure(error: unknown): Outcome {
   const { code, message } = error as { code?: string; message?: string };
   return { kind: 'error', code: code ?? 'none', message: message ?? String(error) };
 }
@@ -254,7 +307,7 @@ function failure(error: unknown): Outcome {
 const canonical = (results: readonly Rows[]): string =>
   JSON.stringify(results.map((rows) => rows.map((row) => JSON.stringify(row)).toSorted()));
 
-function difference(one: Outcome, other: Outcome): string | undefined {
+export function difference(one: Outcome, other: Outcome): string | undefined {
   if (one.kind === 'error' || other.kind === 'error')
     return one.kind === other.kind ? undefined : 'one of them runs it, the other does not';
   if (canonical(one.results) !== canonical(other.results)) return 'other rows';

@@ -8,14 +8,16 @@ import { type Tenant, tenants } from './schema.ts';
 export interface FuzzStatement {
   readonly text: string;
   readonly values: readonly unknown[];
-  /** open: the text decides. set: SET meridian.tenant. hinted: a comment. fixed: a role of that tenant's own. */
-  readonly session: 'open' | 'set' | 'hinted' | 'fixed';
+  /** open: the text decides. set: SET meridian.tenant. hinted: a comment. fixed: a role of that tenant's own. pair: as open, by a role for two. */
+  readonly session: 'open' | 'pair' | 'set' | 'hinted' | 'fixed';
   /** Of the session; where it is open, the one that most of the text is about. */
   readonly tenant: Tenant;
   /** It is run in a transaction, looked at, and rolled back. */
   readonly isWrite: boolean;
   /** It is prepared by name, and has been run with these values before. */
   readonly before?: readonly unknown[];
+  /** It is prepared, executed and forgotten by PREPARE, EXECUTE and DEALLOCATE. */
+  readonly isPreparedInSql?: boolean;
 }
 
 /** What a form makes its text of. */
@@ -86,9 +88,28 @@ const reads: readonly Form[] = [
     `with recursive r as (select tenant_id, n from ${w.table()} where tenant_id = ${w.key()} union select ${w.one('r.tenant_id', w.key())}, l.n from lines l join r on ${w.one('l.tenant_id = r.tenant_id', 'l.n = r.n', 'l.tenant_id = r.tenant_id and l.n = r.n')}) select * from r`,
   (w) => `select n from orders where (tenant_id, n) ${w.one('=', '<>', '>=')} (${w.key()}, 1)`,
   (w) => `select n from orders where (tenant_id, n) in ((${w.key()}, 1), (${w.key()}, 2))`,
+  // Functions and an operator that read tables, whatever they are declared as.
+  (w) =>
+    `select ${w.one('liar()', `liar_of(${w.other()})`, `liar_of(${w.key()})`)}, n from orders where tenant_id = ${w.key()}`,
+  (w) =>
+    `select n from ${w.table()} where tenant_id = ${w.key()} and ${w.one('sku', 'tenant_id')} === ${w.one("'s1'", w.key())}`,
+  (w) => `select n from ${w.table()} where tenant_id === ${w.key()}`,
+  (w) => `select n, everybodys from counted where tenant_id = ${w.key()}`,
+  (w) =>
+    `select tenant_id, n from ${w.table()} where tenant_id in (${w.bind(w.tenant)}, ${w.one(w.bind(w.tenant), w.bind(w.anyTenant()), w.key())})`,
+  (w) =>
+    `select n from ${w.table()} where tenant_id = ${w.key()}; select tenant_id, sku from ${w.table()} where tenant_id = ${w.key()}`,
+  (w) =>
+    `explain (costs off) select o.n from orders o ${w.one('', `join lines l on ${w.one('l.tenant_id = o.tenant_id', 'l.n = o.n')}`)} where o.tenant_id = ${w.key()}`,
 ];
 
 const writes: readonly Form[] = [
+  (w) =>
+    `explain (analyze, costs off, timing off, summary off) update ${w.table()} set n = 8 ${w.one(`where tenant_id = ${w.key()}`, '')}`,
+  (w) =>
+    `insert into stock (tenant_id, sku, n) select ${w.one('tenant_id', w.key())}, 's7', liar() from orders where tenant_id = ${w.key()}`,
+  (w) =>
+    `insert into orders (tenant_id, sku, n) values (${w.bind(w.tenant)}, 's6', 6), (${w.one(w.bind(w.tenant), w.bind(w.anyTenant()))}, 's6', 7)`,
   (w) =>
     `insert into ${w.table()} (tenant_id, sku, n) values (${w.key()}, 'x', 1), (${w.key()}, 'y', ${w.bind(2)}::int) returning tenant_id, n`,
   (w) =>
@@ -118,8 +139,8 @@ const writes: readonly Form[] = [
     `update ${w.table()} set n = n + 1 where tenant_id = ${w.key()}; select tenant_id, n from ${w.table()} where tenant_id = ${w.key()}`,
 ];
 
-const sessions = ['open', 'open', 'open', 'open', 'set', 'hinted', 'fixed'] as const;
-/** Roles of these tenants' own exist. */
+const sessions = ['open', 'open', 'open', 'open', 'pair', 'set', 'hinted', 'fixed'] as const;
+/** Roles of these tenants' own exist, and one for both. */
 const withRole: ReadonlySet<Tenant> = new Set(['acme', 'bolt']);
 
 export function fuzzStatement(seed: number): FuzzStatement {
@@ -128,7 +149,8 @@ export function fuzzStatement(seed: number): FuzzStatement {
   const tenant = pick(tenants);
   const others = tenants.filter((one) => one !== tenant);
   const drawn = pick(sessions);
-  const session = drawn === 'fixed' && !withRole.has(tenant) ? 'set' : drawn;
+  const instead = { fixed: 'set', pair: 'open' } as const;
+  const session = (drawn === 'fixed' || drawn === 'pair') && !withRole.has(tenant) ? instead[drawn] : drawn;
   const isWrite = random() < 0.35;
   const values: unknown[] = [];
   const about = (): Tenant => (random() < 0.85 ? tenant : pick(others));
@@ -156,8 +178,17 @@ export function fuzzStatement(seed: number): FuzzStatement {
   const used = compacted(text, values);
   const hint = session === 'hinted' ? `/* tenant='${tenant}' */ ` : '';
   const isPrepared = !mayWrite && used.values.length > 0 && random() < 0.4;
+  const isPreparedInSql = !isPrepared && !mayWrite && !text.includes(';') && used.values.length > 0 && random() < 0.3;
   const before = used.values.map((value) => (typeof value === 'string' ? pick(tenants) : value));
-  return { ...used, text: hint + used.text, session, tenant, isWrite: mayWrite, ...(isPrepared && { before }) };
+  return {
+    ...used,
+    text: hint + used.text,
+    session,
+    tenant,
+    isWrite: mayWrite,
+    ...(isPrepared && { before }),
+    ...(isPreparedInSql && { isPreparedInSql }),
+  };
 }
 
 /** Only the parameters that the text has, numbered anew. */

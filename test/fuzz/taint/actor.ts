@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelRequest } from '#router/wire/startup.ts';
 import { database, password, type RouterKeyspace, type TestRouter } from '../../integration/router-keyspace.ts';
-import { RawClient, Silence } from '../../integration/router-raw-client.ts';
+import { RawClient, Silence, textsOf } from '../../integration/router-raw-client.ts';
 import { actions } from './actions.ts';
 import type { TaintCounts } from './run.ts';
 import type { Action, Stage } from './stage.ts';
@@ -109,8 +109,10 @@ function stageOf(at: RawClient, name: string, index: number, { company, ...playe
     ...player,
     say: async (bytes, expected = [], status = 'ZI') => {
       note('waits for ReadyForQuery');
+      if (bytes.length > 0) witness.judgeLeftovers(at.messages);
       if (bytes.length > 0) at.send(...bytes);
       const messages = await at.until('Z', patienceMs);
+      witness.note(textsOf(messages).slice(-40));
       witness.judge(messages);
       witness.judgeEnd(messages, expected, status);
       counts.responses += messages.length;
@@ -118,6 +120,7 @@ function stageOf(at: RawClient, name: string, index: number, { company, ...playe
     },
     hear: async (bytes, type) => {
       note(`waits for ${type}`);
+      witness.judgeLeftovers(at.messages);
       at.send(...bytes);
       // After an error of the extended protocol nothing comes any more before a Sync.
       const messages = await at.untilAny([type, 'Z', 'E'], patienceMs);
@@ -128,6 +131,7 @@ function stageOf(at: RawClient, name: string, index: number, { company, ...playe
     },
     ignore: async (bytes, forMs) => {
       note('does not listen');
+      witness.judgeLeftovers(at.messages);
       at.send(...bytes);
       at.socket.pause();
       await sleep(forMs);

@@ -51,6 +51,7 @@ export class Witness {
   tenant: Tenant;
   /** The action at hand, for whoever reads of a failure. */
   doing = '';
+  #said: string[] = [];
   readonly #sharing: Sharing;
   readonly #index: number;
   readonly #seed: number;
@@ -68,6 +69,7 @@ export class Witness {
   /** For the next statement. */
   next(): string {
     this.#number += 1;
+    this.#said = [];
     return this.nonce;
   }
 
@@ -77,6 +79,11 @@ export class Witness {
 
   get mark(): string {
     return `${this.tenant}:${this.nonce}`;
+  }
+
+  /** For whoever reads of a failure. */
+  note(said: string): void {
+    this.#said.push(said);
   }
 
   /** Every mark is this client's; those of rows are of this very statement. */
@@ -97,6 +104,12 @@ export class Witness {
       const place = one.type === 'D' ? / at (\S+\/\d+)/.exec(text)?.[1] : undefined;
       if (place !== undefined) this.#sharing.note(place, this.#index, this.tenant);
     }
+  }
+
+  /** Before it says something: nothing lies there that nobody asked for. */
+  judgeLeftovers(messages: readonly RawMessage[]): void {
+    const left = messages.filter(({ type }) => !'ANS'.includes(type));
+    assert.equal(textsOf(left), '', this.#about('more came than was asked for'));
   }
 
   /** No error but what its own action, or a mishap, explains. */
@@ -120,6 +133,6 @@ export class Witness {
   }
 
   #about(what: string): string {
-    return `client ${this.#index} of ${this.tenant}, "${this.doing}" (seed ${this.#seed}): ${what}`;
+    return `client ${this.#index} of ${this.tenant}, "${this.doing}" (seed ${this.#seed}): ${what}; ${this.#said.join(', ')}`;
   }
 }

@@ -51,6 +51,8 @@ function packet(random: Random): Buffer {
     default:
       return pick(random, [
         garbage(random, 200),
+        // More than anybody may say before being let in.
+        Buffer.concat([startup, message(0x70, Buffer.alloc(below(random, 80_000), 0x61))]),
         Buffer.from('PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n'),
         Buffer.from([0x16, 3, 1]),
       ]);

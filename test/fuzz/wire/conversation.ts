@@ -44,10 +44,15 @@ function sqlOf(random: Random, nonce: string): string {
   ]);
 }
 
+/** Of fields: below -1, or beyond the message. */
+const lyingLengths = [-2, -0x8000_0000, 0x7fff_ffff, 1_000, 1];
+
 function bindOf(random: Random, nonce: string): Buffer {
   const count = below(random, 3);
   const values = Array.from({ length: count }, () =>
-    pick(random, [[int32(-1)], [int32(nonce.length), Buffer.from(nonce)], [int32(0)]]),
+    random() < 0.06
+      ? [int32(pick(random, lyingLengths))]
+      : pick(random, [[int32(-1)], [int32(nonce.length), Buffer.from(nonce)], [int32(0)]]),
   ).flat();
   const formats = pick(random, [[int16(0)], [int16(1), int16(1)], [int16(1), int16(0)], [int16(1), int16(9)]]);
   return message(
@@ -93,7 +98,9 @@ export function messageOf(random: Random, nonce: string): Buffer {
     case 10:
       return pick(random, [message(0x64, Buffer.from(`acme\t${nonce}\n`)), message(0x63), copyFailMessage(nonce)]);
     case 11:
-      return message(0x46, int32(2026), int16(0), int16(0), int16(0));
+      return random() < 0.8
+        ? message(0x46, int32(2026), int16(0), int16(0), int16(0))
+        : message(0x46, int32(2026), int16(0), int16(1), int32(pick(random, lyingLengths)), int16(0));
     default:
       // A whole cycle, so that some of it works.
       return Buffer.concat([
