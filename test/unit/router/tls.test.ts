@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type KeyspaceCa, makeCa } from '#operator/pki/authority.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
 import { TlsFiles } from '#router/tls.ts';
@@ -34,9 +35,9 @@ test('a renewed certificate is taken, and what mock verifiers are made from stay
     }, aborter.signal);
     const before = files.contexts;
     // Its files are looked at by their times, which may be as coarse as a tick of the clock.
-    const again = setInterval(() => void write(folder, ca), 100);
-    await reloaded.promise;
-    clearInterval(again);
+    const isReloaded = reloaded.promise.then(() => true);
+    do await write(folder, ca);
+    while (!(await Promise.race([isReloaded, sleep(100, false)])));
     assert.notEqual(files.contexts.server, before.server);
     assert.deepEqual(files.contexts.mockSecret, before.mockSecret);
   } finally {
