@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { nodeOptions } from '#operator/resources/router/deployment.ts';
 import type { RouterKeyspace } from './router-keyspace.ts';
 
 export interface ProcessOptions {
@@ -28,7 +29,7 @@ export class RouterProcess {
 
   /** Resolves when it is ready. */
   static async start(keyspace: RouterKeyspace, options: ProcessOptions): Promise<RouterProcess> {
-    const program = spawn(process.execPath, ['router/main.ts'], {
+    const program = spawn(process.execPath, [...nodeOptions, 'router/main.ts'], {
       cwd: new URL('../..', import.meta.url),
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
@@ -70,6 +71,10 @@ export class RouterProcess {
   async metric(name: string): Promise<number> {
     const line = (await this.metricsText()).split('\n').find((one) => one.startsWith(`meridian_router_${name} `));
     return Number(line?.split(' ')[1] ?? Number.NaN);
+  }
+
+  get processId(): number {
+    return this.#program.pid ?? 0;
   }
 
   terminate(): void {

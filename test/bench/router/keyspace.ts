@@ -52,12 +52,15 @@ create table history (
   tenant_id bigint not null, id bigint generated always as identity, tid int, bid int, aid int, delta int, mtime timestamp, primary key (tenant_id, id)
 );
 create table work (tenant_id bigint not null, id int not null, amount int not null, primary key (tenant_id, id));
+create table plain_accounts (aid int primary key, balance int not null);
+grant select on plain_accounts to meridian_application;
 grant select, insert, update, delete on branches, tellers, accounts, history, work to meridian_application;
 grant usage on all sequences in schema public to meridian_application;
 `;
 export const sizes = { branches: 200, tellers: 2_000, accounts: 20_000 } as const;
 
 const rows = `
+insert into plain_accounts select n, 0 from generate_series(1, ${sizes.accounts}) n;
 insert into branches select t, n, 0 from generate_series(1, ${tenants}) t, generate_series(1, ${sizes.branches}) n;
 insert into tellers select t, n, 1 + n % ${sizes.branches}, 0 from generate_series(1, ${tenants}) t, generate_series(1, ${sizes.tellers}) n;
 insert into accounts select t, n, 1 + n % ${sizes.branches}, 0, '' from generate_series(1, ${tenants}) t, generate_series(1, ${sizes.accounts}) n;
@@ -203,7 +206,9 @@ export class BenchSite {
     }
     await this.asOperator(async (client) => {
       await installOwnership(client, { tenantKey: { column: 'tenant_id', type: 'bigint' }, shardOrdinal: 0 });
-      const { failure } = await runMigrations(client, [{ name: '1', sql: schema }], { referenceTables: [] });
+      const { failure } = await runMigrations(client, [{ name: '1', sql: schema }], {
+        referenceTables: ['plain_accounts'],
+      });
       if (failure !== undefined) throw new Error(JSON.stringify(failure));
       const verifier = await makeVerifier(password, { salt: Buffer.alloc(16, 7), iterations: 4096 });
       await applyRole(client, { name: roles.fixed, verifier, tenants: ['1'] });

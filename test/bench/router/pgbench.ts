@@ -12,9 +12,11 @@ export type Workload = (typeof workloads)[number];
 /**
  * How a statement gets its tenant. fixed: from the login, and Postgres has it as a constant. any: from the statement, one tenant; the
  * session at Postgres is pinned. many: the same with ten tenants in turn, which only a router can pin for (others stay with one).
+ * none: nothing of any tenant's is read, and there is nothing to route by.
  */
-export const tenancies = ['fixed', 'any', 'many'] as const;
+export const tenancies = ['fixed', 'any', 'many', 'none'] as const;
 export type Tenancy = (typeof tenancies)[number];
+const routed: ReadonlySet<Tenancy> = new Set(['any', 'many']);
 
 export interface Run {
   readonly way: Way;
@@ -38,6 +40,7 @@ export interface Measured {
 function script(workload: Workload, tenancy: Tenancy): string {
   const tenant = `\\set tenant ${tenancy === 'many' ? 'random(1, 10)' : '1'}\n`;
   const aid = `\\set aid random(1, ${sizes.accounts})\n`;
+  if (tenancy === 'none') return `${aid}select balance from plain_accounts where aid = :aid;\n`;
   if (workload === 'select')
     return `${tenant}${aid}select balance from accounts where tenant_id = :tenant and aid = :aid;\n`;
   return `${tenant}${aid}\\set bid random(1, ${sizes.branches})
@@ -65,7 +68,7 @@ const environmentOf = ({ way, tenancy }: Run, tls: boolean): Readonly<Record<str
   PGPASSWORD: password,
   PGSSLMODE: tls ? 'require' : 'disable',
   PGGSSENCMODE: 'disable',
-  ...(way === 'direct' && tenancy !== 'fixed' ? { PGOPTIONS: '-c meridian.tenant=1' } : {}),
+  ...(way === 'direct' && routed.has(tenancy) ? { PGOPTIONS: '-c meridian.tenant=1' } : {}),
 });
 
 export interface PgbenchOptions {
@@ -144,11 +147,11 @@ export async function runPgbench(
   const { clients, seconds, protocol, workload, tenancy, way } = run;
   const { tps, transactions, p50Micros, p99Micros } = await pgbench(site, {
     port: port[way],
-    role: tenancy === 'fixed' ? roles.fixed : roles.any,
+    role: routed.has(tenancy) ? roles.any : roles.fixed,
     protocol,
     clients,
     seconds,
-    scripts: [script(workload, way === 'router' || tenancy === 'fixed' ? tenancy : 'any')],
+    scripts: [script(workload, way === 'router' || !routed.has(tenancy) ? tenancy : 'any')],
     sampling: workload === 'select' ? 0.1 : 1,
     environment: environmentOf(run, isTls),
   });
