@@ -231,7 +231,7 @@ export class Pipe implements BackendReceiver {
       if (this.length === 1) return;
       slow.lost('its client does not take the answer of a statement that others wait behind', true);
       this.resume();
-    }, stalledMs);
+    }, stalledMs).unref();
   }
 
   /** The client at the head takes its answer again. */
