@@ -19,6 +19,9 @@ const { values } = parseArgs({
 const seed = Number(values.seed);
 console.log(`seed ${seed}`);
 const laboratory = await Laboratory.start();
+// No container stays behind.
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void laboratory.stop().finally(() => process.exit(1)));
 try {
   if (values.only !== undefined) {
     const statement = fuzzStatement(seed * 100_003 + Number(values.only));

@@ -23,6 +23,9 @@ const say = (counts: TaintCounts): void =>
   console.log(`${Math.round((performance.now() - startedMs) / 1_000)} s: ${JSON.stringify(counts)}`);
 console.log(`seed ${seed}, ${clients} clients`);
 const keyspace = await RouterKeyspace.start();
+// No container stays behind.
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void keyspace.stop().finally(() => process.exit(1)));
 try {
   await keyspace.writeMap(keyspace.map({ maxClients: clients + 50, poolSize: 10, admins: { any_app: 'stats' } }));
   const router = await keyspace.router('eu');

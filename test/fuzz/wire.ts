@@ -14,6 +14,9 @@ const count = Number(values.count);
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 say(`seed ${seed}, ${count} conversations`);
 const keyspace = await RouterKeyspace.start();
+// No container stays behind.
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void keyspace.stop().finally(() => process.exit(1)));
 const startedMs = performance.now();
 try {
   const result = await Campaign.run(keyspace, { seed, count, say });

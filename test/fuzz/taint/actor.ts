@@ -142,7 +142,12 @@ function stageOf(at: RawClient, name: string, index: number, { company, ...playe
       const canceller = RawClient.plain(await RawClient.tcp(router.port));
       canceller.send(cancelRequest(at.processId, at.secret));
       // From then on it has either been aimed at this statement, or done nothing.
-      await canceller.closed(patienceMs);
+      await canceller.closed(patienceMs).catch((error: unknown) => {
+        const { readyState, bytesRead, bytesWritten } = canceller.socket;
+        throw new Error(`the cancel's connection: ${readyState}, ${bytesRead} read, ${bytesWritten} written`, {
+          cause: error,
+        });
+      });
       counts.cancels += 1;
     },
     hangUp: () => {

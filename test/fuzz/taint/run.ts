@@ -103,8 +103,8 @@ export async function runTaint(
   const company: Company = { keyspace, router, seed, counts, sharing, whereabouts, only, goOn };
   const fail = (error: unknown): void => {
     failures.push(error);
-    if (failures.length > 3) return;
-    options.failed?.(error);
+    // Of those that follow from it, or from the end, a few say enough.
+    if (failures.length <= 3 || error instanceof Situation) options.failed?.(error);
   };
   const look = (): TaintCounts =>
     Object.assign(counts, {
@@ -132,12 +132,17 @@ export async function runTaint(
   return look();
 }
 
+/** Who was at what when something went wrong. */
+class Situation extends Error {
+  override readonly name = 'Situation';
+}
+
 /** Rejects a while after the first failure, and says who is still at what: whoever waits for ever must not keep it from being told. */
 async function failureOf(failures: readonly unknown[], whereabouts: Whereabouts, router: TestRouter): Promise<never> {
   while (failures.length === 0) await sleep(200, undefined, { ref: false });
   const then = await situation(whereabouts, router);
   await sleep(endMs, undefined, { ref: false });
-  throw new Error(`as it was then:\n${then.join('\n')}`);
+  throw new Situation(`as it was then:\n${then.join('\n')}`);
 }
 
 /** Whatever was done to it: no client, no connection to a member in use or kept. @throws AssertionError */
