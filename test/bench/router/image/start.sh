@@ -12,7 +12,7 @@ local all all trust
 hostssl all meridian_operator all cert map=meridian
 hostssl all meridian_router all cert map=meridian
 hostnossl all all 127.0.0.1/32 trust
-hostssl all +meridian_application all cert map=meridian
+hostssl all +meridian_application 127.0.0.1/32 trust
 HBA
 cat >"$PGDATA/pg_ident.conf" <<'IDENT'
 meridian meridian-operator meridian_operator
