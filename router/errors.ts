@@ -113,6 +113,7 @@ export const errorKinds = {
     hint: 'Connect again: what the session had in Postgres (channels, session locks, temporary tables) is gone.',
   },
   ConnectionLost: { sqlstate: '08006', hint: 'It was only reading: run it again.' },
+  ResultTypeChanged: { sqlstate: '0A000', hint: 'Tables have changed since it was described: prepare it again.' },
   DuplicateStatement: { sqlstate: '42P05' },
   UnknownStatement: { sqlstate: '26000' },
   UnknownPortal: { sqlstate: '34000' },
@@ -154,6 +155,8 @@ export class RouterError extends Error {
       message: this.message,
       hint: this.hint,
       position: this.position,
+      // By this drivers know that preparing it again helps.
+      routine: this.code === 'ResultTypeChanged' ? 'RevalidateCachedQuery' : undefined,
     };
     return errorResponse(fields);
   }

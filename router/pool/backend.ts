@@ -401,8 +401,11 @@ export class Backend {
       case code.noData:
         if (item.kind === 'describe') this.#queue.shift();
         else if (item.kind !== 'query') throw new Error(`row description while ${item.kind} was due`);
-        return true;
+        if (item.kind !== 'describe' || item.seen === undefined) return true;
+        item.seen(type === code.noData ? undefined : buffer.subarray(start, end));
+        return false;
       case code.parameterDescription:
+        return item.kind !== 'describe' || item.seen === undefined;
       case code.copyOut:
       case code.copyDone:
         return true;

@@ -30,7 +30,8 @@ export type Expectation =
       readonly statement: ClientStatement | undefined;
     }
   | { readonly kind: 'bind' }
-  | { readonly kind: 'describe' }
+  /** `seen`: the router's own, of a statement that was just made; it is given the RowDescription, or nothing for NoData. */
+  | { readonly kind: 'describe'; readonly seen?: (description: Buffer | undefined) => void }
   | { readonly kind: 'execute' }
   | { readonly kind: 'close'; readonly hidden: boolean }
   | { readonly kind: 'sync' }

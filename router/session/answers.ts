@@ -14,6 +14,7 @@ import { parseComplete, readErrorFields, readTextRow } from '../wire/server-mess
 import type { Borrower, Request, SilentAnswer } from './borrower.ts';
 import type { Bound } from './bound.ts';
 import { Segment } from './segment.ts';
+import { mayCommit } from './transaction.ts';
 
 /** "cached plan must not change result type". */
 export const isStalePlan = (fields: ReadonlyMap<string, string>): boolean =>
@@ -34,6 +35,8 @@ export class Answers {
   /** The client has had something of the answer, besides that a statement that was there is prepared. */
   #hasAnswered = false;
   #isStale = false;
+  /** Goes up with each end. */
+  #turn = 0;
 
   constructor(session: Borrower, isPinnedBySetting: () => boolean) {
     this.#session = session;
@@ -74,6 +77,7 @@ export class Answers {
       error: this.#error,
       isStale: this.#isStale,
     };
+    this.#turn += 1;
     this.#isStale = false;
     this.segment.end();
     this.#isMuted = false;
@@ -147,6 +151,30 @@ export class Answers {
       default:
         return true;
     }
+  }
+
+  /** What is to be called where something that is sent now gives something else than its client was told. */
+  whenChanged(bound: Bound, trial: { readonly isUnderWay: boolean }): () => void {
+    const turn = this.#turn;
+    return () => {
+      if (turn !== this.#turn || this.#isMuted || this.#session.isClosed) return;
+      // A read that may still be run elsewhere is, and says it there.
+      if (trial.isUnderWay) bound.backend.close('a statement gives something else than before');
+      else this.#changed(bound);
+    };
+  }
+
+  /** It has run, and none of it is passed on. */
+  #changed(bound: Bound): void {
+    const { transaction } = this.#session;
+    const { plans } = this.segment;
+    const mayBeKept = transaction.isOpen
+      ? plans.some((plan) => plan === undefined || mayCommit(plan))
+      : plans.some((plan) => plan?.access !== 'read');
+    bound.backend.isSuspect = true;
+    if (transaction.isOpen) transaction.fail(true);
+    const error = new RouterError('ResultTypeChanged', 'cached plan must not change result type');
+    this.replace(mayBeKept ? new RouterError('OutcomeUnknown', `${error.message}, and it has run`) : error);
   }
 
   /** The pin couldn't be set: what follows would run for nobody. */

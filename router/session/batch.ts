@@ -87,6 +87,21 @@ export function statementsOf(operations: readonly Operation[]): ClientStatement[
   return [...found];
 }
 
+/**
+ * Every statement that is bound, or `only` one, is made or described in the same batch. Clients that leave that out read what comes
+ * by what they were told before.
+ */
+export function tellsAll(operations: readonly Operation[], only?: ClientStatement): boolean {
+  const told = new Set<ClientStatement>();
+  for (const operation of operations) {
+    if (operation.kind === 'parse' || operation.kind === 'describe-statement') told.add(operation.statement);
+    else if (operation.kind === 'describe-portal' && operation.portal !== undefined)
+      told.add(operation.portal.statement);
+  }
+  if (only !== undefined) return told.has(only);
+  return operations.every((operation) => operation.kind !== 'bind' || told.has(operation.statement));
+}
+
 /** Nothing but one whole run of one statement, by the unnamed portal: it may be made, described and bound before. */
 export function isOneRun(operations: readonly Operation[], statements: readonly ClientStatement[]): boolean {
   if (statements.length !== 1) return false;

@@ -16,8 +16,8 @@ export interface Request {
   readonly route: Route;
   /** Statements that will be completed, in order; undefined for an empty one. */
   readonly plans: readonly (StatementPlan | undefined)[];
-  /** Notes at the backend what it will answer, and gives the bytes. */
-  readonly bytes: (backend: Backend) => Buffer[];
+  /** Notes at the backend what it will answer, and gives the bytes. `changed`: as in operationBytes (send.ts). */
+  readonly bytes: (backend: Backend, changed: () => void) => Buffer[];
   /** In bytes, about. */
   readonly size: number;
   /** Ends with a ReadyForQuery. */

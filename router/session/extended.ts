@@ -8,7 +8,7 @@ import { expectSync } from '../pool/expectation.ts';
 import { flushMessage, syncMessage } from '../wire/client-messages.ts';
 import { ProtocolViolation } from '../wire/protocol-violation.ts';
 import { readyForQuery } from '../wire/server-messages.ts';
-import { type BatchScope, isOneRun, type Operation, readOperation, statementsOf } from './batch.ts';
+import { type BatchScope, isOneRun, type Operation, readOperation, statementsOf, tellsAll } from './batch.ts';
 import type { Conversation } from './conversation.ts';
 import { operationBytes } from './send.ts';
 import { needsBackend } from './statement-class.ts';
@@ -32,6 +32,8 @@ export class Extended {
   isSkipping = false;
   /** Something was executed since the last Sync. */
   #hasExecuted = false;
+  /** What was sent last, or since the pipeline was opened, is about these. */
+  underWay: readonly ClientStatement[] = [];
 
   constructor(session: Conversation) {
     this.#session = session;
@@ -109,6 +111,9 @@ export class Extended {
     const planned = statements.flatMap((statement) => statement.planned ?? []);
     settings.expectRoom(planned);
     if (transaction.hasFailed) return this.#inFailed(operations, end);
+    if (statements.some((statement) => statement.isToldOtherwise) && !tellsAll(operations))
+      throw new RouterError('ResultTypeChanged', 'cached plan must not change result type');
+    this.underWay = loan.isOpen ? [...this.underWay, ...statements] : statements;
     if (planned.some(({ plan }) => plan.copy?.direction === 'in') && this.#isCopyIn(operations)) return;
     const state = this.#session.backendState;
     const remote = planned.filter(({ plan }) => needsBackend(plan, planned, state));
@@ -213,14 +218,14 @@ export class Extended {
   #runOperations(operations: readonly Operation[], end: BatchEnd, route: Route, isAgain = false): void {
     const { loan } = this.#session;
     const ends = end === 'sync' || end === 'implied';
-    const mayGoAgain = end === 'sync' && !isAgain && !loan.isOpen;
+    const mayGoAgain = end === 'sync' && !isAgain && !loan.isOpen && tellsAll(operations);
     loan.run({
       route,
       plans: operations
         .filter((operation) => operation.kind === 'execute')
         .map((operation) => operation.portal?.statement.planned?.plan),
-      bytes: (backend) => {
-        const bytes = operationBytes(operations, backend, ends);
+      bytes: (backend, changed) => {
+        const bytes = operationBytes(operations, backend, ends, changed);
         if (ends) backend.expect(expectSync);
         if (ends) bytes.push(syncMessage);
         else if (end === 'flush') bytes.push(flushMessage);

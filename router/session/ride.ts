@@ -5,7 +5,7 @@
  * Leaves to others: pipelining (pool/pipe.ts), where a statement belongs (session-routing.ts), messages (send.ts).
  */
 import type { RouterContext } from '../context.ts';
-import type { RouterError } from '../errors.ts';
+import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import type { Route } from '../exec/route.ts';
 import type { SessionLimits } from '../limits/session-limits.ts';
@@ -21,7 +21,7 @@ import { syncMessage } from '../wire/client-messages.ts';
 import { transactionStatus as tx } from '../wire/codes.ts';
 import { parseComplete, readErrorFields, readyForQuery } from '../wire/server-messages.ts';
 import { isStalePlan } from './answers.ts';
-import type { Operation } from './batch.ts';
+import { type Operation, tellsAll } from './batch.ts';
 import { cancelled, lossError } from './loss.ts';
 import { operationBytes } from './send.ts';
 import type { Served } from './served.ts';
@@ -70,6 +70,8 @@ export class Ride implements Rider {
   /** As in answers.ts. */
   #hasAnswered = false;
   #isStale = false;
+  /** It gives something else than its client was told. */
+  #hasChanged = false;
   /** Of the last one. */
   member: MemberView | undefined;
   cost: PlanCost = noCost;
@@ -125,6 +127,7 @@ export class Ride implements Rider {
     this.#hasFailed = false;
     this.#hasAnswered = false;
     this.#isStale = false;
+    this.#hasChanged = false;
     this.member = member;
     this.pin = login.fixedTenant === undefined ? (route.tenant ?? settings.meridian.tenant ?? '') : undefined;
     this.needs = '';
@@ -167,7 +170,7 @@ export class Ride implements Rider {
       backend.expect(expectQuery);
       return [passage.frame];
     }
-    const bytes = operationBytes(passage.operations, backend, true);
+    const bytes = operationBytes(passage.operations, backend, true, () => (this.#hasChanged = true));
     backend.expect(expectSync);
     bytes.push(syncMessage);
     return bytes;
@@ -179,11 +182,11 @@ export class Ride implements Rider {
   }
 
   get isStale(): boolean {
-    return this.#isStale;
+    return this.#isStale || this.#hasChanged;
   }
 
   forward(bytes: Buffer): void {
-    if (this.#session.isClosed) return;
+    if (this.#session.isClosed || this.#hasChanged) return;
     if (bytes !== parseComplete) this.#hasAnswered = true;
     this.#context.metrics.addAt(serverBytesTotal, bytes.length);
     this.#session.say(bytes);
@@ -193,7 +196,7 @@ export class Ride implements Rider {
     this.#hasFailed = true;
     if (!isStalePlan(readErrorFields(buffer, start, end))) return true;
     this.#session.resultTypeChanged();
-    this.#isStale = !this.#hasAnswered;
+    this.#isStale = !this.#hasAnswered && tellsAll(this.#passage?.operations ?? []);
     return !this.#isStale;
   }
 
@@ -205,6 +208,11 @@ export class Ride implements Rider {
     this.#sighted();
     const passage = this.#end();
     if (this.#session.isClosed) return;
+    if (this.#hasChanged) {
+      this.#session.say(new RouterError('ResultTypeChanged', 'cached plan must not change result type').response());
+      this.#session.say(readyForQuery(tx.idle));
+      return this.#session.rideEnded(true);
+    }
     if (this.#isStale && passage !== undefined) return this.#session.goAgain(passage);
     this.#context.metrics.addAt(transactionsTotal, 1);
     this.#session.rideEnded(this.#hasFailed);

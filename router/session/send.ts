@@ -14,21 +14,29 @@ import {
   expectRefusal,
 } from '../pool/expectation.ts';
 import { closeStatement, describeStatement, flushMessage, parseMessage, renameBind } from '../wire/client-messages.ts';
-import { closeComplete, parseComplete } from '../wire/server-messages.ts';
-import type { Operation } from './batch.ts';
-import type { ClientStatement } from './statements.ts';
+import { closeComplete, parseComplete, shapeOf } from '../wire/server-messages.ts';
+import { type Operation, tellsAll } from './batch.ts';
+import type { ClientStatement, SharedStatement } from './statements.ts';
 
-/** `ends`: a Sync follows. */
-export function operationBytes(operations: readonly Operation[], backend: Backend, ends: boolean): Buffer[] {
+/** `ends`: a Sync follows. `changed`: what is sent gives something else than its client was told, and none of it may be passed on. */
+export function operationBytes(
+  operations: readonly Operation[],
+  backend: Backend,
+  ends: boolean,
+  changed: () => void,
+): Buffer[] {
   const bytes: Buffer[] = [];
+  const relied = (statement: ClientStatement): (() => void) | undefined =>
+    tellsAll(operations, statement) ? undefined : changed;
   for (const operation of operations) {
     switch (operation.kind) {
       case 'parse':
         makeVisibly(operation.frame, operation.statement, backend, bytes);
+        operation.statement.tell();
         break;
       case 'bind': {
         const { statement } = operation;
-        makeHidden(statement, backend, bytes);
+        makeHidden(statement, backend, bytes, relied);
         bytes.push(
           statement.shared === undefined
             ? operation.frame
@@ -39,14 +47,16 @@ export function operationBytes(operations: readonly Operation[], backend: Backen
       }
       case 'describe-statement': {
         const { statement } = operation;
-        makeHidden(statement, backend, bytes);
+        makeHidden(statement, backend, bytes, relied);
         bytes.push(statement.shared === undefined ? operation.frame : describeStatement(statement.shared.name));
         backend.expect(expectDescribe);
+        statement.tell();
         break;
       }
       case 'describe-portal':
         bytes.push(operation.frame);
         backend.expect(expectDescribe);
+        operation.portal?.statement.tell();
         break;
       case 'execute':
         bytes.push(operation.frame);
@@ -88,10 +98,16 @@ function makeVisibly(frame: Buffer, statement: ClientStatement, backend: Backend
   makeRoom(shared.name, backend, bytes);
   bytes.push(parseMessage(shared.name, shared.body));
   backend.expect({ kind: 'parse', hidden: false, name: shared.name, statement });
+  describeHidden(statement, shared, backend, bytes, undefined);
 }
 
 /** Makes a statement that the client made earlier, on another backend or before this one forgot it. */
-function makeHidden(statement: ClientStatement, backend: Backend, bytes: Buffer[]): void {
+function makeHidden(
+  statement: ClientStatement,
+  backend: Backend,
+  bytes: Buffer[],
+  relied: (statement: ClientStatement) => (() => void) | undefined,
+): void {
   const { shared } = statement;
   if (shared === undefined) {
     if (backend.unnamed === statement) return;
@@ -104,6 +120,28 @@ function makeHidden(statement: ClientStatement, backend: Backend, bytes: Buffer[
   makeRoom(shared.name, backend, bytes);
   bytes.push(parseMessage(shared.name, shared.body));
   backend.expect({ kind: 'parse', hidden: true, name: shared.name, statement: undefined });
+  describeHidden(statement, shared, backend, bytes, relied(statement));
+}
+
+/**
+ * Postgres refuses a statement that gives something else than when it was made; made anew it would give that without a word.
+ * `changed`: called where it isn't what the client was told.
+ */
+function describeHidden(
+  statement: ClientStatement,
+  shared: SharedStatement,
+  backend: Backend,
+  bytes: Buffer[],
+  changed: (() => void) | undefined,
+): void {
+  bytes.push(describeStatement(shared.name));
+  backend.expect({
+    kind: 'describe',
+    seen: (description) => {
+      statement.learn(shared, description === undefined ? '' : shapeOf(description), changed === undefined);
+      if (statement.isToldOtherwise) changed?.();
+    },
+  });
 }
 
 function makeRoom(name: string, backend: Backend, bytes: Buffer[]): void {

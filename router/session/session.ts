@@ -324,8 +324,8 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   }
 
   resultTypeChanged(): void {
-    // Made anew, under another name, when it is prepared again; which of them it was, the error doesn't say.
-    for (const { shared } of this.statements.values()) if (shared !== undefined) this.context.shared.renew(shared);
+    // Made anew, under another name; which of them it was, the error doesn't say.
+    for (const { shared } of this.#extended.underWay) if (shared !== undefined) this.context.shared.renew(shared);
   }
 
   localScope(): LocalScope {

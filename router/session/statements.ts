@@ -14,6 +14,8 @@ export interface SharedStatement {
   name: string;
   /** Body of the Parse message: text and parameter types. */
   readonly body: Buffer;
+  /** Names and types of its columns, as the last backend that made it said; '' for none. */
+  shape?: string;
 }
 
 /** A statement of one session, under the client's name ('' for the unnamed one). */
@@ -32,6 +34,8 @@ export class ClientStatement {
   #catalogue: Catalogue;
   #shared: SharedStatement | undefined;
   #sharedUnder: string | undefined;
+  /** By what name at backends it went when the client was told what it gives, or could have asked. */
+  #told: { readonly of: SharedStatement; readonly name: string } | undefined;
 
   /** @throws RouterError on a syntax error. */
   constructor(parsed: { readonly name: string; readonly sql: string; readonly body: Buffer }, scope: StatementScope) {
@@ -67,6 +71,28 @@ export class ClientStatement {
   /** What keeping it takes, roughly: its text, and its body. */
   get bytes(): number {
     return this.sql.length * 2 + this.body.length;
+  }
+
+  /** The client makes it, or is told what it gives. */
+  tell(): void {
+    const { shared } = this;
+    if (shared !== undefined && this.#told?.name !== shared.name) this.#told = { of: shared, name: shared.name };
+  }
+
+  /**
+   * What it gives at a backend that has just made it. The backends that have it under one name all give the same: where one gives
+   * something else, tables have changed, and the name goes with those that were told before.
+   */
+  learn(made: SharedStatement, shape: string, isToldNow: boolean): void {
+    if (made.shape !== undefined && made.shape !== shape) this.#scope.shared.renew(made);
+    made.shape = shape;
+    if (isToldNow) this.tell();
+  }
+
+  /** What it gives has changed since. */
+  get isToldOtherwise(): boolean {
+    const told = this.#told;
+    return told !== undefined && told.of === this.shared && told.name !== told.of.name;
   }
 
   /** As it is called at backends under the settings of now. Undefined for the unnamed statement: those are as many as there are literals. */
@@ -131,6 +157,7 @@ export class SharedStatements {
   /** After "cached plan must not change result type": backends make it anew under another name. */
   renew(statement: SharedStatement): void {
     statement.name = this.#nextName();
+    delete statement.shape;
   }
 
   #nextName(): string {

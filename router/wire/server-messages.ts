@@ -75,6 +75,7 @@ export interface ErrorFields {
   readonly hint?: string | undefined;
   /** Characters from 1 into the statement. */
   readonly position?: number | undefined;
+  readonly routine?: string | undefined;
 }
 
 const withoutNul = (text: string): string => text.replaceAll('\0', '');
@@ -92,6 +93,7 @@ export function errorResponse(fields: ErrorFields): Buffer {
   add('D', fields.detail);
   add('H', fields.hint);
   add('P', fields.position?.toString());
+  add('R', fields.routine);
   return message(backend.error, ...parts, byte(0));
 }
 
@@ -105,6 +107,23 @@ export function readErrorFields(buffer: Buffer, start: number, end: number): Map
     fields.set(String.fromCharCode(letter), reader.text());
   }
 }
+
+/** Names and types of the columns of a RowDescription. Types of one's own have another number in each database: they count as one. */
+export function shapeOf(description: Buffer): string {
+  const reader = new MessageReader(description, 5, description.length);
+  const columns: string[] = [];
+  for (let left = reader.int16(); left > 0; left--) {
+    const name = reader.text();
+    reader.bytes(6);
+    const type = reader.int32() >>> 0;
+    reader.bytes(8);
+    columns.push(`${name} ${type < firstOwnType ? type : 'own'}`);
+  }
+  return columns.join('\n');
+}
+
+/** FirstNormalObjectId. */
+const firstOwnType = 16_384;
 
 export function readParameterStatus(buffer: Buffer, start: number, end: number): { name: string; value: string } {
   const reader = new MessageReader(buffer, start + 5, end);
