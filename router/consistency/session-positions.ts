@@ -46,6 +46,8 @@ export class SessionPositions {
   #foreign: TokenPositions = new Map();
   /** It has asked for another level than strong, or for its token: then positions are worth a message. */
   isAware = false;
+  /** Tokens that it has taken up so far. */
+  adoptions = 0;
 
   constructor(positions: Positions) {
     this.#positions = positions;
@@ -155,6 +157,7 @@ export class SessionPositions {
   /** Another session's token: what it has seen counts as seen here. */
   adopt(positions: TokenPositions): void {
     this.isAware = true;
+    this.adoptions += 1;
     this.#foreign = mergePositions(this.#foreign, positions);
     for (const shard of this.#seen.keys()) this.#adoptForeign(shard);
   }

@@ -1,4 +1,5 @@
 /** Where a transaction runs: whether a statement may run there, too (it stays where it began), what goes ahead of it, what it leaves. */
+import { nowhere } from '#core/consistency/position.ts';
 import type { Lease } from '../authority/lease.ts';
 import type { FollowerRead } from '../consistency/follower-read.ts';
 import type { SessionPositions } from '../consistency/session-positions.ts';
@@ -26,6 +27,8 @@ export interface Bound {
   needsPin: boolean;
   /** At a follower, where something is asked of it. */
   readonly read: FollowerRead | undefined;
+  /** Tokens that the session had taken up when it was borrowed. */
+  readonly adoptions: number;
   /** What was read there is known to be durable. */
   isProven: boolean;
   /** Something was sent in its transaction that may write. */
@@ -43,7 +46,7 @@ export interface Bound {
 /** Just borrowed, for a request of that tenant. */
 export const boundTo = (
   { backend, pool, chosen, lease, read }: Pick<Bound, 'backend' | 'pool' | 'chosen' | 'lease' | 'read'>,
-  { begun, tenant, needsPin }: Pick<Bound, 'begun' | 'tenant' | 'needsPin'>,
+  { begun, tenant, needsPin, adoptions }: Pick<Bound, 'begun' | 'tenant' | 'needsPin' | 'adoptions'>,
 ): Bound => ({
   backend,
   pool,
@@ -59,6 +62,7 @@ export const boundTo = (
   mayHaveWritten: false,
   hasAnswered: false,
   isProven: false,
+  adoptions,
 });
 
 /**
@@ -86,7 +90,10 @@ export function stay(
   bound.needsPin = isPinnedBySetting;
 }
 
-function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route, seen: SessionPositions): void {
+/** Without another token nothing is to be seen that wasn't when it began: where it reads now it has read before. */
+const asBegun = { floor: nowhere, isAhead: false };
+
+function expectToStay({ tenant, chosen, isKept, read, adoptions }: Bound, route: Route, seen: SessionPositions): void {
   if (route === anyRoute) return;
   if (tenant !== undefined && route.tenant !== undefined && route.tenant !== tenant)
     throw new RouterError(
@@ -103,7 +110,8 @@ function expectToStay({ tenant, chosen, isKept, read }: Bound, route: Route, see
   // Its snapshot may be older than any check that could still be made.
   const shard = shardReadAt(route, member.shard);
   if (shard !== undefined && route.level !== 'strong' && !route.primaryOnly) {
-    const { floor, isAhead } = seen.demand(shard, route.level, route.maxStalenessMs);
+    const { floor, isAhead } =
+      seen.adoptions === adoptions ? asBegun : seen.demand(shard, route.level, route.maxStalenessMs);
     if (isPrimary ? isAhead && !isKept : read?.serves(route, floor) !== true)
       throw new RouterError('NotOnFollower', `this statement asks for more than the transaction's follower was asked`, {
         hint: 'Set the level, and the token, before the transaction begins.',

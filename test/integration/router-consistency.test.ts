@@ -391,6 +391,21 @@ describe('transactions', () => {
     }
   });
 
+  test('BEGIN READ ONLY goes on where it began, also when more becomes known of what the session had read before', async () => {
+    const client = await session({ consistency: 'causal' });
+    const id = await account(client);
+    for (let balance = 1; balance <= 10; balance++) {
+      await write(client, id, balance);
+      await read(client, id);
+      await client.query('begin isolation level repeatable read read only');
+      assert.equal(await read(client, id), balance);
+      // Agents say meanwhile where its earlier read was.
+      await sleep(150);
+      assert.equal(await read(client, id), balance);
+      await client.query('commit');
+    }
+  });
+
   test('a transaction that may write reads from the primary', async () => {
     const client = await session({ consistency: 'causal' });
     const id = await account(client);
