@@ -265,7 +265,7 @@ export class Loan implements BackendReceiver {
       parts.push(backend.ownQuery(sql, ({ error }) => this.#answers.pinFailed(error, backend)));
     if (begin !== '') parts.push(backend.ownQuery(begin, ({ error }) => beginFailed(error, backend)));
     suspect(bound, request.plans, this.#session.routing.volatileFunctions);
-    parts.push(...request.bytes(backend));
+    parts.push(...request.bytes(backend, this.#answers.whenChanged(bound, this.#trial)));
     const question = this.#sightings.ask(bound, request, ({ status, isHeld }) => this.#ready(status, isHeld, true));
     const behind = question ?? this.#trial.behind(bound);
     if (behind !== undefined) parts.push(behind);
