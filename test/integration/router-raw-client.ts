@@ -46,7 +46,8 @@ export class Silence extends Error {
   override readonly name = 'Silence';
 }
 
-const loginMs = 60_000;
+/** On a machine that is busy with other things, a thousand at once. */
+const loginMs = 150_000;
 
 export class RawClient {
   readonly socket: Socket;
