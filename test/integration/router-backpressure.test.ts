@@ -1,10 +1,12 @@
 /** A client that doesn't read, or doesn't stop talking: what the router takes in for it ends at a fixed window, however much there is. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { queryMessage } from '#router/wire/client-messages.ts';
 import { waitFor } from './router-assertions.ts';
 import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { RouterProcess } from './router-process.ts';
 import { RawClient, textsOf } from './router-raw-client.ts';
 
 let keyspace: RouterKeyspace;
@@ -56,6 +58,12 @@ describe('a client that does not read', () => {
     });
 });
 
+const drained = (client: RawClient, ms: number): Promise<boolean> =>
+  Promise.race([
+    new Promise<boolean>((resolve) => client.socket.once('drain', () => resolve(true))),
+    sleep(ms, false, { ref: false }),
+  ]);
+
 describe('a client that talks on without hearing an answer', () => {
   for (const [what, sql, times] of [
     // Text that is only read, so that much is said with few statements.
@@ -85,8 +93,45 @@ describe('a client that talks on without hearing an answer', () => {
     });
 });
 
-const drained = (client: RawClient, ms: number): Promise<boolean> =>
-  Promise.race([
-    new Promise<boolean>((resolve) => client.socket.once('drain', () => resolve(true))),
-    sleep(ms, false, { ref: false }),
-  ]);
+/**
+ * All of a process, as the kernel counts it, at its most: nothing that came and went between two looks is missed. What has been taken
+ * and not given back by then is in it, too, so it is far above what is held.
+ */
+describe('many clients that do not read', () => {
+  const [port, httpPort] = [26_438, 26_439];
+  const clients = 30;
+  let program: RouterProcess;
+  before(async () => {
+    program = await RouterProcess.start(keyspace, { port, httpPort });
+  });
+  after(() => program?.kill());
+
+  async function peakMegabytes(): Promise<number> {
+    const status = await readFile(`/proc/${program.processId}/status`, 'utf8');
+    return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+  }
+
+  for (const [what, bytes, each] of [
+    ['rows', queryMessage(`select repeat('x', 20000) from generate_series(1, 5000)`), 1],
+    ['COPY', queryMessage(`copy (select repeat('x', 20000) from generate_series(1, 5000)) to stdout`), 1],
+    // A megabyte of each may wait for its turn; more isn't read.
+    ['pipelines', queryMessage(`select repeat('y', 20000) /* ${'z'.repeat(20_000)} */`), 80],
+  ] as const)
+    test(`take a fixed window each, and no more: ${what}`, async () => {
+      const login = () => RawClient.login(port, keyspace.ca.bundle, { user: 'acme_app', password, database });
+      const all = await Promise.all(Array.from({ length: clients }, login));
+      const before = await peakMegabytes();
+      for (const client of all) client.socket.pause();
+      for (const client of all) client.send(...Array.from({ length: each }, () => bytes));
+      // Stands still: whoever has a connection has filled its window, and the rest wait for one.
+      let taken = -1;
+      while (taken !== (taken = await program.metric('server_bytes_total'))) await sleep(1_000);
+      const grown = (await peakMegabytes()) - before;
+      assert.ok(
+        grown < clients * 4,
+        `${grown} MB for ${clients} clients, who asked for ${(clients * 100).toFixed(0)} MB`,
+      );
+      for (const client of all) client.end();
+      await waitFor(async () => (await program.metric('clients')) === 0);
+    });
+});
