@@ -9,6 +9,15 @@ import { ruled } from './rule.ts';
 
 export const serviceTypes = ['ClusterIP', 'NodePort', 'LoadBalancer'] as const;
 
+/** Routers don't start with what is none. CEL's own functions for addresses are younger than the oldest Kubernetes that is supported. */
+const byte = '(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])';
+const ipv4Range = `^(${byte}[.]){3}${byte}(/([0-9]|[12][0-9]|3[0-2]))?$`;
+/** Groups between colons, all eight of them or fewer with one `::`. */
+const ipv6Range =
+  '^(([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|(([0-9a-fA-F]{1,4}:){0,6}[0-9a-fA-F]{1,4})?::(([0-9a-fA-F]{1,4}:){0,6}[0-9a-fA-F]{1,4})?)(/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?$';
+/** Nine groups or more. */
+const notIpv6 = '(:[0-9a-fA-F]*){8,}';
+
 const routerRegion = ruled(
   z.strictObject({
     region: reference('region').describe('The Region whose nodes they run on.'),
@@ -36,9 +45,10 @@ const routerRegion = ruled(
       .describe('The port on every node, for the types NodePort and LoadBalancer. Left out: the cluster chooses.'),
     proxyProtocolFrom: setOf(
       ruled(z.string().min(1).max(43), {
-        cel: "self.matches('^[0-9a-fA-F.:]+(/[0-9]{1,3})?$')",
+        cel: `self.matches('${ipv4Range}') || (self.matches('${ipv6Range}') && !self.matches('${notIpv6}'))`,
         message: 'an IP address, or a range of them such as 10.0.0.0/8',
-        holds: (range) => /^[0-9a-fA-F.:]+(\/[0-9]{1,3})?$/.test(range),
+        holds: (range) =>
+          new RegExp(ipv4Range).test(range) || (new RegExp(ipv6Range).test(range) && !new RegExp(notIpv6).test(range)),
       }),
       64,
     )

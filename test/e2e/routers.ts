@@ -106,7 +106,8 @@ export function routers(clusterOf: () => Cluster, namespace: string): void {
     cluster = clusterOf();
     service = await routerEndpoint(cluster, namespace, keyspace, region);
     const present = await spec();
-    await patch({ roles: [...present.roles, ...roles] });
+    const others = present.roles.filter(({ name }) => roles.every((role) => role.name !== name));
+    await patch({ roles: [...others, ...roles] });
     await patchRegion({ replicas: 2 });
     login = await readLogin(cluster, namespace, keyspace, 'acme_app');
     await twoPods();

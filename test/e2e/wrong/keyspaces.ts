@@ -145,6 +145,26 @@ export const keyspaces: readonly WrongObject[] = [
     message: 'should have at least 1 item',
   },
   {
+    name: 'an unknown right at the admin database',
+    object: keyspace({ roles: [{ name: 'ops', admin: 'all' }] }),
+    message: 'supported values: "stats", "full"',
+  },
+  {
+    name: 'a client certificate that is false',
+    object: keyspace({ roles: [{ name: 'app', anyTenant: true, clientCertificate: false }] }),
+    message: 'supported values: "true"',
+  },
+  {
+    name: 'an end of a role that is no time',
+    object: keyspace({ roles: [{ name: 'app', anyTenant: true, validUntil: 'tomorrow' }] }),
+    message: 'a time as in RFC 3339',
+  },
+  {
+    name: 'a role without a connection',
+    object: keyspace({ roles: [{ name: 'app', anyTenant: true, limits: { connections: 0 } }] }),
+    message: 'should be greater than or equal to 1',
+  },
+  {
     name: 'anyTenant that is false',
     object: keyspace({ roles: [{ name: 'app', anyTenant: false }] }),
     message: 'supported values: "true"',
@@ -225,6 +245,16 @@ export const keyspaces: readonly WrongObject[] = [
       },
     }),
     message: 'two regions ask for the same nodePort',
+  },
+  {
+    name: 'a load balancer by its name',
+    object: keyspace({ routers: { regions: [{ region: 'eu', proxyProtocolFrom: ['balancer.example'] }] } }),
+    message: 'an IP address, or a range of them such as 10.0.0.0/8',
+  },
+  {
+    name: 'a range of addresses with too long a prefix',
+    object: keyspace({ routers: { regions: [{ region: 'eu', proxyProtocolFrom: ['10.0.0.0/33'] }] } }),
+    message: 'an IP address, or a range of them such as 10.0.0.0/8',
   },
   {
     name: 'routers that ask for no CPU',
