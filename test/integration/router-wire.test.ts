@@ -102,12 +102,9 @@ describe('before the log-in', () => {
       assert.equal(await refusedWith(client), '08P01');
     }
     const socket = await RawClient.tcp(router.port);
-    const answers: string[] = [];
-    for (const request of [gss, sslRequest]) {
-      socket.write(request);
-      answers.push(await new Promise((resolve) => socket.once('data', (chunk) => resolve(chunk.toString()))));
-    }
-    assert.deepEqual(answers, ['N', 'S']);
+    const said = (bytes: Buffer) =>
+      new Promise((resolve) => socket.once('data', (one) => resolve(`${one}`)).write(bytes));
+    assert.deepEqual([await said(gss), await said(sslRequest)], ['N', 'S']);
     socket.destroy();
   });
 
@@ -171,7 +168,6 @@ describe('after the log-in', () => {
       message(0x42, 'p', 's', int16(0), int16(1), int32(-2)),
       message(0x42, 'p', 's', int16(0), int16(1), int32(1_000)),
       message(0x42, 'p', 's', int16(0), int16(1), int32(-0x8000_0000)),
-      message(0x42, 'p', 's', int16(0), int16(-1)),
       message(0x51, Buffer.from('no terminator')),
       message(0x70, 'SCRAM-SHA-256'),
     ]) {
