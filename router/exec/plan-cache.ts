@@ -39,6 +39,8 @@ interface Found {
 
 /** What a plan weighs besides its text, roughly. */
 const planOverheadBytes = 1_024;
+/** Longer texts are planned once as they are: finding a shape plans twice, and everybody else on the worker waits meanwhile. */
+const maxShapedBytes = 64 * 1024;
 /** Longer texts are planned anew each time. */
 const maxTextLength = 1024 * 1024;
 
@@ -51,7 +53,7 @@ export class PlanCache {
   readonly #shapes: LRUCache<number, Entry>;
   readonly #texts: LRUCache<string, readonly PlannedStatement[]>;
   readonly #scanner = new ShapeScanner();
-  readonly #encoded = Buffer.allocUnsafe(64 * 1024);
+  readonly #encoded = Buffer.allocUnsafe(maxShapedBytes);
   readonly #encoder = new TextEncoder();
   readonly #seed = randomInt(2 ** 32) | 0;
   readonly #catalogues = new WeakMap<Catalogue, number>();
@@ -96,7 +98,7 @@ export class PlanCache {
   ): readonly PlannedStatement[] {
     const number = this.#numberOf(catalogue);
     const scanner = this.#scanner;
-    if (!scanner.scan(bytes, start, end, Math.imul(this.#seed ^ number, 0x01000193)))
+    if (end - start > maxShapedBytes || !scanner.scan(bytes, start, end, Math.imul(this.#seed ^ number, 0x01000193)))
       return this.#planText(sql ?? bytes.toString('utf8', start, end), catalogue);
     const entry = this.#shapes.get(scanner.hash);
     if (entry === undefined || !this.#isOf(entry, number))

@@ -55,6 +55,9 @@ function guarded<T>(run: () => T): T {
 /** Of these alone nothing else than the planner looks at constants. */
 const shapeable: ReadonlySet<StatementKind> = new Set(['select', 'insert', 'update', 'delete', 'merge']);
 
+/** Statements in one text: they are planned in one go, and everybody else on the worker waits meanwhile. */
+const maxStatements = 1_000;
+
 /** Undoes the tree. */
 function shapedPlan(
   own: StatementPlan,
@@ -72,6 +75,10 @@ function shapedPlan(
 }
 
 function plansOf(sql: string, { stmts = [] }: ParseResult, catalogue: Catalogue, views: Views): StatementPlan[] {
+  if (stmts.length > maxStatements)
+    throw new PlanError('54000', `more than ${maxStatements} statements in one text: ${stmts.length}`, {
+      hint: 'Send fewer at a time, or rows as lists of VALUES or with COPY.',
+    });
   const length = Buffer.byteLength(sql);
   // The grammar counts bytes of UTF-8.
   const bytes = length === sql.length ? undefined : Buffer.from(sql);

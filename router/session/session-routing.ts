@@ -86,15 +86,13 @@ export class SessionRouting {
   #planned(text: string | undefined, frame: Buffer | undefined): readonly PlannedStatement[] {
     const { plans } = this.#context;
     try {
-      if (text === undefined && frame !== undefined) {
-        const planned = plans.planBytes(frame, headerBytes, frame.length - 1, this.catalogue);
-        if (planned.length < 2) return planned;
-      }
-      const sql = text ?? readQuery(frame as Buffer);
-      const planned = plans.plan(sql, this.catalogue);
+      const planned =
+        text === undefined && frame !== undefined
+          ? plans.planBytes(frame, headerBytes, frame.length - 1, this.catalogue)
+          : plans.plan(text ?? readQuery(frame as Buffer), this.catalogue);
       // One that changes the path in the middle of a text changes what the names behind it are.
       if (!planned.slice(0, -1).some(({ plan }) => this.#changesPath(plan))) return planned;
-      return this.#context.plans.plan(sql, this.#context.directory.catalogue([]));
+      return plans.plan(text ?? readQuery(frame as Buffer), this.#context.directory.catalogue([]));
     } catch (error) {
       if (error instanceof PlanError)
         throw new RouterError('Syntax', error.message, {

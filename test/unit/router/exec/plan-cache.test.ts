@@ -218,3 +218,25 @@ test('what set_config() names decides, wherever it stands: another name is anoth
     assert.equal(planned(cache, sql('role')).plan.refuse?.sqlstate, '42501');
   }
 });
+
+test('a long text is planned once, whatever could be made of its shape', () => {
+  const asked: string[] = [];
+  const cache = new PlanCache({
+    ...planner,
+    plan: (...of) => (asked.push('text'), planner.plan(...of)),
+    planShape: (...of) => (asked.push('shape'), planner.planShape(...of)),
+  });
+  const reading = (length: number): Buffer =>
+    Buffer.from(`select * from orders where tenant_id = 'acme' and note = '${'x'.repeat(length)}'`);
+  for (const bytes of [reading(1_000), reading(70_000)]) {
+    const [only] = cache.planBytes(bytes, 0, bytes.length, catalogue);
+    assert.deepEqual(only === undefined ? [] : meaning(only.plan, only.keys), meaning(...ownOf(bytes.toString())));
+  }
+  assert.deepEqual(asked, ['shape', 'text']);
+});
+
+function ownOf(sql: string): [StatementPlan, readonly string[]] {
+  const [own] = planner.plan(sql, catalogue);
+  assert.ok(own !== undefined);
+  return [own, []];
+}

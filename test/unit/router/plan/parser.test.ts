@@ -79,3 +79,10 @@ test('any text at all is planned or refused with a SQLSTATE', () => {
     { numRuns: 2_000 },
   );
 });
+
+test('a text of very many statements is refused, and one of many is planned', () => {
+  assert.equal(plans('select 1;'.repeat(1_000)).length, 1_000);
+  const { sqlstate, hint } = errorOf('select 1;'.repeat(1_001));
+  assert.equal(sqlstate, '54000');
+  assert.match(hint ?? '', /fewer at a time/);
+});
