@@ -4,13 +4,12 @@
  * Leaves to others: who uses it (pool, session), how it was opened (connect.ts).
  * Invariant: `isClean` only if every message sent has been answered, nothing is held, and the last status was idle.
  */
-
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { copyFailMessage, queryMessage, terminateMessage } from '../wire/client-messages.ts';
 import { backend as code, headerBytes, maxServerMessageBytes, transactionStatus } from '../wire/codes.ts';
 import { readErrorFields, readParameterStatus, readTextRow } from '../wire/server-messages.ts';
-import { type Expectation, ExpectationQueue, type OwnAnswer } from './expectation.ts';
+import { type Expectation, ExpectationQueue, isSeen, type OwnAnswer } from './expectation.ts';
 import { PreparedNames } from './prepared-names.ts';
 
 /** Who is served by a backend at the moment. Called in the order of the bytes. */
@@ -401,9 +400,7 @@ export class Backend {
       case code.noData:
         if (item.kind === 'describe') this.#queue.shift();
         else if (item.kind !== 'query') throw new Error(`row description while ${item.kind} was due`);
-        if (item.kind !== 'describe' || item.seen === undefined) return true;
-        item.seen(type === code.noData ? undefined : buffer.subarray(start, end));
-        return false;
+        return !isSeen(item, type === code.noData ? undefined : buffer.subarray(start, end));
       case code.parameterDescription:
         return item.kind !== 'describe' || item.seen === undefined;
       case code.copyOut:

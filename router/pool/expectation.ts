@@ -40,6 +40,13 @@ export type Expectation =
   /** Said by the router in the backend's place, when everything before it has been answered. */
   | { readonly kind: 'local'; readonly bytes: Buffer; readonly statement: ClientStatement | undefined };
 
+/** True where the description of a result is the router's own. */
+export function isSeen(due: Expectation, description: Buffer | undefined): boolean {
+  if (due.kind !== 'describe' || due.seen === undefined) return false;
+  due.seen(description);
+  return true;
+}
+
 export const expectQuery: Expectation = { kind: 'query' };
 export const expectRefusal: Expectation = { kind: 'refusal' };
 export const expectBind: Expectation = { kind: 'bind' };
