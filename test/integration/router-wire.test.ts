@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { defaultTimes } from '#router/settings.ts';
 import { flushMessage, queryMessage, syncMessage } from '#router/wire/client-messages.ts';
 import { cancelRequest, sslRequest, startupPacket } from '#router/wire/startup.ts';
 import { int16, int32, message } from '#router/wire/writer.ts';
@@ -22,15 +23,7 @@ before(async () => {
 });
 after(() => keyspace?.stop());
 
-const testTimes = {
-  authenticationMs: 5_000,
-  waitMs: 20_000,
-  connectMs: 1_500,
-  backendIdleMs: 300_000,
-  backendLifetimeMs: 3_600_000,
-  catalogueRefreshMs: 15_000,
-  unknownUserMs: 2_000,
-};
+const testTimes = { ...defaultTimes, authenticationMs: 5_000, waitMs: 20_000, connectMs: 1_500 };
 
 const login = (user = 'acme_app', options: Parameters<typeof RawClient.login>[3] = {}): Promise<RawClient> =>
   RawClient.login(router.port, keyspace.ca.bundle, { user, password, database }, options);
