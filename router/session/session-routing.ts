@@ -26,7 +26,7 @@ import { startsKeeping } from './keeping.ts';
 import { presentMembers } from './search.ts';
 import { schemasOf } from './search-path.ts';
 import { namesPath, type SessionSettings } from './settings.ts';
-import { refuseSequenceMemory } from './statement-class.ts';
+import { mayDraw, refuseSequenceMemory } from './statement-class.ts';
 import type { ClientStatement } from './statements.ts';
 import type { ClientTransaction } from './transaction.ts';
 
@@ -139,7 +139,7 @@ export class SessionRouting {
     for (const { hints } of statements) this.#adopt(hints);
     const plans = statements.map((statement) => statement.plan);
     const session = this.#view(plans);
-    refuseSequenceMemory(plans, session.isInTransaction);
+    this.#followSequences(plans);
     this.#followPath(plans, session.isInTransaction);
     const [only] = statements;
     const route =
@@ -166,7 +166,7 @@ export class SessionRouting {
       operation.kind === 'execute' ? (operation.portal?.statement.planned?.plan ?? []) : [],
     );
     this.#isPathInDoubt ||= executed.some((plan) => this.#changesPath(plan));
-    refuseSequenceMemory(executed, session.isInTransaction);
+    this.#followSequences(executed);
     this.#followPath(executed, session.isInTransaction);
     const bound = new Set<ClientStatement>();
     const routes: Route[] = [];
@@ -243,6 +243,14 @@ export class SessionRouting {
   /** What changes the path unseen holds to the end of the transaction; outside one the backend is discarded. */
   #followPath(plans: readonly StatementPlan[], isInTransaction: boolean): void {
     if (isInTransaction && plans.some(mayChangePathUnseen)) this.#session.settings.losePath();
+  }
+
+  /** Between transactions the backend may become another, or may have been another's. */
+  #followSequences(plans: readonly StatementPlan[]): void {
+    const { transaction } = this.#session;
+    if (transaction.isIdle) transaction.hasDrawn = false;
+    refuseSequenceMemory(plans, transaction.hasDrawn);
+    transaction.hasDrawn ||= plans.some((plan) => mayDraw(plan));
   }
 
   #readSearchPath(): void {

@@ -97,18 +97,29 @@ export const functionCallPlan: StatementPlan = {
   calls: [],
 };
 
-/** What they answer with was made on this very backend: outside a transaction that was somebody else, or nobody. */
+/** What they answer with was made on this very backend: by somebody else, or nobody, where this transaction has made nothing. */
 const sequenceMemory = new Set(['currval', 'lastval']);
 
-/** @throws RouterError for what is asked of the session's last number where nothing before it ran on the same backend. */
-export function refuseSequenceMemory(plans: readonly StatementPlan[], isInTransaction: boolean): void {
-  const [only] = plans;
-  if (isInTransaction || only === undefined || plans.length > 1 || only.calls.includes('nextval')) return;
-  const called = only.calls.find((name) => sequenceMemory.has(name));
-  if (called !== undefined)
-    throw new RouterError('NotSupported', `${called}() outside a transaction is not supported through the router`, {
-      hint: 'Use INSERT ... RETURNING, or do both in one transaction; connections are shared between clients.',
-    });
+/** Whether it may take a number from a sequence. */
+export const mayDraw = (plan: StatementPlan): boolean => plan.access === 'write' && plan.kind !== 'transaction';
+
+/**
+ * `hasDrawn`: the session's transaction may have taken numbers already, on the backend on which this will run.
+ * @throws RouterError for what is asked of the session's last number where nothing before it can have made one there.
+ */
+export function refuseSequenceMemory(plans: readonly StatementPlan[], hasDrawn: boolean): void {
+  let hasAny = hasDrawn;
+  for (const plan of plans) {
+    const called = plan.calls.find((name) => sequenceMemory.has(name));
+    if (called !== undefined && !hasAny && !plan.calls.includes('nextval'))
+      throw new RouterError(
+        'NotSupported',
+        `${called}() is not supported through the router where its transaction has not taken a number before`,
+        { hint: 'Use INSERT ... RETURNING, or do both in one transaction; connections are shared between clients.' },
+      );
+    // Asking for the number is a write by itself (it is volatile), and makes none.
+    hasAny ||= called === undefined && mayDraw(plan);
+  }
 }
 
 /** Functions that change nothing in the session though they are volatile. */

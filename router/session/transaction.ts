@@ -31,6 +31,8 @@ export class ClientTransaction {
   #isReadOnly = false;
   /** The router refused a statement in it: for the client it has failed, whatever the backend says. */
   isRefused = false;
+  /** Something has been sent in it that may have taken a number from a sequence. */
+  hasDrawn = false;
   /** Why it is lost, where that couldn't be said when it happened. */
   #unsaid: RouterError | undefined;
 
@@ -63,6 +65,7 @@ export class ClientTransaction {
     this.#lazy = { texts: [text], readOnly };
     this.#lazyBytes = text.length;
     this.#isReadOnly = readOnly;
+    this.hasDrawn = false;
     this.status = tx.open;
   }
 

@@ -137,3 +137,27 @@ describe('search_path', () => {
     assert.equal(before.planned?.plan.touches, 'tenant', 'read anew, as Postgres does');
   });
 });
+
+test('the last number of a sequence is that of the own transaction, or refused', () => {
+  const { routing, transaction } = made();
+  const begin = (): void => transaction.begin('begin', false);
+  const route = (sql: string) => routing.routeOf(routing.plan(sql));
+  const refusal = { sqlstate: '0A000' };
+  begin();
+  assert.throws(() => route('select lastval()'), refusal);
+  route("select nextval('s')");
+  route('select lastval()');
+  // Lost, and begun anew without a word to a backend.
+  transaction.fail(false);
+  begin();
+  assert.throws(() => route('select lastval()'), refusal);
+  route("select nextval('s')");
+  transaction.status = tx.idle;
+  transaction.ended(false);
+  assert.throws(() => route('select lastval()'), refusal);
+  // BEGIN goes to the backend with what is behind it.
+  assert.throws(() => route('begin; select lastval()'), refusal);
+  route("begin; select nextval('s')");
+  transaction.status = tx.open;
+  route('select lastval()');
+});

@@ -162,19 +162,23 @@ test('a BEGIN that can not fail is told from one that a follower may refuse', ()
     assert.ok(!surelyBegins(sql, true), sql);
 });
 
-test('the last number of a sequence is asked for in a transaction only, or with what made it', () => {
+test('the last number of a sequence is asked for where something before it may have made one', () => {
   const ask =
-    (sql: string, isInTransaction = false) =>
+    (sql: string, hasDrawn = false) =>
     () =>
-      refuseSequenceMemory(plans(sql), isInTransaction);
+      refuseSequenceMemory(plans(sql), hasDrawn);
   for (const sql of [
     'select lastval()',
     "select currval('s')",
     "insert into accounts (id) values (pg_catalog.currval('s'))",
+    'begin; select lastval()',
+    'select 1; select lastval()',
+    'select lastval(); select lastval()',
   ])
     assert.throws(ask(sql), { sqlstate: '0A000' }, sql);
   ask('select lastval()', true)();
   ask("insert into accounts (tenant_id) values ('a'); select lastval()")();
+  ask("begin; select nextval('s'); select lastval()")();
   ask("select nextval('s'), currval('s')")();
   ask('select 1')();
 });
