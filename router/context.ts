@@ -16,6 +16,7 @@ import type { CancelRelay } from './session/cancel-relay.ts';
 import type { Proxies } from './session/proxies.ts';
 import type { SharedStatements } from './session/statements.ts';
 import type { TlsContexts } from './tls.ts';
+import type { MessageBudget } from './wire/message-budget.ts';
 
 export interface RouterContext {
   readonly region: string;
@@ -35,6 +36,7 @@ export interface RouterContext {
   readonly shared: SharedStatements;
   readonly cancels: CancelRelay;
   readonly proxies: Proxies;
+  readonly messages: MessageBudget;
   readonly metrics: Metrics;
   readonly log: Logger;
   /** Resolves when the member has sent the signal and closed. */

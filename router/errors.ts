@@ -65,6 +65,10 @@ export const errorKinds = {
   UnknownSetting: { sqlstate: '42704' },
   ProtocolViolation: { sqlstate: '08P01' },
   MessageTooLong: { sqlstate: '54000' },
+  TooMuchMemory: {
+    sqlstate: '53200',
+    hint: 'Clients hold too much of long messages: try again in a moment, or send shorter ones (COPY, fewer rows at a time).',
+  },
   TooMuchKept: {
     sqlstate: '54000',
     hint: 'Close prepared statements that are not used any more, or use fewer and shorter ones.',

@@ -32,6 +32,11 @@ const environmentSchema = z.object({
     .min(0)
     .default(16 * 1024 * 1024),
   MERIDIAN_HOLD_SECONDS: z.coerce.number().min(0).max(300).default(15),
+  MERIDIAN_MESSAGE_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1024 * 1024)
+    .optional(),
   MERIDIAN_WORKERS: z.coerce.number().int().min(1).max(16).default(1),
   MERIDIAN_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
@@ -60,6 +65,8 @@ export interface RouterSettings {
   readonly logLevel: string;
   /** Event loops that take clients, each in a thread of its own where there are several; one by default. */
   readonly workers?: number;
+  /** Of clients' messages that a worker may hold; from the process' memory where it isn't said. */
+  readonly messageBytes?: number | undefined;
   readonly times: RouterTimes;
   /** Of transactions that wait while their primary is away. */
   readonly hold: HoldLimits;
@@ -108,6 +115,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     drainMs: read.MERIDIAN_DRAIN_SECONDS * 1_000,
     logLevel: read.MERIDIAN_LOG_LEVEL,
     workers: read.MERIDIAN_WORKERS,
+    messageBytes: read.MERIDIAN_MESSAGE_BYTES,
     times: defaultTimes,
     hold: {
       transactions: read.MERIDIAN_HOLD_TRANSACTIONS,

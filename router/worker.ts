@@ -38,6 +38,7 @@ import type { Session } from './session/session.ts';
 import { SharedStatements } from './session/statements.ts';
 import type { RouterSettings } from './settings.ts';
 import type { TlsFiles } from './tls.ts';
+import { MessageBudget, usualMessageBytes } from './wire/message-budget.ts';
 
 export interface WorkerOptions {
   readonly settings: RouterSettings;
@@ -171,6 +172,9 @@ export class RouterWorker {
         log,
       }),
       proxies,
+      messages: new MessageBudget(
+        settings.messageBytes ?? usualMessageBytes(process.constrainedMemory(), settings.workers ?? 1),
+      ),
       metrics: this.metrics,
       log,
       cancelAt: async (backend) => {

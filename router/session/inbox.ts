@@ -13,6 +13,11 @@ export class Inbox {
     return this.#bytes > maxBytes;
   }
 
+  /** What all of them take. */
+  get weight(): number {
+    return this.#bytes;
+  }
+
   push(frame: Buffer): void {
     this.#frames.push(frame);
     this.#bytes += frame.length + frameBytes;

@@ -73,6 +73,10 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
   readonly #onClosed: (session: Session) => void;
   readonly #splitter = new FrameSplitter(maxClientMessageBytes);
   readonly #inbox = new Inbox();
+  /** Of messages that were taken and are not answered yet. */
+  #takenBytes = 0;
+  /** What of all these counts against what all clients may hold. */
+  #charged = 0;
   readonly #outbox: Outbox;
   readonly #simple: SimpleQueries;
   readonly #extended: Extended;
@@ -138,11 +142,20 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     this.context.metrics.addAt(clientBytesTotal, chunk.length);
     try {
       this.#splitter.push(chunk, (_type, frame) => this.#inbox.push(frame));
+      if (!this.#recharge()) throw tooMuchMemory();
     } catch (error) {
       return this.#endWith(error);
     }
     this.#pump();
     this.flush();
+  }
+
+  /** False where clients hold too much already. */
+  #recharge(): boolean {
+    const bytes = this.#splitter.weight + this.#inbox.weight + this.#takenBytes;
+    const charge = this.context.messages.recharge(this.#charged, bytes);
+    this.#charged = charge ?? this.#charged;
+    return charge !== undefined;
   }
 
   get #isAtRest(): boolean {
@@ -154,13 +167,16 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     if (this.#isPumping || this.#isClosed) return;
     this.#isPumping = true;
     while (!this.#isClosed && this.#isAtRest && !this.#outbox.isFull) {
+      if (this.#extended.isEmpty) this.#takenBytes = 0;
       const frame = this.#inbox.shift();
+      this.#takenBytes += frame?.length ?? 0;
       if (frame === undefined || this.#tokenWait.begin(frame, () => this.#takeNow(frame))) break;
       this.#handle(frame);
     }
     this.#isPumping = false;
     if (this.#isClosed) return;
     this.limits.settle();
+    if (this.#charged > 0) this.#recharge();
     const isJammed = this.#inbox.isFull || this.#outbox.isFull || this.loan.isJammed;
     if (isJammed) this.#socket.pause();
     else if (this.#socket.isPaused()) this.#socket.resume();
@@ -447,6 +463,9 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     this.limits.end();
     this.loan.close();
     this.#inbox.clear();
+    this.#splitter.clear();
+    this.#takenBytes = 0;
+    this.#recharge();
     this.statements.clear();
     this.portals.clear();
     this.#copy = undefined;
@@ -470,3 +489,6 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     this.settled();
   }
 }
+
+const tooMuchMemory = (): RouterError =>
+  new RouterError('TooMuchMemory', 'terminating connection: there is no memory for so long a message now');

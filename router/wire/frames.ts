@@ -6,6 +6,9 @@
 import { headerBytes } from './codes.ts';
 import { ProtocolViolation } from './protocol-violation.ts';
 
+/** What each part of a message takes besides its bytes, about: one that comes byte by byte has as many. */
+const partBytes = 200;
+
 export class FrameSplitter {
   readonly #maxMessageBytes: number;
   #parts: Buffer[] = [];
@@ -22,6 +25,17 @@ export class FrameSplitter {
     return this.#heldBytes;
   }
 
+  /** What those take. */
+  get weight(): number {
+    return this.#heldBytes + this.#parts.length * partBytes;
+  }
+
+  /** Nobody will ask for what is held. */
+  clear(): void {
+    this.#parts = [];
+    this.#heldBytes = 0;
+  }
+
   /**
    * Takes a chunk and calls `onFrame` for each message that is whole now, header included.
    * @throws ProtocolViolation for a length below 4 or above the limit.
@@ -32,9 +46,7 @@ export class FrameSplitter {
       this.#parts.push(chunk);
       this.#heldBytes += chunk.length;
       if (this.#heldBytes < this.#neededBytes) return;
-      buffer = Buffer.concat(this.#parts, this.#heldBytes);
-      this.#parts = [];
-      this.#heldBytes = 0;
+      buffer = this.takeHeld();
     }
     let position = 0;
     while (buffer.length - position >= headerBytes) {
@@ -49,8 +61,7 @@ export class FrameSplitter {
   /** Hands over what is held and starts afresh; for a stream that changes its meaning (TLS, COPY). */
   takeHeld(): Buffer {
     const held = Buffer.concat(this.#parts, this.#heldBytes);
-    this.#parts = [];
-    this.#heldBytes = 0;
+    this.clear();
     return held;
   }
 

@@ -70,4 +70,18 @@ describe('FrameSplitter', () => {
     assert.deepEqual([...splitter.takeHeld()], [1, 0, 0, 0]);
     assert.equal(splitter.heldBytes, 0);
   });
+
+  test('weighs what comes byte by byte by its parts, and nothing once it is whole or not wanted', () => {
+    const splitter = new FrameSplitter(100);
+    const frame = message(1, Buffer.alloc(20));
+    const push = (count: number): void => {
+      for (const byte of frame.subarray(0, count)) splitter.push(Buffer.from([byte]), () => {});
+    };
+    push(10);
+    assert.ok(splitter.weight > 1_000, `${splitter.weight}`);
+    splitter.clear();
+    assert.equal(splitter.weight, 0);
+    push(frame.length);
+    assert.equal(splitter.weight, 0);
+  });
 });
