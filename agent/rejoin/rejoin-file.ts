@@ -32,6 +32,8 @@ const rejoinSchema = z.discriminatedUnion('stage', [
     checkpoint: z.string(),
     ownHistory: z.string(),
     attempts: z.int(),
+    /** How often the source went in the midst of it, which says nothing against the data. */
+    losses: z.int().default(0),
     problem: z.string(),
   }),
   /** It was done, on this boot of the machine; not all of it is on disk yet. */

@@ -46,6 +46,11 @@ export type RewindOutcome =
   | { readonly kind: 'NeedsCopy'; readonly reason: string };
 
 const MAX_ATTEMPTS = 3;
+/**
+ * A source that goes in the midst of it is another matter than data that can't be rewound: while authority moves from
+ * member to member that happens again and again, and who asks for a copy may be the one whom the next primary opens with.
+ */
+const MAX_LOSSES = 100;
 
 /** Postgres is down, the upstream aimed for a rewind. @throws what is worth another try. */
 export async function rewind(options: RewindOptions): Promise<RewindOutcome> {
@@ -170,6 +175,7 @@ async function endCleanly(options: RewindOptions, parting: Parting): Promise<Rej
     checkpoint: formatLsn(control.checkpoint),
     ownHistory: await readFile(historyOf(data, parting), 'utf8').catch(() => ''),
     attempts: 0,
+    losses: 0,
     problem: '',
   };
 }
@@ -206,6 +212,12 @@ async function rewindOnce(
     }
     log.warn({ problem, attempt: attempts + 1 }, 'pg_rewind failed');
     if (isHopeless(error)) return needsCopy(parting, problem);
+    const { losses } = state;
+    if (isSourceLost(error) && losses < MAX_LOSSES) {
+      // At least one, so that what it may have overwritten is put back the next time.
+      await writeRejoin(paths.rejoin, { ...state, attempts: Math.max(attempts, 1), losses: losses + 1, problem });
+      throw error;
+    }
     await writeRejoin(paths.rejoin, { ...state, attempts: attempts + 1, problem });
     if (attempts + 1 >= MAX_ATTEMPTS) return needsCopy(parting, problem);
     throw error;
@@ -226,6 +238,12 @@ const historyOf = (data: DataDirectory, { endTimeline }: Parting): string =>
 
 /** It never came to look at its source. */
 const isUntouched = ({ stderr }: ProgramError): boolean => /connection to server|could not connect/.test(stderr);
+
+/** The source, or the way to it, went in the midst of it. Text of libpq's, and of a Postgres that ends its connections. */
+export const isSourceLost = ({ stderr }: { readonly stderr: string }): boolean =>
+  /server closed the connection|terminating connection|no connection to the server|could not (?:receive|send) data|Connection reset|Broken pipe/.test(
+    stderr,
+  );
 
 /** What no repetition changes. */
 const isHopeless = ({ stderr }: ProgramError): boolean =>

@@ -20,6 +20,7 @@ it('what is noted of a rejoin reads back, and nothing once it is forgotten', asy
       checkpoint: '0/3000100',
       ownHistory: '',
       attempts: 1,
+      losses: 0,
       problem: '',
     },
     { stage: 'Syncing', parting, bootId: 'a' },
