@@ -96,7 +96,7 @@ describe('before the log-in', () => {
     }
     const socket = await RawClient.tcp(router.port);
     const said = (bytes: Buffer) =>
-      new Promise((resolve) => socket.once('data', (one) => resolve(`${one}`)).write(bytes));
+      new Promise((resolve) => socket.once('data', (one: Buffer) => resolve(one.toString())).write(bytes));
     assert.deepEqual([await said(gss), await said(sslRequest)], ['N', 'S']);
     socket.destroy();
   });
