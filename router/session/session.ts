@@ -450,7 +450,9 @@ export class Session implements Borrower, RidingSession, Cancellable, Conversati
     }
     this.say(fatal.response('FATAL'));
     this.flush();
-    this.#socket.destroySoon();
+    // What a client still says of a long message is read and thrown away: a close before that would be a reset, which eats the error.
+    if (fatal.code === 'TooMuchMemory') this.#socket.end().resume();
+    else this.#socket.destroySoon();
     // A client that doesn't read what it is told must not keep the connection.
     setTimeout(() => this.#socket.destroy(), 2_000).unref();
     this.#close();

@@ -23,6 +23,7 @@ import { SessionSettings } from '#router/session/settings.ts';
 import { SharedStatements } from '#router/session/statements.ts';
 import { queryMessage, syncMessage } from '#router/wire/client-messages.ts';
 import { backend as code, frontend } from '#router/wire/codes.ts';
+import { MessageBudget } from '#router/wire/message-budget.ts';
 import {
   bindComplete,
   commandComplete,
@@ -153,6 +154,7 @@ const context = {
     onRefused: () => undefined,
   }),
   shared: new SharedStatements(),
+  messages: new MessageBudget(1024 * 1024 * 1024),
   metrics: new Metrics(),
   log: pino({ level: 'silent' }),
 } as unknown as RouterContext;

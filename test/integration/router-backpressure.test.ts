@@ -7,7 +7,7 @@ import { queryMessage } from '#router/wire/client-messages.ts';
 import { waitFor } from './router-assertions.ts';
 import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { RouterProcess } from './router-process.ts';
-import { RawClient, textsOf } from './router-raw-client.ts';
+import { RawClient, sqlstateOf, textsOf } from './router-raw-client.ts';
 
 let keyspace: RouterKeyspace;
 let router: TestRouter;
@@ -91,6 +91,34 @@ describe('a client that talks on without hearing an answer', () => {
       client.end();
       await waitFor(async () => router.worker.metrics.get('clients') === 0);
     });
+});
+
+describe('clients that begin long messages and do not end them', () => {
+  test('fill no more than the worker may hold; who comes too late is told, and others live', async () => {
+    const own = await keyspace.router('eu', { messageBytes: 8 * 1024 * 1024 });
+    const login = (): Promise<RawClient> =>
+      RawClient.login(own.port, keyspace.ca.bundle, { user: 'acme_app', password, database });
+    /** A query of that many bytes, of which the terminator is missing. */
+    const begun = (megabytes: number): Buffer =>
+      queryMessage(`select 1 /* ${'z'.repeat(megabytes * 1024 * 1024)} */`).subarray(0, -1);
+    const holding = await login();
+    holding.send(begun(3));
+    await waitFor(async () => own.worker.metrics.get('client_bytes_total') > 3 * 1024 * 1024);
+    const late = await login();
+    late.send(begun(3));
+    assert.equal(sqlstateOf(await late.next('E')), '53200');
+    await late.closed();
+    const other = await login();
+    other.send(queryMessage(`select 1 /* ${'z'.repeat(200_000)} */`));
+    assert.equal(textsOf(await other.until('Z')), 'TDCZI');
+    // What goes gives back.
+    holding.send(Buffer.from([0]));
+    assert.equal(textsOf(await holding.until('Z')), 'TDCZI');
+    other.send(begun(3), Buffer.from([0]));
+    assert.equal(textsOf(await other.until('Z')), 'TDCZI');
+    other.end();
+    holding.end();
+  });
 });
 
 /**

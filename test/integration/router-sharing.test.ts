@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type pg from 'pg';
+import { headerBytes } from '#router/wire/codes.ts';
+import { int16, int32, message } from '#router/wire/writer.ts';
 import { one, refused, waitFor } from './router-assertions.ts';
-import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { RawClient, sqlstateOf } from './router-raw-client.ts';
 
 let keyspace: RouterKeyspace;
 let router: TestRouter;
@@ -107,6 +110,50 @@ describe('sharing backends', () => {
         await assert.rejects(client.query(sql), refused('0A000'), sql);
       assert.equal(await one(client, 'select 1'), 1);
     });
+  });
+
+  test('the last number of a sequence is never another client’s', async () => {
+    await router.with('any_app', async (drawing) => {
+      await drawing.query("set meridian.tenant = 'acme'");
+      const drawn = Number(await one(drawing, "select nextval('notes_id_seq')"));
+      await router.with('any_app', async (asking) => {
+        await asking.query("set meridian.tenant = 'acme'");
+        await asking.query('begin');
+        await assert.rejects(asking.query('select lastval()'), refused('0A000'));
+        await asking.query('rollback');
+        await asking.query('begin');
+        const own = Number(await one(asking, "select nextval('notes_id_seq')"));
+        assert.ok(own > drawn);
+        assert.equal(Number(await one(asking, 'select lastval()')), own);
+        await asking.query('commit');
+      });
+    });
+  });
+
+  test('a function call message is answered, and refused where it would leave a setting behind', async () => {
+    const numberOf = (name: string): Promise<unknown> =>
+      router.with('acme_app', (client) => one(client, 'select $1::regprocedure::oid::int', [name]));
+    const call = (oid: unknown, ...values: readonly Buffer[]): Buffer =>
+      message(
+        'F'.charCodeAt(0),
+        int32(Number(oid)),
+        // All in binary.
+        int16(1),
+        int16(1),
+        int16(values.length),
+        ...values.flatMap((value) => [int32(value.length), value]),
+        int16(1),
+      );
+    const client = await RawClient.login(router.port, keyspace.ca.bundle, { user: 'acme_app', password, database });
+    const setting = [Buffer.from('work_mem'), Buffer.from('1MB'), Buffer.from([0])];
+    client.send(call(await numberOf('set_config(text, text, boolean)'), ...setting));
+    assert.equal(sqlstateOf(await client.next('E')), '42501');
+    await client.next('Z');
+    client.send(call(await numberOf('reverse(text)'), Buffer.from('acme')));
+    const [answer, ...more] = await client.until('Z');
+    assert.equal(answer?.frame.toString('utf8', headerBytes + 4), 'emca');
+    assert.equal(more.length, 1);
+    client.end();
   });
 
   test('more clients than backends wait for their turn, and one that waits too long is told', async () => {
