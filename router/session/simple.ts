@@ -6,7 +6,7 @@ import { RouterError } from '../errors.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import { anyRoute, type Route } from '../exec/route.ts';
 import { expectQuery } from '../pool/expectation.ts';
-import { functionCalled, queryMessage, readQuery } from '../wire/client-messages.ts';
+import { functionCalled, queryMessage } from '../wire/client-messages.ts';
 import { headerBytes } from '../wire/codes.ts';
 import { commandComplete, emptyQueryResponse, readyForQuery } from '../wire/server-messages.ts';
 import type { Conversation } from './conversation.ts';
@@ -28,7 +28,7 @@ export class SimpleQueries {
     const { statements, routing, transaction, settings, responder } = this.#session;
     // A simple query ends the unnamed statement ("Extended Query").
     statements.delete('');
-    const planned = routing.plan(readQuery(frame));
+    const planned = routing.planQuery(frame);
     if (planned.length === 0) {
       this.#session.say(emptyQueryResponse);
       return this.#session.say(readyForQuery(transaction.status));
