@@ -139,8 +139,8 @@ export function routers(clusterOf: () => Cluster, namespace: string): void {
         );
         assert.match(pools, /^database\|user\|cl_active\|cl_waiting\|/);
         assert.match(pools, /^shop\|acme_app\|1\|0\|/m);
-        assert.match(clients, /^C\|acme_app\|shop\|active\|/m);
-        assert.match(servers, /^S\|acme_app\|shop\|active\|/m);
+        assert.match(clients, /^C\|acme_app\|shop\|none\|active\|/m);
+        assert.match(servers, /^S\|acme_app\|shop\|none\|active\|/m);
         await client.query('rollback');
       } finally {
         await client.end();
