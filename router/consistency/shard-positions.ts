@@ -63,9 +63,12 @@ export class ShardPositions {
     return this.#acknowledgements;
   }
 
-  /** It can't be lost with as many members as may fail, and the primary shows it. */
+  /**
+   * The primary shows it: it was acknowledged, or a later epoch has begun, whose primary has shown all that it took over from the
+   * beginning. What it didn't take over is another matter (`covers`, docs/design-traps.md, T2).
+   */
   isAcknowledged(at: Position): boolean {
-    return covers(this.#acknowledged, at, this.#history);
+    return covers(this.#acknowledged, at, this.#history) || (this.#tenure?.identity.epoch ?? 0) > at.epoch;
   }
 
   /**

@@ -153,8 +153,13 @@ describe('what it shows', () => {
       ],
     );
     await app.query('commit');
-    const after = (await show(client, 'POOLS')).find(({ user, member }) => user === 'any_app' && member === 'one-eu-0');
-    assert.deepEqual([after?.['cl_active'], after?.['sv_active'], after?.['sv_idle']], [0, 0, 1]);
+    // The connection is emptied before it is idle.
+    await eventually(async () => {
+      const after = (await show(client, 'POOLS')).find(
+        ({ user, member }) => user === 'any_app' && member === 'one-eu-0',
+      );
+      return [after?.['cl_active'], after?.['sv_active'], after?.['sv_idle']];
+    }, [0, 0, 1]);
     await Promise.all([app.end(), client.end()]);
   });
 

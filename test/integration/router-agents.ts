@@ -122,18 +122,19 @@ export class TestAgent {
     const said = this.#answer();
     const answer = {
       ...said,
-      ...(seen === undefined ? {} : { position: { begunMs, ...seen }, ...this.#durable(said) }),
+      ...(seen === undefined ? {} : { position: { begunMs, ...seen }, ...this.#durable(said, seen.lsn) }),
     };
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
   }
 
-  /** What so many have flushed as have to. */
-  #durable({ keepers, primary }: AuthorityAnswer): Pick<AuthorityAnswer, 'acknowledged'> {
+  /** What so many have flushed as have to; where nobody has to, what it has itself. */
+  #durable({ keepers, primary }: AuthorityAnswer, own: string): Pick<AuthorityAnswer, 'acknowledged'> {
     if (keepers === undefined || primary === undefined) return {};
+    if (keepers.acknowledgements === 0) return { acknowledged: { epoch: primary.epoch, lsn: own } };
     const furthest = this.flushed
       .flatMap((text) => Array.from({ length: this.copies }, () => parseLsn(text)))
       .toSorted((a, b) => (a < b ? 1 : -1));
-    if (this.isAcknowledging) this.#durableLsn = furthest[Math.max(1, keepers.acknowledgements) - 1];
+    if (this.isAcknowledging) this.#durableLsn = furthest[keepers.acknowledgements - 1];
     const lsn = this.#durableLsn;
     return lsn === undefined ? {} : { acknowledged: { epoch: primary.epoch, lsn: formatLsn(lsn) } };
   }

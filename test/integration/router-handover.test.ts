@@ -28,7 +28,10 @@ async function scene(): Promise<Scene> {
 /** What the agents and the operator do for a new primary: it is promoted, and says so. The map isn't told. */
 async function promote({ keyspace }: Scene): Promise<void> {
   await keyspace.asOperator('one-ap-0', (operator) => operator.query('select pg_promote()'), 'postgres');
-  keyspace.agent('one-ap-0').follow(2, 'one-ap-0');
+  const agent = keyspace.agent('one-ap-0');
+  agent.follow(2, 'one-ap-0');
+  // It is alone now.
+  agent.say({ keepers: { acknowledgements: 0, members: [] } });
 }
 
 /** Rows of a crowd at the new primary. */

@@ -145,6 +145,17 @@ describe('a session', () => {
     assert.deepEqual(session.all.get(shardIdentity('one')), at(1, 120));
   });
 
+  test('that is ahead of a primary waits no longer where another has followed it: that one shows all that it took over', () => {
+    const { seen, session } = made();
+    seen.hear({ member: 'primary', lsn: 100, primary: 1, acknowledged: 90 });
+    session.wasAtFollower('one', follower, seen.nowMs);
+    seen.later(10);
+    seen.hear({ lsn: 100 });
+    assert.equal(session.demand('one', 'eventual', undefined).isAhead, true);
+    seen.hear({ member: 'other', lsn: 110, epoch: 2, primary: 2 });
+    assert.equal(session.demand('one', 'eventual', undefined).isAhead, false);
+  });
+
   test('that was shown only what had been acknowledged is ahead of nobody', () => {
     const { seen, session } = made();
     session.wasAtFollower('one', follower, seen.nowMs, true);
