@@ -95,7 +95,7 @@ export class Pools {
   /** Connections of this member that are lent (but for those kept by sessions that run nothing), or being cleaned after it. */
   busyAt(member: string): number {
     let busy = 0;
-    for (const pool of this.#pools) if (pool.member === member) busy += pool.counts.busy;
+    for (const pool of this.#at(member)) busy += pool.counts.busy;
     return busy;
   }
 
@@ -109,7 +109,7 @@ export class Pools {
 
   /** Whoever waits for a connection to this member looks again. */
   expel(member: string): void {
-    for (const pool of this.#pools) if (pool.member === member) pool.expel();
+    for (const pool of this.#at(member)) pool.expel();
   }
 
   /** For those who administer the router. */
@@ -155,6 +155,10 @@ export class Pools {
     }
     oldest?.close('others have more use for it');
     return oldest !== undefined;
+  }
+
+  #at(member: string): Iterable<Pool> {
+    return this.#byMember.get(member)?.values() ?? [];
   }
 
   #dropUnused(): void {

@@ -13,6 +13,7 @@ import { FrameSplitter } from '../wire/frames.ts';
 import { parseComplete, readErrorFields, readTextRow } from '../wire/server-messages.ts';
 import type { Borrower, Request, SilentAnswer } from './borrower.ts';
 import type { Bound } from './bound.ts';
+import { resultTypeChanged } from './loss.ts';
 import { Segment } from './segment.ts';
 import { mayCommit } from './transaction.ts';
 
@@ -173,7 +174,7 @@ export class Answers {
       : plans.some((plan) => plan?.access !== 'read');
     bound.backend.isSuspect = true;
     if (transaction.isOpen) transaction.fail(true);
-    const error = new RouterError('ResultTypeChanged', 'cached plan must not change result type');
+    const error = resultTypeChanged();
     this.replace(mayBeKept ? new RouterError('OutcomeUnknown', `${error.message}, and it has run`) : error);
   }
 

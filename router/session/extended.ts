@@ -10,6 +10,7 @@ import { ProtocolViolation } from '../wire/protocol-violation.ts';
 import { readyForQuery } from '../wire/server-messages.ts';
 import { type BatchScope, isOneRun, type Operation, readOperation, statementsOf, tellsAll } from './batch.ts';
 import type { Conversation } from './conversation.ts';
+import { resultTypeChanged } from './loss.ts';
 import { operationBytes } from './send.ts';
 import { needsBackend } from './statement-class.ts';
 import type { ClientStatement } from './statements.ts';
@@ -111,8 +112,7 @@ export class Extended {
     const planned = statements.flatMap((statement) => statement.planned ?? []);
     settings.expectRoom(planned);
     if (transaction.hasFailed) return this.#inFailed(operations, end);
-    if (statements.some((statement) => statement.isToldOtherwise) && !tellsAll(operations))
-      throw new RouterError('ResultTypeChanged', 'cached plan must not change result type');
+    if (statements.some((statement) => statement.isToldOtherwise) && !tellsAll(operations)) throw resultTypeChanged();
     this.underWay = loan.isOpen ? [...this.underWay, ...statements] : statements;
     if (planned.some(({ plan }) => plan.copy?.direction === 'in') && this.#isCopyIn(operations)) return;
     const state = this.#session.backendState;

@@ -27,6 +27,10 @@ export const borrowRefusal = (fields: ReadonlyMap<string, string>): RouterError 
 export const keptLost = (reason: string): RouterError =>
   new RouterError('KeptLost', `terminating connection: ${reason}`);
 
+/** As Postgres says it: a prepared statement gives other columns than its client was told. */
+export const resultTypeChanged = (): RouterError =>
+  new RouterError('ResultTypeChanged', 'cached plan must not change result type');
+
 export const cancelled = (): RouterError => new RouterError('Cancelled', 'canceling statement due to user request');
 
 /**

@@ -22,7 +22,7 @@ import { transactionStatus as tx } from '../wire/codes.ts';
 import { parseComplete, readErrorFields, readyForQuery } from '../wire/server-messages.ts';
 import { isStalePlan } from './answers.ts';
 import { type Operation, tellsAll } from './batch.ts';
-import { cancelled, lossError } from './loss.ts';
+import { cancelled, lossError, resultTypeChanged } from './loss.ts';
 import { operationBytes } from './send.ts';
 import type { Served } from './served.ts';
 import type { SessionRouting } from './session-routing.ts';
@@ -209,7 +209,7 @@ export class Ride implements Rider {
     const passage = this.#end();
     if (this.#session.isClosed) return;
     if (this.#hasChanged) {
-      this.#session.say(new RouterError('ResultTypeChanged', 'cached plan must not change result type').response());
+      this.#session.say(resultTypeChanged().response());
       this.#session.say(readyForQuery(tx.idle));
       return this.#session.rideEnded(true);
     }

@@ -8,6 +8,7 @@ import type { Lease } from '../authority/lease.ts';
 import { type Demand, judge } from '../consistency/demand.ts';
 import { FollowerRead } from '../consistency/follower-read.ts';
 import type { SessionPositions } from '../consistency/session-positions.ts';
+import type { ShardPositions } from '../consistency/shard-positions.ts';
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
 import { type ChosenMember, chooseMembers } from '../exec/member-choice.ts';
@@ -55,6 +56,10 @@ type DemandOf = (member: MemberView) => Demand | undefined;
 /** A primary that acknowledges nothing for so long loses its lease. */
 const acknowledgedWithinMs = 3_000;
 const lookAgainMs = 10;
+
+/** As far as is known of its last run: a member of which nothing is known may be asked. */
+const mayMeet = (positions: ShardPositions, member: string, demand: Demand): boolean =>
+  judge(positions, positions.lastRunOf(member) ?? { member, postmaster: '' }, demand) !== 'unmet';
 
 export class Search {
   readonly #context: RouterContext;
@@ -144,9 +149,7 @@ export class Search {
 
   #mayRead({ member, isPrimary }: ChosenMember, demand: Demand | undefined): boolean {
     if (isPrimary || this.#wanted.avoidsFollowers || demand === undefined) return false;
-    const positions = this.#context.authority.positions.of(member.shard);
-    const place = positions.lastRunOf(member.name) ?? { member: member.name, postmaster: '' };
-    return judge(positions, place, demand) !== 'unmet';
+    return mayMeet(this.#context.authority.positions.of(member.shard), member.name, demand);
   }
 
   /**
@@ -265,8 +268,7 @@ export function presentMembers(
   return candidates.filter(({ member, isPrimary }) => {
     const shard = shardReadAt(route, member.shard);
     if (isPrimary || shard === undefined) return true;
-    const positions = authority.positions.of(shard);
-    const place = positions.lastRunOf(member.name) ?? { member: member.name, postmaster: '' };
-    return judge(positions, place, { ...seen.demand(shard, level, maxStalenessMs), mayBeProven: true }) !== 'unmet';
+    const demand = { ...seen.demand(shard, level, maxStalenessMs), mayBeProven: true };
+    return mayMeet(authority.positions.of(shard), member.name, demand);
   });
 }

@@ -7,13 +7,12 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type pg from 'pg';
-import { makeVerifier } from '#operator/passwords/verifier.ts';
 import { setTenant } from '#operator/postgres/ownership/tenants.ts';
 import { applyRole } from '#operator/postgres/roles.ts';
 import { renderMetrics } from '#router/metrics.ts';
 import { defaultTimes } from '#router/settings.ts';
 import { eventually, refused as hasCode, waitFor } from './router-assertions.ts';
-import { password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { password, passwordVerifier, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 
 const psqlProgram = process.env['PSQL'] ?? 'psql';
 const admins = { ops: 'full', watch: 'stats' } as const;
@@ -22,11 +21,7 @@ let router: TestRouter;
 
 before(async () => {
   keyspace = await RouterKeyspace.start();
-  const verifier = await makeVerifier(password, { salt: Buffer.alloc(16, 7), iterations: 4096 });
-  for (const member of ['one-eu-0', 'two-us-0'])
-    await keyspace.asOperator(member, async (client) => {
-      for (const name of Object.keys(admins)) await applyRole(client, { name, verifier, tenants: [] });
-    });
+  await keyspace.letIn(...Object.keys(admins));
   await keyspace.writeMap(keyspace.map({ admins, roles: ['acme_app', 'any_app', 'ops'] }));
   router = await keyspace.router('eu', { times: { ...defaultTimes, waitMs: 60_000 } });
 });
@@ -308,7 +303,7 @@ describe('PAUSE, RESUME, RECONNECT, RELOAD', () => {
 
   test('RELOAD knows a new role and a new tenant at once, and says it where the map is wrong', async () => {
     const client = await admin();
-    const verifier = await makeVerifier(password, { salt: Buffer.alloc(16, 7), iterations: 4096 });
+    const verifier = await passwordVerifier();
     await keyspace.asOperator('one-eu-0', async (operator) => {
       await setTenant(operator, { key: 'dune', epoch: 1, state: 'active', attempt: 0 });
       await applyRole(operator, { name: 'dune_app', verifier, tenants: ['dune'] });

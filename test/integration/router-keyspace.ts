@@ -84,6 +84,10 @@ interface TestMember {
   readonly address: string;
 }
 
+/** Of `password`. */
+export const passwordVerifier = (): Promise<string> =>
+  makeVerifier(password, { salt: Buffer.alloc(16, 7), iterations: 4096 });
+
 export class RouterKeyspace {
   readonly ca: KeyspaceCa;
   readonly folder: string;
@@ -321,6 +325,15 @@ export class RouterKeyspace {
     });
   }
 
+  /** Logins of no tenant, at every primary: what else they may is for the map to say. */
+  async letIn(...names: string[]): Promise<void> {
+    const verifier = await passwordVerifier();
+    for (const member of ['one-eu-0', 'two-us-0'])
+      await this.asOperator(member, async (client) => {
+        for (const name of names) await applyRole(client, { name, verifier, tenants: [] });
+      });
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#routers.map((router) => router.stop(0)));
     this.#aborter.abort();
@@ -341,7 +354,7 @@ export class RouterKeyspace {
         referenceTables: ['currencies'],
       });
       if (run.failure !== undefined) throw new Error(JSON.stringify(run.failure));
-      const verifier = await makeVerifier(password, { salt: Buffer.alloc(16, 7), iterations: 4096 });
+      const verifier = await passwordVerifier();
       for (const [name, allowed] of Object.entries(roles)) await applyRole(client, { name, verifier, ...allowed });
       for (const [key, home] of Object.entries(tenants))
         if (home === shard) await setTenant(client, { key, epoch: 1, state: 'active', attempt: 0 });

@@ -8,9 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { makeVerifier } from '#operator/passwords/verifier.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
-import { applyRole } from '#operator/postgres/roles.ts';
 import type { MapFile } from '#router/map/file-source.ts';
 import { codeOf, waitFor } from './router-assertions.ts';
 import { database, password, RouterKeyspace } from './router-keyspace.ts';
@@ -23,9 +21,7 @@ let program: RouterProcess;
 
 before(async () => {
   keyspace = await RouterKeyspace.start();
-  const verifier = await makeVerifier(password, { salt: Buffer.alloc(16, 7), iterations: 4096 });
-  for (const member of ['one-eu-0', 'two-us-0'])
-    await keyspace.asOperator(member, (client) => applyRole(client, { name: 'ops', verifier, tenants: [] }));
+  await keyspace.letIn('ops');
   await keyspace.writeMap(keyspace.map({ admins }));
   program = await RouterProcess.start(keyspace, { port, httpPort, environment: { MERIDIAN_WORKERS: '2' } });
 });

@@ -6,8 +6,6 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { makeVerifier } from '#operator/passwords/verifier.ts';
-import { applyRole } from '#operator/postgres/roles.ts';
 import { placeOf } from '#router/session/cancel-keys.ts';
 import { queryMessage } from '#router/wire/client-messages.ts';
 import { cancelRequest } from '#router/wire/startup.ts';
@@ -26,9 +24,7 @@ let program: RouterProcess;
 
 before(async () => {
   keyspace = await RouterKeyspace.start();
-  const verifier = await makeVerifier(password, { salt: Buffer.alloc(16, 7), iterations: 4096 });
-  for (const member of ['one-eu-0', 'two-us-0'])
-    await keyspace.asOperator(member, (client) => applyRole(client, { name: 'ops', verifier, tenants: [] }));
+  await keyspace.letIn('ops');
   await keyspace.writeMap(keyspace.map({ admins }));
   program = await RouterProcess.start(keyspace, { port, httpPort, environment: { MERIDIAN_WORKERS: '2' } });
 });
