@@ -2,7 +2,7 @@
  * What a statement has in it, found by walking the whole parse tree without understanding it, so that nothing is missed:
  * relations, function calls by whatever notation, row locks, writes.
  */
-import type { FuncCall, RangeVar } from '@pgsql/types';
+import type { FuncCall, MergeStmt, RangeVar } from '@pgsql/types';
 import { type FunctionCatalogue, functionName, type Judgement, namesOf, worst } from './functions.ts';
 import { forEachChild } from './walk.ts';
 
@@ -16,6 +16,7 @@ export interface Inventory {
   readonly hasWrites: boolean;
   /** What INSERT, UPDATE, DELETE and MERGE write to. */
   readonly targets: readonly RangeVar[];
+  readonly merges: readonly MergeStmt[];
 }
 
 const writes = ['InsertStmt', 'UpdateStmt', 'DeleteStmt', 'MergeStmt', 'intoClause'] as const;
@@ -30,6 +31,7 @@ export function takeInventory(statement: object, functions: FunctionCatalogue): 
   const calls: FuncCall[] = [];
   const called = new Map<string, Judgement>();
   const targets: RangeVar[] = [];
+  const merges: MergeStmt[] = [];
   let hasRowLocks = false;
   let hasWrites = false;
   const note = (name: string, judgement: Judgement | undefined): void => {
@@ -58,6 +60,7 @@ export function takeInventory(statement: object, functions: FunctionCatalogue): 
       for (const symbol of last.includes('BETWEEN') ? ['<=', '>='] : [last])
         note(symbol, functions.ofOperator([...text.slice(0, -1), symbol]));
     }
+    if ('MergeStmt' in node) merges.push(node.MergeStmt as MergeStmt);
     if ('lockingClause' in node) hasRowLocks = true;
     hasWrites ||= writes.some((key) => key in node);
     for (const key of targeting) {
@@ -67,7 +70,7 @@ export function takeInventory(statement: object, functions: FunctionCatalogue): 
     forEachChild(node, visit);
   };
   visit(statement);
-  return { mentions, calls, called, hasRowLocks, hasWrites, targets };
+  return { mentions, calls, called, hasRowLocks, hasWrites, targets, merges };
 }
 
 /** Free of side effects, as the catalogue has it. */

@@ -3,6 +3,7 @@
  * Pure but for the parser's memory; every text gives the same plans again, so that they can be cached.
  */
 import type { Node, ParseResult, RangeVar } from '@pgsql/types';
+import { blindMerge } from './blind-merge.ts';
 import { configuredBy, refusalOf } from './gate.ts';
 import { parseHints } from './hints.ts';
 import { calledNames, callsShippedOnly, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
@@ -111,7 +112,8 @@ function planOf(
   const inQuery = described.query === statement ? inventory.mentions : mentionsIn(described.query, catalogue, views);
   const restricted = restrictionOf(described, inventory, inQuery, catalogue, views);
   const systemTarget = inventory.targets.find((target) => relationOf(catalogue, target).kind === 'system');
-  const refuse = refusalOf(statement, inventory.calls, systemTarget?.relname);
+  const refuse =
+    refusalOf(statement, inventory.calls, systemTarget?.relname) ?? blindMerge(inventory.merges, catalogue);
   const access = accessOf(described, inventory);
   const configures = configuredBy(inventory.calls, statement);
   const asked = routeAsked(statement);

@@ -144,6 +144,11 @@ const cases: Readonly<Record<string, readonly (readonly [Expected, text: string,
       'same',
       "merge into stock t using (values ('acme', 's1')) v(k, sku) on t.tenant_id = v.k and t.sku = v.sku when matched then delete",
     ],
+    // Postgres itself would match it with other tenants' rows, whatever row-level security says.
+    [
+      'refused',
+      "merge into stock t using (values ('acme')) v(k) on v.k = 'acme' when not matched then insert (tenant_id, sku, n) values ('acme', 's9', 1)",
+    ],
   ],
   'a parameter that decides': [
     ['same', 'select tenant_id, n from orders where tenant_id = $1', ['bolt']],

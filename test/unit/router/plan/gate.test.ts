@@ -71,6 +71,17 @@ const refused: readonly (readonly [sql: string, sqlstate: string])[] = [
   ['delete from pg_class', '42501'],
   ['insert into information_schema.tables select 1', '42501'],
   ['merge into pg_settings using orders on true when matched then update set setting = 1', '42501'],
+  [
+    "merge into orders t using currencies c on c.code = 'EUR' when not matched then insert (tenant_id) values ('acme')",
+    '0A000',
+  ],
+  ['merge into orders using currencies c on true when not matched then do nothing', '0A000'],
+  [
+    'merge into orders t using currencies c on (select t.id from lines t limit 1) = 1 when matched then delete',
+    '0A000',
+  ],
+  ['with w as (merge into orders using currencies c on true when matched then delete returning 1) select 1', '0A000'],
+  ['explain analyze merge into orders using currencies c on true when matched then delete', '0A000'],
 ];
 
 for (const [sql, sqlstate] of refused) {
@@ -82,6 +93,10 @@ for (const [sql, sqlstate] of refused) {
 }
 
 const allowed = [
+  'merge into orders t using currencies c on t.id = 1 when matched then delete',
+  'merge into orders using currencies c on c.code is not null and (orders.id = 1 or true) when matched then delete',
+  'merge into public.orders using currencies c on public.orders.id = 1 when matched then delete',
+  "merge into currencies using orders o on true when not matched then insert (code) values ('x')",
   'select 1',
   "set meridian.tenant = 'acme'",
   "set local meridian.consistency = 'eventual'",
