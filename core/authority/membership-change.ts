@@ -4,7 +4,9 @@
  * record only, and waits for no fewer than the record's k. Adding and lowering k: record first. Removing and raising k:
  * Postgres first, then the barrier, then the position, then the record (trap A9).
  * With k = 0 the lease, not the sync list, is what has to be stricter first (trap A14): then adding and lowering to 0 wait, too.
- * While a gate is shut members may be added, never removed (trap B1). Leaves observing, and telling Postgres, to the shard controller and the agents.
+ * While a gate is shut members may be added, never removed (trap B1), and k may be lowered, never raised: the next fence only needs
+ * more members then, and a gate that asks for more followers than there are would stay shut for ever.
+ * Leaves observing, and telling Postgres, to the shard controller and the agents.
  */
 import { type MemberIdentity, nobody } from '../identity.ts';
 import type { Lsn } from '../lsn.ts';
@@ -78,7 +80,7 @@ export interface MembershipInput {
   readonly wish: DurabilityWish;
   readonly regionOf: RegionOf;
   readonly members: readonly MemberFacts[];
-  /** The primary is in authority and open: with a closed gate members may be added, never removed (trap B1). */
+  /** The primary is in authority and open: with a closed gate nobody may be removed (trap B1). */
   readonly primaryIsOpen: boolean;
   /** It runs as primary at the record's epoch, behind its opening gate. Absent: no. */
   readonly primaryIsOpening?: boolean | undefined;
@@ -100,7 +102,8 @@ export const maxMembers = 32;
 /** The one change to work on now; undefined when the record is as it should be, or nothing can be done safely. */
 export function nextChange(input: MembershipInput): MembershipChange | undefined {
   if (input.record.authority.state !== 'Active') return undefined;
-  if (!input.primaryIsOpen) return input.primaryIsOpening === true ? adding(input) : undefined;
+  // Adding first: it never waits for anything, and may be all that the gate lacks.
+  if (!input.primaryIsOpen) return input.primaryIsOpening === true ? (adding(input) ?? lowering(input)) : undefined;
   return lowering(input) ?? adding(input) ?? removing(input) ?? raising(input);
 }
 

@@ -36,6 +36,8 @@ export interface RejoiningMember {
   readonly gone?: boolean | undefined;
   /** Its primary no longer has the log that it needs, so that only a copy as a new member helps. Absent: no. */
   readonly stale?: boolean | undefined;
+  /** It acknowledges nothing to its primary: `scope: OtherRegion`, and it is in the same region. Absent: it does. */
+  readonly outOfScope?: boolean | undefined;
   /** For how long it has been neither reachable nor streaming. Absent: it is either. */
   readonly awayMs?: number | undefined;
 }
@@ -45,8 +47,8 @@ export interface RejoiningMember {
  * Not listed: its copy counts for nothing. Listed, and the primary open: never, since it can be removed first (k others are
  * established, or the gate wouldn't be open); half-rewound and still listed it would be missing from the next fence (A2).
  * Listed, and the gate still shut: only where the gate could never open otherwise, since fewer than k others are left that
- * could follow without a rewind: N = k + 1, or more who are gone, stale, diverged too or away for long (nobody can be
- * removed before the gate opens, B1).
+ * could follow without a rewind and count: N = k + 1, or more who are gone, stale, diverged too, away for long or out of scope
+ * (nobody can be removed before the gate opens, B1).
  * No acknowledged write is lost by that: the primary was chosen from a fence that met every k + 1 holders, so it has all that
  * was acknowledged before, and behind its gate it acknowledges nothing; and a copy half-rewound has no position, so that no
  * fence counts it. It begins only once that primary runs and gives it. What it costs is one failure: until it is back, the
@@ -62,11 +64,20 @@ export function mayRewind(
   if (isPrimary(record, member)) return false;
   if (!isListed(record, member)) return true;
   if (primaryIsOpen) return false;
-  const others = record.membership.members.filter((other) => !isPrimary(record, other) && !sameMember(other, member));
-  const cannotFollow = (other: MemberIdentity): boolean =>
-    members.some((entry) => sameMember(entry.member, other) && isUnableToFollow(entry));
-  return others.filter((other) => !cannotFollow(other)).length < record.membership.acknowledgements;
+  const others = mayAcknowledge(record, members).filter((other) => !sameMember(other, member));
+  return others.length < record.membership.acknowledgements;
 }
 
-const isUnableToFollow = ({ diverged, gone, stale, awayMs = 0 }: RejoiningMember): boolean =>
-  diverged || gone === true || stale === true || awayMs >= awayBeforeDeposedMs;
+/** Whether a shut gate can't be opened by those whom the record counts, without a rewind: somebody else has to join first. */
+export const lacksFollowers = (record: AuthorityRecord, members: readonly RejoiningMember[]): boolean =>
+  mayAcknowledge(record, members).length < record.membership.acknowledgements;
+
+/** Those of the record who can follow its primary as they are, as far as anybody knows, and count for its commits. */
+const mayAcknowledge = (record: AuthorityRecord, members: readonly RejoiningMember[]): readonly MemberIdentity[] =>
+  record.membership.members.filter(
+    (listed) =>
+      !isPrimary(record, listed) && !members.some((entry) => sameMember(entry.member, listed) && isNoHelp(entry)),
+  );
+
+const isNoHelp = ({ diverged, gone, stale, outOfScope, awayMs = 0 }: RejoiningMember): boolean =>
+  diverged || gone === true || stale === true || outOfScope === true || awayMs >= awayBeforeDeposedMs;

@@ -4,7 +4,7 @@
  */
 
 import type { MemberFacts } from '#core/authority/membership-change.ts';
-import type { AuthorityRecord, RegionOf } from '#core/authority/record.ts';
+import { type AuthorityRecord, mayAcknowledge, type RegionOf, type Scope } from '#core/authority/record.ts';
 import type { RejoiningMember } from '#core/authority/rejoin.ts';
 import type { MemberIdentity } from '#core/identity.ts';
 import { type Lsn, parseLsn } from '#core/lsn.ts';
@@ -154,6 +154,7 @@ export function rejoiningMembers(
   record: AuthorityRecord,
   views: readonly MemberView[],
   awayMs: ReadonlyMap<string, number>,
+  scope: Scope,
 ): RejoiningMember[] {
   const isPrimarySeen = primaryStatus(record, views) !== undefined;
   return memberFacts(record, views, isPrimarySeen ? awayMs : new Map()).map((facts) => ({
@@ -161,6 +162,7 @@ export function rejoiningMembers(
     diverged: facts.diverged === true,
     gone: facts.replaced,
     stale: facts.stale,
+    outOfScope: !mayAcknowledge(record, facts.member, scope, regionIn(views)),
     awayMs: facts.awayMs,
   }));
 }

@@ -3,9 +3,10 @@
  * Followers first, one at a time, each only while all others are well; then the primary, which waits until authority can move.
  * A pod that doesn't get to run is replaced at once, whoever it is: that can only help (a wrong image that was put right).
  * A volume that is marked for deletion goes with its pod: a member that counts keeps its pod until the record has let it go,
- * and gets a new one, for a new volume, after that.
+ * and gets a new one, for a new volume, after that. One that doesn't count can't join before it has another volume: where the
+ * gate of a primary waits for it, it gets that at once.
  * Invariant: nothing that runs is stopped while the primary isn't open, or doesn't answer: nobody knows then who streams, and
- * those that run are the ones to take over.
+ * those that run are the ones to take over. (Who doesn't count never takes over.)
  */
 import { createHash } from 'node:crypto';
 import { type MemberView, statusOf } from './members.ts';
@@ -15,6 +16,8 @@ export interface RolloutInput {
   /** Undefined before the first start. */
   readonly primary: string | undefined;
   readonly primaryIsOpen: boolean;
+  /** It runs behind its gate, and those who count are too few to open it. */
+  readonly gateWaitsForMore: boolean;
   readonly isStreaming: (view: MemberView) => boolean;
   /** The record lists it: commits may rest on what its volume holds. */
   readonly isCounted: (view: MemberView) => boolean;
@@ -56,6 +59,16 @@ export function planRollout(input: RolloutInput): Rollout {
       restart: undefined,
       state: 'Rolling',
       message: `replacing ${namesOf(idle)}, which did not get to run`,
+    };
+  const barred = input.gateWaitsForMore
+    ? input.views.filter((view) => view.volumeGoing && view.pod?.ending === false && needsNewPod(view, input))
+    : [];
+  if (barred.length > 0)
+    return {
+      replace: barred,
+      restart: undefined,
+      state: 'Rolling',
+      message: `replacing ${namesOf(barred)}, which can join only with another volume`,
     };
   const due = input.views.filter((view) => isDue(view, input));
   const kept = input.views.filter((view) => view.pod?.outdated === true && mustKeepPod(view, input));

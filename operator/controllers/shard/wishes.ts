@@ -2,7 +2,7 @@
 import { leaseSettings } from '#core/authority/lease.ts';
 import { type MembershipChange, settingsDuring } from '#core/authority/membership-change.ts';
 import type { AuthorityRecord } from '#core/authority/record.ts';
-import { mayRewind } from '#core/authority/rejoin.ts';
+import { lacksFollowers, mayRewind } from '#core/authority/rejoin.ts';
 import { databaseOf } from '#crds/index.ts';
 import type { Keyspace, Shard } from '#kube/meridian.ts';
 import type { Stored } from '#kube/objects.ts';
@@ -10,6 +10,7 @@ import { fencedNames } from './fencing.ts';
 import {
   identityOf,
   isCounted,
+  isOpeningPrimary,
   isOpenPrimary,
   type MemberView,
   primaryStatus,
@@ -49,7 +50,7 @@ export function ordersInput(from: {
   const { namespace = '', name, uid } = shard.metadata;
   const { scope } = shard.spec.durability;
   const primaryIsOpen = isOpenPrimary(record, primaryStatus(record, views));
-  const rejoining = rejoiningMembers(record, views, awayMs);
+  const rejoining = rejoiningMembers(record, views, awayMs, scope);
   return {
     shard: {
       namespace,
@@ -72,12 +73,16 @@ export function ordersInput(from: {
   };
 }
 
-export function rolloutOf({ shard, record, views }: Snapshot): Rollout {
+export function rolloutOf({ shard, record, views, awayMs }: Snapshot): Rollout {
   const primary = record && primaryStatus(record, views);
   return planRollout({
     views,
     primary: record?.authority.member,
     primaryIsOpen: record !== undefined && isOpenPrimary(record, primary),
+    gateWaitsForMore:
+      record !== undefined &&
+      isOpeningPrimary(record, primary) &&
+      lacksFollowers(record, rejoiningMembers(record, views, awayMs, shard.spec.durability.scope)),
     isStreaming: ({ name: member }) =>
       primary?.standbys.some((standby) => standby.name === member && standby.state === 'streaming') === true,
     isCounted: (view) => isCounted(record, view),

@@ -83,6 +83,17 @@ test('with a closed gate, or before the first primary is open, nothing changes',
   assert.equal(nextChange(input({ record: early, members })), undefined);
 });
 
+test('behind a shut gate members are added, and k falls; nobody is removed, and k does not rise', () => {
+  const shut = { primaryIsOpen: false, primaryIsOpening: true };
+  const members = [well(A), well(B), well(C, { declared: false })];
+  assert.deepEqual(nextChange(input({ record: record([A, C], 3), members, ...shut })), { kind: 'Add', member: B });
+  const lowered = { kind: 'LowerAcknowledgements', acknowledgements: 1 } as const;
+  assert.deepEqual(nextChange(input({ record: record([A, B, C], 3), members, ...shut })), lowered);
+  assert.equal(nextChange(input({ record: record([A, B, C]), members, ...shut })), undefined);
+  const raised = wish({ acknowledgements: 2 });
+  assert.equal(nextChange(input({ record: record([A, B, C]), members, wish: raised, ...shut })), undefined);
+});
+
 test('a replaced volume is added as a new member before the old one goes, so that k + 1 members remain', () => {
   const reborn = identity('us-0', 'b');
   const members = [well(A), well(B, { ...gone, replaced: true }), well(reborn, { streaming: false, caughtUp: false })];
@@ -204,6 +215,7 @@ const scenario = fc
       { minLength: 5, maxLength: 5 },
     ),
     k: fc.nat({ max: 4 }),
+    primaryIsOpen: fc.boolean(),
     wish: fc.record({
       acknowledgements: fc.nat({ max: 4 }),
       scope: fc.constantFrom('AnyMember' as const, 'OtherRegion' as const),
@@ -214,11 +226,14 @@ const scenario = fc
       { nil: undefined },
     ),
   })
-  .map(({ lives, listed, facts, k, wish, position }) => {
+  .map(({ lives, listed, facts, k, primaryIsOpen, wish, position }) => {
     const others = ['eu-1', 'us-0', 'us-1', 'ap-0'].map((name, index) => identity(name, lives[index]));
     const before = record([A, ...others.filter((_, index) => listed[index])], k);
     const members = [A, ...others].map((member, index) => ({ ...(facts[index] ?? well(member)), member }));
-    return { position, given: input({ record: before, members, wish }) };
+    return {
+      position,
+      given: input({ record: before, members, wish, primaryIsOpen, primaryIsOpening: !primaryIsOpen }),
+    };
   });
 
 test('every change is one step, keeps the primary, and shrinks to k + 1 members at most', () => {
@@ -234,6 +249,7 @@ test('every change is one step, keeps the primary, and shrinks to k + 1 members 
       const changedK = after.acknowledgements !== before.acknowledgements;
       assert.equal(moved + Number(changedK), 1, 'exactly one thing changes');
       if (change.kind === 'Remove') assert.ok(after.members.length >= after.acknowledgements + 1);
+      if (!given.primaryIsOpen) assert.ok(change.kind === 'Add' || change.kind === 'LowerAcknowledgements');
       if (change.kind === 'Add') assert.ok(!isListed(given.record, change.member));
     }),
     { numRuns: 3000 },

@@ -4,7 +4,7 @@ import { awayBeforeDeposedMs } from '#core/authority/membership-change.ts';
 import { whyNotStart, whyShut } from '#core/authority/opening.ts';
 import { comparePositions, positionOf } from '#core/authority/position.ts';
 import { decideFence, mayGrant, mayLead, mayStream } from '#core/authority/promise.ts';
-import { mayRewind, type RejoiningMember, rejoinOf } from '#core/authority/rejoin.ts';
+import { lacksFollowers, mayRewind, type RejoiningMember, rejoinOf } from '#core/authority/rejoin.ts';
 import { formatLsn } from '#core/lsn.ts';
 import { member, nameOf, recordOf } from './records.ts';
 
@@ -91,6 +91,20 @@ test('a gate that waits for who is away for long opens by a rewind of another; w
   assert.equal(d(states(awayBeforeDeposedMs), true), false, 'the gate is open: it is removed first');
   assert.equal(mayRewind(recordOf(['b', 'c', 'd', 'a'], 1), member('d'), states(awayBeforeDeposedMs), false), false);
   assert.equal(d(states(0, { stale: true })), true, 'c lacks the log that it needs, and cannot be removed before');
+});
+
+test('a gate lacks followers while those who count, and can follow as they are, are fewer than k', () => {
+  const three = recordOf(['a', 'b', 'c'], 1);
+  const b = { member: member('b'), diverged: false, outOfScope: true };
+  const c = { member: member('c'), diverged: false };
+  assert.equal(lacksFollowers(recordOf(['a', 'b'], 2), []), true);
+  assert.equal(lacksFollowers(three, []), false);
+  assert.equal(lacksFollowers(three, [b]), false);
+  assert.equal(lacksFollowers(three, [b, { ...c, awayMs: awayBeforeDeposedMs - 1 }]), false);
+  assert.equal(lacksFollowers(three, [b, { ...c, awayMs: awayBeforeDeposedMs }]), true);
+  const diverged = { ...c, diverged: true };
+  assert.equal(mayRewind(three, member('c'), [b, diverged], false), true, 'b follows, and does not count');
+  assert.equal(mayRewind(three, member('c'), [{ ...b, outOfScope: false }, diverged], false), false);
 });
 
 test('what a promise allows', () => {

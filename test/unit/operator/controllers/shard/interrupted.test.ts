@@ -38,9 +38,16 @@ function settleTakeovers(world: World): void {
   if (isLeft || world.record?.authority.state === 'Stopping') for (const _ of takeover(world, { isPlanned: false }));
 }
 
-const durability = (acknowledgements: number, onLoss: 'Block' | 'ShrinkMembership' = 'Block') => ({
-  durability: { acknowledgements, scope: 'AnyMember' as const, onLoss },
+const durability = (
+  acknowledgements: number,
+  onLoss: 'Block' | 'ShrinkMembership' = 'Block',
+  scope: 'AnyMember' | 'OtherRegion' = 'AnyMember',
+) => ({
+  // Without acknowledgements there is no other scope.
+  durability: { acknowledgements, scope: acknowledgements === 0 ? ('AnyMember' as const) : scope, onLoss },
 });
+
+const anyScope = fc.constantFrom('AnyMember' as const, 'OtherRegion' as const);
 
 const listed = (world: World): string[] => (world.record?.membership.members ?? []).map(({ name }) => name).toSorted();
 
@@ -322,8 +329,8 @@ const step = fc.oneof(
 test('interrupted, outdated and raced in any way, the record stays sound, and the shard gets ready afterwards', () => {
   const four = [...names, 'a-us-1'];
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 120 }), fc.constantFrom(0, 1, 2), (steps, k) => {
-      const world = started(durability(k, 'ShrinkMembership'), four);
+    fc.property(fc.array(step, { maxLength: 120 }), fc.constantFrom(0, 1, 2), anyScope, (steps, k, scope) => {
+      const world = started(durability(k, 'ShrinkMembership', scope), four);
       // Two processes, of which each believes at times that it leads; the second has the higher term.
       let operators = [new Operator(world, 1), new Operator(world, 2)];
       const seen: (ReturnType<Operator['observe']> | undefined)[] = [undefined, undefined];
@@ -371,7 +378,7 @@ test('interrupted, outdated and raced in any way, the record stays sound, and th
             break;
           }
           case 'wish':
-            world.change(durability(event.k, 'ShrinkMembership'));
+            world.change(durability(event.k, 'ShrinkMembership', scope));
             break;
           case 'wipeFollower':
             // One failure, of a member that isn't the primary: more than that k = 1 doesn't promise to survive.
@@ -410,7 +417,7 @@ test('interrupted, outdated and raced in any way, the record stays sound, and th
           stalled: false,
           lacksLog: false,
         });
-      world.change(durability(1));
+      world.change(durability(1, 'Block', scope));
       settleTakeovers(world);
       settle(world, new Operator(world, 3), 60);
       assert.deepEqual(listed(world), four.toSorted());

@@ -215,7 +215,12 @@ export class World {
       const awayMs = new Map(down.map(({ name }) => [name, awayBeforeDeposedMs]));
       assert.ok(
         record === undefined ||
-          mayRewind(record, member, rejoiningMembers(record, this.views(), awayMs), primaryIsOpen),
+          mayRewind(
+            record,
+            member,
+            rejoiningMembers(record, this.views(), awayMs, this.shard.spec.durability.scope),
+            primaryIsOpen,
+          ),
         'a member that counts is rewound',
       );
       member.rewinding = true;
