@@ -9,6 +9,7 @@ import { MemberRefusal, type OpenedConnection } from './connect.ts';
 import type { OwnAnswer } from './expectation.ts';
 import { FairQueue } from './fair-queue.ts';
 import { type Cleaning, cleaningOf, emptying } from './hygiene.ts';
+import { maxOpening, openConnection } from './opening.ts';
 import { Progress } from './progress.ts';
 import type { Tally } from './tally.ts';
 
@@ -39,9 +40,6 @@ export interface PoolOwner {
   /** Nothing is lent: who wants a connection waits for as long as that lasts. */
   readonly isPaused: boolean;
 }
-
-/** What a connection takes to be gone after it was closed, about. */
-const roomMs = 20;
 
 /** A backend that takes longer to answer between two clients is closed. */
 const cleaningMs = 5_000;
@@ -425,6 +423,7 @@ export class Pool {
       !this.#closed &&
       !this.#owner.isPaused &&
       this.#waiting.isReady &&
+      this.#opening < maxOpening &&
       this.#waiting.length > this.#opening &&
       this.#all.size + this.#opening < this.#owner.limits().size
     )
@@ -435,10 +434,16 @@ export class Pool {
     this.#opening += 1;
     const generation = this.#owner.generation();
     const primaryEpoch = this.#owner.primaryEpoch();
-    this.#owner.connect().then(
+    openConnection({
+      connect: () => this.#owner.connect(),
+      makeRoom: () => this.#owner.makeRoom?.(this) === true,
+      isWanted: () => !this.#closed && this.#waiting.length >= this.#opening,
+      now: () => this.#owner.now(),
+    }).then(
       (connection) => {
         this.#opening -= 1;
         this.#owner.reached(undefined);
+        if (connection === undefined) return this.#openIfWanted();
         const backend = new Backend(
           connection.socket,
           {
@@ -462,8 +467,6 @@ export class Pool {
         this.#opening -= 1;
         // A refusal is an answer: the member is there.
         this.#owner.reached(error instanceof MemberRefusal ? undefined : error);
-        const isFull = error instanceof MemberRefusal && error.sqlstate === '53300';
-        if (isFull && this.#owner.makeRoom?.(this) === true) return void setTimeout(() => this.#openIfWanted(), roomMs);
         if (error instanceof MemberRefusal) this.#failWaiting(1, error);
         // Others of this pool may still serve those who wait; with none at all there is nothing to wait for.
         else if (this.#all.size === 0) this.#failWaiting(this.#waiting.length, error);
