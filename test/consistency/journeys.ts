@@ -25,7 +25,7 @@ export interface JourneyOptions {
   readonly maxStalenessMs: number;
   readonly reads: number;
   /** It goes on, whatever has been read, until this says so. */
-  readonly isEnough?: () => boolean;
+  readonly isEnough?: (counts: JourneyResult['counts']) => boolean;
   readonly readsPerPortion: number;
   /** adya takes a program that has to be built. */
   readonly judges?: readonly ('own' | 'adya')[];
@@ -58,7 +58,7 @@ export async function travel(options: JourneyOptions): Promise<JourneyResult> {
   let failed = 0;
   let unknown = 0;
   const all = (): number => levels.reduce((sum, level) => sum + counts[level].reads, 0);
-  const goesOn = (): boolean => all() < options.reads || options.isEnough?.() === false;
+  const goesOn = (): boolean => all() < options.reads || options.isEnough?.(counts) === false;
   for (let portion = 0; goesOn(); portion++) {
     const until = all() + options.readsPerPortion;
     const lists = new Map(levels.map((level) => [level, listsOf(options, level, portion)]));

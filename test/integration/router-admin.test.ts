@@ -10,7 +10,6 @@ import type pg from 'pg';
 import { setTenant } from '#operator/postgres/ownership/tenants.ts';
 import { applyRole } from '#operator/postgres/roles.ts';
 import { renderMetrics } from '#router/metrics.ts';
-import { defaultTimes } from '#router/settings.ts';
 import { eventually, refused as hasCode, waitFor } from './router-assertions.ts';
 import { password, passwordVerifier, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 
@@ -23,7 +22,7 @@ before(async () => {
   keyspace = await RouterKeyspace.start();
   await keyspace.letIn(...Object.keys(admins));
   await keyspace.writeMap(keyspace.map({ admins, roles: ['acme_app', 'any_app', 'ops'] }));
-  router = await keyspace.router('eu', { times: { ...defaultTimes, waitMs: 60_000 } });
+  router = await keyspace.router('eu');
 });
 after(() => keyspace?.stop());
 

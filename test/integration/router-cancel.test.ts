@@ -4,12 +4,11 @@ import type { AddressInfo } from 'node:net';
 import { connect, createServer, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { defaultTimes } from '#router/settings.ts';
 import { flushMessage, queryMessage, syncMessage } from '#router/wire/client-messages.ts';
 import { cancelRequest } from '#router/wire/startup.ts';
 import { int16, message } from '#router/wire/writer.ts';
 import { waitFor } from './router-assertions.ts';
-import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { database, password, patientTimes, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { RawClient, sqlstateOf, textsOf } from './router-raw-client.ts';
 
 const primary = 'one-eu-0';
@@ -38,7 +37,7 @@ before(async () => {
   const members = map.members.map((one) => (one.name === primary ? { ...one, address: '127.0.0.1', port } : one));
   await keyspace.writeMap({ ...map, members });
   // A cancel whose connection takes longer than that is given up, and its backend with it.
-  router = await keyspace.router('eu', { times: { ...defaultTimes, connectMs: 30_000 } });
+  router = await keyspace.router('eu', { times: { ...patientTimes, connectMs: 30_000 } });
 });
 after(async () => {
   proxy.close();

@@ -14,11 +14,10 @@ import { applyRole, dropRole } from '#operator/postgres/roles.ts';
 import { Directory } from '#router/map/directory.ts';
 import { FileMapSource } from '#router/map/file-source.ts';
 import type { ClusterMap } from '#router/map/map.ts';
-import { defaultTimes } from '#router/settings.ts';
 import { TlsFiles } from '#router/tls.ts';
 import { sslRequest } from '#router/wire/startup.ts';
 import { waitFor } from './router-assertions.ts';
-import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { patientTimes, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { RawClient } from './router-raw-client.ts';
 
 let keyspace: RouterKeyspace;
@@ -28,7 +27,7 @@ const primaries = ['one-eu-0', 'two-us-0'];
 before(async () => {
   keyspace = await RouterKeyspace.start();
   router = await keyspace.router('ap', {
-    times: { ...defaultTimes, connectMs: 2_000, waitMs: 3_000, catalogueRefreshMs: 300, unknownUserMs: 200 },
+    times: { ...patientTimes, waitMs: 5_000, catalogueRefreshMs: 300, unknownUserMs: 200 },
     hold: { transactions: 100, bytes: 1024 * 1024, ms: 4_000 },
   });
   await router.with('acme_app', (client) =>
@@ -94,7 +93,7 @@ describe('roles', () => {
     const map = keyspace.map();
     const verifier = await makeVerifier('soon', parameters);
     await keyspace.writeMap(keyspace.map({ roles: ['acme_app', 'soon_app'] }));
-    const starting = keyspace.router('us', { times: { ...defaultTimes, catalogueRefreshMs: 600_000 } });
+    const starting = keyspace.router('us', { times: { ...patientTimes, catalogueRefreshMs: 600_000 } });
     let isReady = false;
     void starting.then(() => {
       isReady = true;
@@ -205,7 +204,7 @@ describe('a role that comes to act for others', () => {
 
   test('never acts for another tenant than its session chose, also where the router has not heard of the change yet', async () => {
     await give('slow_app', 'acme', 'bolt');
-    const unaware = await keyspace.router('eu', { times: { ...defaultTimes, catalogueRefreshMs: 600_000 } });
+    const unaware = await keyspace.router('eu', { times: { ...patientTimes, catalogueRefreshMs: 600_000 } });
     const client = await unaware.connect('slow_app');
     await client.query("set meridian.tenant = 'acme'");
     assert.equal(await tenantSeen(client), 'acme');

@@ -14,11 +14,11 @@ import { setTenant } from '#operator/postgres/ownership/tenants.ts';
 import { applyRole } from '#operator/postgres/roles.ts';
 import { FileMapSource, type MapFile } from '#router/map/file-source.ts';
 import { createPlanner } from '#router/plan/planner.ts';
-import { defaultTimes } from '#router/settings.ts';
 import { TlsFiles } from '#router/tls.ts';
 import { RouterWorker } from '#router/worker.ts';
 import { KeyspaceFixture, type ShardFixture } from './member-fixture.ts';
 import { waitFor } from './router-assertions.ts';
+import { patientTimes } from './router-keyspace.ts';
 
 const password = 'correct horse';
 const database = 'shop';
@@ -118,7 +118,7 @@ before(async () => {
       httpPort: 0,
       drainMs: 0,
       logLevel: 'silent',
-      times: defaultTimes,
+      times: patientTimes,
       hold: { transactions: 100, bytes: 1024 * 1024, ms: 30_000 },
     },
     source: new FileMapSource(mapFile, 100),

@@ -9,12 +9,11 @@ import { connect as connectTls } from 'node:tls';
 import type { PeerIdentity } from '#core/identity.ts';
 import { makeCa } from '#operator/pki/authority.ts';
 import { issueCertificate } from '#operator/pki/leaf.ts';
-import { defaultTimes } from '#router/settings.ts';
 import { queryMessage } from '#router/wire/client-messages.ts';
 import { sslRequest, startupPacket } from '#router/wire/startup.ts';
 import { int32 } from '#router/wire/writer.ts';
 import { waitFor } from './router-assertions.ts';
-import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { database, password, patientTimes, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { type LoginOptions, RawClient, sqlstateOf, textsOf } from './router-raw-client.ts';
 
 let keyspace: RouterKeyspace;
@@ -93,7 +92,7 @@ test('a role whose time is over is refused as one with a wrong password, and let
     client.end();
     return isIn ? undefined : refusal && sqlstateOf(refusal);
   };
-  const timed = await keyspace.router('eu', { times: { ...defaultTimes, catalogueRefreshMs: 200 } });
+  const timed = await keyspace.router('eu', { times: { ...patientTimes, catalogueRefreshMs: 200 } });
   assert.equal(await tryIn(), undefined);
   await at('2026-01-01');
   await waitFor(async () => (await tryIn()) === '28P01');

@@ -15,12 +15,12 @@ import { setTenant } from '#operator/postgres/ownership/tenants.ts';
 import { applyRole } from '#operator/postgres/roles.ts';
 import { FileMapSource, type MapFile } from '#router/map/file-source.ts';
 import { createPlanner } from '#router/plan/planner.ts';
-import { defaultTimes } from '#router/settings.ts';
 import { TlsFiles } from '#router/tls.ts';
 import { RouterWorker } from '#router/worker.ts';
 import { KeyspaceFixture, type MemberFixture, type ShardFixture } from './member-fixture.ts';
 import { waitFor } from './router-assertions.ts';
 import { Crowd } from './router-crowd.ts';
+import { patientTimes } from './router-keyspace.ts';
 
 const password = 'correct horse';
 const database = 'shop';
@@ -115,7 +115,7 @@ before(async () => {
       httpPort: 0,
       drainMs: 0,
       logLevel: process.env['ROUTER_LOG'] ?? 'silent',
-      times: defaultTimes,
+      times: patientTimes,
       hold: { transactions: 100, bytes: 1024 * 1024, ms: 20_000 },
     },
     source: new FileMapSource(mapFile, 100),

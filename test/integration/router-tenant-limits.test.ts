@@ -4,7 +4,6 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import type { MapFile } from '#router/map/file-source.ts';
-import { defaultTimes } from '#router/settings.ts';
 import { codeOf, one, refused, waitFor } from './router-assertions.ts';
 import { RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 
@@ -14,7 +13,7 @@ let router: TestRouter;
 
 before(async () => {
   keyspace = await RouterKeyspace.start();
-  router = await keyspace.router('eu', { times: { ...defaultTimes, connectMs: 1_500, waitMs: 60_000 } });
+  router = await keyspace.router('eu');
 });
 after(() => keyspace?.stop());
 

@@ -3,12 +3,11 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { defaultTimes } from '#router/settings.ts';
 import { flushMessage, queryMessage, syncMessage } from '#router/wire/client-messages.ts';
 import { cancelRequest, sslRequest, startupPacket } from '#router/wire/startup.ts';
 import { int16, int32, message } from '#router/wire/writer.ts';
 import { waitFor } from './router-assertions.ts';
-import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
+import { database, password, patientTimes, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { RawClient, type RawMessage, sqlstateOf, textsOf } from './router-raw-client.ts';
 
 let keyspace: RouterKeyspace;
@@ -16,14 +15,12 @@ let router: TestRouter;
 
 before(async () => {
   keyspace = await RouterKeyspace.start();
-  router = await keyspace.router('eu', { times: { ...testTimes } });
+  router = await keyspace.router('eu');
   await router.with('acme_app', (client) =>
     client.query("insert into accounts (tenant_id, id) select 'acme', n from generate_series(1, 10) n"),
   );
 });
 after(() => keyspace?.stop());
-
-const testTimes = { ...defaultTimes, authenticationMs: 5_000, waitMs: 20_000, connectMs: 1_500 };
 
 const login = (user = 'acme_app', options: Parameters<typeof RawClient.login>[3] = {}): Promise<RawClient> =>
   RawClient.login(router.port, keyspace.ca.bundle, { user, password, database }, options);
@@ -122,7 +119,8 @@ describe('before the log-in', () => {
   });
 
   test('silence and endless talk both end', async () => {
-    const silent = await RawClient.tls(router.port, keyspace.ca.bundle);
+    const brief = await keyspace.router('eu', { times: { ...patientTimes, authenticationMs: 2_000 } });
+    const silent = await RawClient.tls(brief.port, keyspace.ca.bundle);
     assert.equal(await refusedWith(silent), '08006');
     const talker = await RawClient.tls(router.port, keyspace.ca.bundle);
     talker.send(startupPacket({ user: 'acme_app', database }));
