@@ -121,6 +121,15 @@ function phaseOf(member: SimulatedMember): AgentStatus['phase'] {
   return orders.role === 'Follower' ? 'Cloning' : 'Initialising';
 }
 
+/** By far the most costly part of a status, which is asked for many times between two orders. */
+const digests = new WeakMap<Orders, string>();
+
+function digestOf(orders: Orders): string {
+  const known = digests.get(orders) ?? digestOfOrders(orders);
+  digests.set(orders, known);
+  return known;
+}
+
 export interface Streaming {
   readonly isStreaming: boolean;
   readonly standbys: AgentStatus['standbys'];
@@ -155,7 +164,7 @@ export function statusOf(member: SimulatedMember, { isStreaming, standbys }: Str
             leaderTerm: orders.leaderTerm,
             sequence: orders.sequence,
             generation: orders.generation,
-            digest: digestOfOrders(orders),
+            digest: digestOf(orders),
             applied: member.applied,
             restartNonce: orders.restartNonce,
           },
