@@ -106,7 +106,7 @@ export class Lane implements PipeOwner {
     const isOnTime = nowMs - this.#lookedMs < 2 * lookMs + 1;
     this.#lookedMs = nowMs;
     let isCrowded = false;
-    for (const pipe of this.#pipes) pipe.look(isOnTime);
+    for (const pipe of this.#pipes) pipe.look(isOnTime, nowMs);
     for (const pipe of this.#pipes.slice()) {
       if (pipe.length < 2) continue;
       isCrowded = true;

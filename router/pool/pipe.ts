@@ -165,10 +165,12 @@ export class Pipe implements BackendReceiver {
 
   /**
    * Called every few milliseconds while somebody stands in line. `isOnTime`: the event loop has turned since the last time, so that an
-   * answer that was there would have been read.
+   * answer that was there would have been read. Where much is to do, each takes its time: a head that takes longer than all of its line
+   * should is held up.
    */
-  look(isOnTime: boolean): void {
-    this.#isHeldUp = isOnTime && this.length > 0 && this.#seenHead === this.#headCount;
+  look(isOnTime: boolean, nowMs: number): void {
+    const isLate = this.length > 0 && (nowMs - this.#headSinceMs) * 1_000 > this.#backlogMicros;
+    this.#isHeldUp = isOnTime && isLate && this.#seenHead === this.#headCount;
     this.#seenHead = this.#headCount;
   }
 

@@ -13,6 +13,8 @@ const provingRuns = 3;
 /** The least of `windowRuns` runs. */
 const quickMicros = 1_500;
 const windowRuns = 32;
+/** As so much the longest run counts in the average: one that was held up says little of the next. */
+const longestMicros = 5_000;
 /** A run that takes longer may count as slow: nobody should wait that long for another. */
 const slowMicros = 20_000;
 /** Slow runs of a thousand that are let pass: what a busy machine makes slow now and then, with room to spare. */
@@ -64,7 +66,8 @@ export class PlanCost {
 
   #note(micros: number, bytes: number, nowMs: number): void {
     this.#runs += 1;
-    this.micros += (micros - this.micros) * (this.#runs < 1 / weight ? 1 / this.#runs : weight);
+    const counted = Math.min(micros, longestMicros);
+    this.micros += (counted - this.micros) * (this.#runs < 1 / weight ? 1 / this.#runs : weight);
     this.#leastMicros = Math.min(this.#leastMicros, micros);
     if (bytes > smallBytes) this.#bar(nowMs);
   }
