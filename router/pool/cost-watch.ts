@@ -1,6 +1,6 @@
 /**
  * Measures what runs on a connection of its own, for what is known of plans that may share one: how long from its being sent to its
- * ReadyForQuery, how much it answered, and how long it waited for that connection.
+ * ReadyForQuery, and how much it answered.
  */
 import type { StatementPlan } from '../plan/types.ts';
 import type { PlanCosts } from './plan-cost.ts';
@@ -9,7 +9,6 @@ import type { Progress } from './progress.ts';
 export class CostWatch {
   readonly #costs: PlanCosts;
   #progress: Progress | undefined;
-  #askedMs = 0;
   #sinceMs = 0;
   bytes = 0;
 
@@ -17,15 +16,9 @@ export class CostWatch {
     this.#costs = costs;
   }
 
-  /** A connection is looked for. */
-  asked(): void {
-    this.#askedMs = performance.now();
-  }
-
   begin(progress: Progress): void {
     this.#progress = progress;
     this.#sinceMs = performance.now();
-    if (this.#askedMs === 0) this.#askedMs = this.#sinceMs;
     this.bytes = 0;
   }
 
@@ -36,11 +29,9 @@ export class CostWatch {
     progress.answered();
     const nowMs = performance.now();
     const micros = (nowMs - this.#sinceMs) * 1_000;
-    const heldMicros = (this.#sinceMs - this.#askedMs) * 1_000;
-    this.#askedMs = 0;
     progress.tally.queryMicros += micros;
     const [only] = plans;
     if (plans.length !== 1 || only?.mayShare !== true) return;
-    this.#costs.of(only).noteAlone(micros, heldMicros, this.bytes, nowMs);
+    this.#costs.of(only).noteAlone(micros, this.bytes, nowMs);
   }
 }

@@ -1,7 +1,8 @@
 /**
  * The connections that quick statements of one role share at one member, under the same settings: few, so that each is well used, and
  * more only while what is in line would take too long. They are borrowed from the pool while something is in line, and go back when
- * nothing is, or when somebody waits for a connection of their own.
+ * nothing is, or when somebody waits for a connection of their own. Those who stand behind a statement that turns out to take long are
+ * called away and run elsewhere ("The Tail at Scale", Dean and Barroso 2013: hedged requests).
  * Leaves to others: pipelining itself (pipe.ts), what may share (session/, the planner), where else a statement can go (session/).
  */
 import type { AnswerLease, Backend } from './backend.ts';
@@ -28,6 +29,8 @@ const growMicros = 300;
 const pinMicros = 50;
 /** A line that stands still is worse than any that moves. */
 const stuckMicros = 1e9;
+/** How often those in line are looked after, in milliseconds: what takes as long is noticed within twice that. */
+const lookMs = 2;
 /** Where there are a few, only for statements that take longer than most: one loop can have more of those run at once. */
 const longMicros = 250;
 const growForLongMicros = 3_000;
@@ -38,6 +41,10 @@ export class Lane implements PipeOwner {
   /** Those who wait for the first connection, or for a statement to be made. */
   #waiting: Rider[] = [];
   #isTaking = false;
+  /** Runs while somebody stands behind another. */
+  #looking: NodeJS.Timeout | undefined;
+  #isLooking = false;
+  #lookedMs = 0;
 
   constructor(options: LaneOptions) {
     this.#options = options;
@@ -63,11 +70,12 @@ export class Lane implements PipeOwner {
       this.#waiting.push(rider);
       return this.#take();
     }
-    if (this.#isTooLong(best, rider) && this.#options.pool.hasRoom) {
+    if (this.#isTooLong(best, rider, nowMs) && this.#options.pool.hasRoom) {
       this.#waiting.push(rider);
       return this.#take();
     }
     best.add(rider, nowMs);
+    if (best.length > 1) this.#lookAfter(nowMs);
   }
 
   /** Not wanted any more. False: it has been sent. */
@@ -78,9 +86,42 @@ export class Lane implements PipeOwner {
     return true;
   }
 
-  #isTooLong({ backlogMicros }: Pipe, { cost }: Rider): boolean {
-    if (this.#pipes.length < fewPipes) return backlogMicros > growMicros;
-    return cost.micros > longMicros && backlogMicros > growForLongMicros;
+  #isTooLong(best: Pipe, { cost }: Rider, nowMs: number): boolean {
+    const isStuck = best.isStuck(nowMs);
+    if (this.#pipes.length < fewPipes) return isStuck || best.backlogMicros > growMicros;
+    // A busy member makes all lines slow, and more connections make it busier.
+    return (isStuck && best.isOvertaken) || (cost.micros > longMicros && best.backlogMicros > growForLongMicros);
+  }
+
+  #lookAfter(nowMs: number): void {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    this.#lookedMs = nowMs;
+    if (this.#looking === undefined) this.#looking = setTimeout(() => this.#look(), lookMs).unref();
+    else this.#looking.refresh();
+  }
+
+  #look(): void {
+    const nowMs = performance.now();
+    const isOnTime = nowMs - this.#lookedMs < 2 * lookMs + 1;
+    this.#lookedMs = nowMs;
+    let isCrowded = false;
+    for (const pipe of this.#pipes) pipe.look(isOnTime, nowMs);
+    for (const pipe of this.#pipes.slice()) {
+      if (pipe.length < 2) continue;
+      isCrowded = true;
+      if (pipe.isHeldUp && this.#hasAnother(pipe, nowMs)) for (const rider of pipe.callAway()) this.submit(rider);
+    }
+    this.#isLooking = isCrowded;
+    if (isCrowded) this.#looking?.refresh();
+  }
+
+  /** Somewhere else those behind a stuck head would be better off. */
+  #hasAnother(stuck: Pipe, nowMs: number): boolean {
+    const { pool } = this.#options;
+    if (pool.isWanted) return false;
+    if (this.#pipes.some((pipe) => pipe !== stuck && !pipe.isStuck(nowMs))) return true;
+    return pool.hasRoom && (this.#pipes.length < fewPipes || stuck.isOvertaken);
   }
 
   /** The shortest line, one that is pinned already before others. */
@@ -101,7 +142,7 @@ export class Lane implements PipeOwner {
         best = pipe;
       }
     }
-    return least >= stuckMicros && pool.hasRoom ? undefined : best;
+    return best;
   }
 
   #take(): void {
@@ -164,6 +205,7 @@ export class Lane implements PipeOwner {
       else pipe.add(rider, nowMs, waiting.length > 1);
     }
     if (pipe.length === 0) this.emptied(pipe);
+    else if (pipe.length > 1) this.#lookAfter(nowMs);
   }
 
   emptied(pipe: Pipe): void {
@@ -216,7 +258,7 @@ export class Lanes {
     this.#dirty = [];
     for (const pipe of dirty) pipe.flush();
   };
-  readonly #load: Load = { riders: 0, lone: 0 };
+  readonly #load: Load = { riders: 0, lone: 0, spare: 64 };
   readonly #flushLater = (pipe: Pipe): void => {
     if (this.#dirty.push(pipe) === 1) setImmediate(this.#flush);
   };

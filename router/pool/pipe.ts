@@ -16,8 +16,6 @@ import type { Mark, Progress } from './progress.ts';
 /** A client's statement that may share, and whom its answer goes to. The same object may come again once it is done. */
 export interface Rider {
   readonly cost: PlanCost;
-  /** When it came, on the monotonic clock. */
-  readonly sinceMs: number;
   /** Tenant that the connection has to be pinned to; undefined where its role is fixed to one. */
   readonly pin: string | undefined;
   /** Name at backends of the prepared statement that it needs; '' for none. */
@@ -32,6 +30,8 @@ export interface Rider {
   bytes(backend: Backend): Buffer[];
   /** It goes out by this one. */
   sent(pipe: Pipe): void;
+  /** It is going to be sent by another, and whatever comes of it here is nobody's. */
+  calledAway(): void;
   forward(bytes: Buffer): void;
   /** An error. False: the client isn't to hear of it, nor of the ReadyForQuery; the statement will be run another way. */
   failed(buffer: Buffer, start: number, end: number): boolean;
@@ -50,6 +50,9 @@ export interface Rider {
 const joinBytes = 32 * 1024;
 /** Nobody else is sent behind a statement that has taken longer. */
 const stuckMs = 4;
+/** Of all statements so many may be run a second time, and so many at once: a machine that is busy makes many of them late. */
+const rescuedShare = 0.05;
+const mostRescued = 256;
 /**
  * Where so many in a row came by themselves, nothing is worth waiting for: with few clients each turn of the event loop counts. With
  * more, the first of those that come together must not go ahead: they would be answered in smaller and smaller portions.
@@ -63,6 +66,34 @@ export interface Load {
   riders: number;
   /** So many in a row had nobody beside them. */
   lone: number;
+  /** So many may be run a second time now. */
+  spare: number;
+}
+
+/** In the place of one that was called away: takes its answer. */
+class Vacancy implements Rider {
+  readonly cost: PlanCost;
+  readonly needs: string;
+  readonly pin = undefined;
+  readonly needsLease = false;
+  readonly isGone = true;
+  readonly isRevoked = false;
+  readonly isStale = true;
+
+  constructor({ cost, needs }: Rider) {
+    this.cost = cost;
+    this.needs = needs;
+  }
+
+  bytes = (): Buffer[] => [];
+  sent(): void {}
+  calledAway(): void {}
+  forward(): void {}
+  failed = (): boolean => false;
+  flush = (): boolean => true;
+  done(): void {}
+  lost(): void {}
+  turnedAway(): void {}
 }
 
 export interface PipeOwner {
@@ -91,6 +122,10 @@ export class Pipe implements BackendReceiver {
   #headBytes = 0;
   /** When the head became it. */
   #headMark: Mark;
+  /** Heads so far, and which of them was seen last. */
+  #headCount = 0;
+  #seenHead = -1;
+  #isHeldUp = false;
   #stalled: NodeJS.Timeout | undefined;
   /** Names of prepared statements whose making isn't answered yet: should it fail, whoever relied on it would fail, too. */
   readonly #making = new Map<string, Rider>();
@@ -113,10 +148,47 @@ export class Pipe implements BackendReceiver {
     return this.#backlogMicros;
   }
 
-  /** The head takes longer than it should, and not because nothing goes on. */
+  /** The head takes longer than it should, or its answer hasn't been read. */
   isStuck(nowMs: number): boolean {
-    const isLate = this.length > 0 && nowMs - this.#headSinceMs > stuckMs;
-    return isLate && this.#owner.progress.wentOnSince(this.#headMark);
+    return this.#isHeldUp || (this.length > 0 && nowMs - this.#headSinceMs > stuckMs);
+  }
+
+  /** It is known that it isn't this program that is late. */
+  get isHeldUp(): boolean {
+    return this.#isHeldUp;
+  }
+
+  /** The head takes longer than it should, and not because nothing goes on. */
+  get isOvertaken(): boolean {
+    return this.length > 0 && this.#owner.progress.wentOnSince(this.#headMark);
+  }
+
+  /**
+   * Called every few milliseconds while somebody stands in line. `isOnTime`: the event loop has turned since the last time, so that an
+   * answer that was there would have been read. Where much is to do, each takes its time: a head that takes longer than all of its line
+   * should is held up.
+   */
+  look(isOnTime: boolean, nowMs: number): void {
+    const isLate = this.length > 0 && (nowMs - this.#headSinceMs) * 1_000 > this.#backlogMicros;
+    this.#isHeldUp = isOnTime && isLate && this.#seenHead === this.#headCount;
+    this.#seenHead = this.#headCount;
+  }
+
+  /** Takes those behind the head out of line, if need be not all of them: they are plain reads, which may be run a second time. */
+  callAway(): Rider[] {
+    const called: Rider[] = [];
+    const { load } = this.#owner;
+    for (let index = this.#head + 1; index < this.#line.length && load.spare >= 1; index++) {
+      const rider = this.#line[index] as Rider;
+      if (rider.isGone) continue;
+      load.spare -= 1;
+      const vacancy = new Vacancy(rider);
+      this.#line[index] = vacancy;
+      if (this.#making.get(rider.needs) === rider) this.#making.set(rider.needs, vacancy);
+      rider.calledAway();
+      called.push(rider);
+    }
+    return called;
   }
 
   /** A statement that another has made here and that may not be there yet. */
@@ -193,9 +265,13 @@ export class Pipe implements BackendReceiver {
   ready(status: number): void {
     const rider = this.#line[this.#head];
     if (rider === undefined) return this.backend.close('an answer that nobody waits for');
-    this.#owner.load.riders -= 1;
+    const { load, progress } = this.#owner;
+    load.riders -= 1;
+    load.spare = Math.min(mostRescued, load.spare + rescuedShare);
     this.#line[this.#head] = undefined;
     this.#head += 1;
+    this.#headCount += 1;
+    this.#isHeldUp = false;
     if (this.#head === this.#line.length) {
       this.#line = [];
       this.#head = 0;
@@ -203,11 +279,9 @@ export class Pipe implements BackendReceiver {
     if (this.#making.size > 0 && this.#making.get(rider.needs) === rider) this.#making.delete(rider.needs);
     const nowMs = performance.now();
     this.#backlogMicros = this.length === 0 ? 0 : this.#backlogMicros - rider.cost.micros;
-    const { progress } = this.#owner;
     const othersWentOn = progress.wentOnSince(this.#headMark);
     const micros = (nowMs - this.#headSinceMs) * 1_000;
-    const heldMicros = (this.#headSinceMs - rider.sinceMs) * 1_000;
-    rider.cost.noteShared(micros, heldMicros, this.#headBytes, othersWentOn, nowMs);
+    rider.cost.noteShared(micros, this.#headBytes, othersWentOn, nowMs);
     progress.answered();
     progress.tally.queryMicros += micros;
     this.#headMark = progress.mark;

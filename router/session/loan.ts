@@ -128,7 +128,6 @@ export class Loan implements BackendReceiver {
     }
     this.#answers.request = request;
     this.#attempts = 0;
-    this.#watch.asked();
     this.#reading.begin();
     this.#look(request);
   }

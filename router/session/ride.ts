@@ -57,6 +57,7 @@ export interface Passage {
 
 const noCost = new PlanCost();
 const sharedTotal = slotOf('shared_total');
+const rescuedTotal = slotOf('rescued_total');
 const transactionsTotal = slotOf('transactions_total');
 const serverBytesTotal = slotOf('server_bytes_total');
 
@@ -75,7 +76,6 @@ export class Ride implements Rider {
   /** Of the last one. */
   member: MemberView | undefined;
   cost: PlanCost = noCost;
-  sinceMs = 0;
   pin: string | undefined;
   needs = '';
   needsLease = false;
@@ -101,8 +101,7 @@ export class Ride implements Rider {
   mayTake({ plan }: PlannedStatement): boolean {
     if (!plan.mayShare || plan.refuse !== undefined) return false;
     this.cost = this.#context.costs.of(plan);
-    this.sinceMs = performance.now();
-    return this.cost.mayShare(this.sinceMs);
+    return this.cost.mayShare(performance.now());
   }
 
   /** After `mayTake` of the same. False: it has to go the usual way. */
@@ -170,7 +169,11 @@ export class Ride implements Rider {
       backend.expect(expectQuery);
       return [passage.frame];
     }
-    const bytes = operationBytes(passage.operations, backend, true, () => (this.#hasChanged = true));
+    const pipe = this.#pipe;
+    const bytes = operationBytes(passage.operations, backend, true, () => {
+      // What it was called away from says nothing any more.
+      if (this.#passage === passage && this.#pipe === pipe) this.#hasChanged = true;
+    });
     backend.expect(expectSync);
     bytes.push(syncMessage);
     return bytes;
@@ -179,6 +182,11 @@ export class Ride implements Rider {
   sent(pipe: Pipe): void {
     this.#pipe = pipe;
     if (this.member !== undefined) this.#session.loan.served.note(this.member, true);
+  }
+
+  calledAway(): void {
+    this.#pipe = undefined;
+    this.#context.metrics.addAt(rescuedTotal, 1);
   }
 
   get isStale(): boolean {

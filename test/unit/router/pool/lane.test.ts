@@ -50,7 +50,6 @@ class Member extends EventEmitter {
 
 class Client implements Rider {
   readonly cost = new PlanCost();
-  readonly sinceMs = performance.now();
   readonly needs: string = '';
   readonly pin: string | undefined;
   readonly needsLease: boolean;
@@ -74,6 +73,9 @@ class Client implements Rider {
   }
   sent(pipe: Pipe): void {
     this.pipe = pipe;
+  }
+  calledAway(): void {
+    this.fates.push('called away');
   }
   forward(bytes: Buffer): void {
     this.heard += bytes.toString('latin1').replaceAll(/[^\w:]+/g, ' ');
@@ -245,6 +247,71 @@ describe('statements that share a connection', () => {
     members[0]?.answers(row('of:again'));
     assert.match(b.heard, /of:b/);
     assert.match(again.heard, /of:again/);
+  });
+});
+
+const until = async (what: () => boolean): Promise<void> => {
+  const deadline = performance.now() + 5_000;
+  while (!what()) {
+    assert.ok(performance.now() < deadline, 'it never came about');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+};
+
+describe('those behind a statement that takes long', () => {
+  const held = async (count: number) => {
+    const lab = await laneOf(2);
+    const slow = new Client('slow');
+    const others = Array.from({ length: count }, (_, index) => new Client(`other${index}`));
+    await lab.submit(slow, ...others);
+    return { ...lab, slow, others };
+  };
+  const answersOf = (clients: readonly Client[]): Buffer[] => clients.map(({ sql }) => row(`of:${sql}`));
+  const heardOf = (client: Client): string[] => client.heard.match(/of:[a-z0-9]+/g) ?? [];
+
+  test('are run elsewhere, and hear one answer each', async () => {
+    const { members, slow, others, pool } = await held(3);
+    await until(() => members.length === 2 && members[1]?.sent.length === 1);
+    members[1]?.answers(...answersOf(others));
+    assert.deepEqual(others.flatMap(heardOf), ['of:other0', 'of:other1', 'of:other2']);
+    assert.deepEqual(slow.fates, []);
+    members[0]?.answers(...answersOf([slow, ...others]));
+    assert.deepEqual([slow, ...others].flatMap(heardOf), ['of:slow', 'of:other0', 'of:other1', 'of:other2']);
+    for (const other of others) assert.deepEqual(other.fates, ['called away', 'done']);
+    assert.equal(pool.counts.idle, 2);
+  });
+
+  test('hear nothing of what becomes of them where they were: an error, another answer in its middle, the loss of the connection', async () => {
+    const { members, submit, slow, others } = await held(3);
+    await until(() => members[1]?.sent.length === 1);
+    members[0]?.answers(row('of:slow'), failure('of:other0'), row('of:other1').subarray(0, 9));
+    assert.deepEqual(slow.fates, ['done']);
+    assert.deepEqual(others.flatMap(heardOf), []);
+    members[0]?.emit('close');
+    members[1]?.answers(...answersOf(others));
+    for (const other of others) assert.deepEqual(other.fates, ['called away', 'done']);
+    const [first] = others;
+    assert.ok(first !== undefined);
+    await submit(first);
+    members[1]?.answers(row('of:again'));
+    assert.deepEqual(heardOf(first), ['of:other0', 'of:again']);
+  });
+
+  test('are not all of them run again, however many they are', async () => {
+    const { members, others } = await held(300);
+    await until(() => members[1]?.sent.length === 1);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    const called = others.filter(({ fates }) => fates.includes('called away')).length;
+    assert.ok(called > 10 && called <= 64, `${called} of 300`);
+  });
+
+  test('stay where there is nowhere else', async () => {
+    const { members, submit } = await laneOf(1);
+    const [a, b] = [new Client('a'), new Client('b')];
+    await submit(a, b);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    members[0]?.answers(row('of:a'), row('of:b'));
+    assert.deepEqual([a.fates, b.fates], [['done'], ['done']]);
   });
 });
 
