@@ -34,8 +34,8 @@ test('semicolons part commands, and comments are none', () => {
 
 test('any text is some command, in time that grows with its length only', () => {
   fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => readCommands(text).length >= 1));
-  const begun = performance.now();
+  const before = process.cpuUsage();
   readCommands(`PAUSE "${'""'.repeat(30_000)}`);
   readCommands('/*'.repeat(30_000));
-  assert.ok(performance.now() - begun < 2_000);
+  assert.ok(process.cpuUsage(before).user < 2_000_000);
 });

@@ -38,10 +38,10 @@ test('any key survives being written as a hint', () => {
 });
 
 test('a comment is read in time that does not grow faster than it is long', () => {
-  const startedAt = performance.now();
+  const before = process.cpuUsage();
   parseHints(`/* ${'a'.repeat(2_000_000)} */ select 1`);
   parseHints(`/*${" '=".repeat(1_300)}*/ select 1`);
-  assert.ok(performance.now() - startedAt < 10_000);
+  assert.ok(process.cpuUsage(before).user < 10_000_000);
 });
 
 test('the comment ahead of a later statement is part of its text', () => {

@@ -428,10 +428,10 @@ test('no statement takes long to be planned, however its queries multiply', () =
     depth === 0
       ? 'select 2 as a'
       : `with recursive r${depth} as (select 1 as a union all select x.a from (${recursive(depth - 1)}) x, r${depth}) select a from r${depth}`;
-  const startedAt = performance.now();
+  const before = process.cpuUsage();
   plan(`with c0 as (select * from orders)${doubling.join('')} select * from c60 where tenant_id = 'acme'`);
   plan(recursive(40));
-  assert.ok(performance.now() - startedAt < 20_000);
+  assert.ok(process.cpuUsage(before).user < 20_000_000);
 });
 
 test('the search path decides which table a name is', () => {

@@ -130,10 +130,10 @@ test('ten thousand tenants with ten each are handed out in less time than a scan
   const queue = new FairQueue<number>();
   for (let round = 0; round < 10; round++)
     for (let tenant = 0; tenant < 10_000; tenant++) queue.push(`tenant ${tenant}`, tenant);
-  const begun = performance.now();
+  const before = process.cpuUsage();
   let served = 0;
   while (queue.shift() !== undefined) served += 1;
-  const micros = ((performance.now() - begun) * 1_000) / served;
+  const micros = process.cpuUsage(before).user / served;
   assert.equal(served, 100_000);
   assert.ok(micros < 50, `${micros} µs each`);
 });

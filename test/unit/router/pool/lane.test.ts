@@ -227,7 +227,7 @@ describe('statements that share a connection', () => {
     members[0]?.answers(answer.subarray(0, 8));
     assert.ok(members[0]?.isPaused);
     slow.isGone = true;
-    const deadline = performance.now() + 5_000;
+    const deadline = performance.now() + 60_000;
     while (members[0].isPaused) {
       assert.ok(performance.now() < deadline, 'the member is not read any more');
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -251,7 +251,7 @@ describe('statements that share a connection', () => {
 });
 
 const until = async (what: () => boolean): Promise<void> => {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + 60_000;
   while (!what()) {
     assert.ok(performance.now() < deadline, 'it never came about');
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -300,9 +300,11 @@ describe('those behind a statement that takes long', () => {
   test('are not all of them run again, however many they are', async () => {
     const { members, others } = await held(300);
     await until(() => members[1]?.sent.length === 1);
+    const count = (): number => others.filter(({ fates }) => fates.includes('called away')).length;
+    await until(() => count() > 10);
     await new Promise((resolve) => setTimeout(resolve, 30));
-    const called = others.filter(({ fates }) => fates.includes('called away')).length;
-    assert.ok(called > 10 && called <= 64, `${called} of 300`);
+    const called = count();
+    assert.ok(called <= 64, `${called} of 300`);
   });
 
   test('stay where there is nowhere else', async () => {
