@@ -40,6 +40,19 @@ for (const [members, before, after] of [
   });
 }
 
+for (const marked of [['a-us-0'], ['a-us-0', 'a-ap-0']]) {
+  test(`a gate that waits for three opens for fewer, and all join, though the volumes of ${marked.length} were marked before they did`, () => {
+    const members = [...names, 'a-us-1'];
+    const { world, operator } = opening(members, 3);
+    for (const name of marked) world.member(name).volumeGoing = true;
+    world.change(wish(1));
+    settle(world, operator);
+    assert.deepEqual(listed(world), ['a-ap-0', 'a-eu-0', 'a-us-0', 'a-us-1']);
+    assert.equal(world.record?.membership.acknowledgements, 1);
+    assert.equal(world.shard.status?.phase, 'Ready');
+  });
+}
+
 test('after a failover too: fewer acknowledgements open the gate that waits for the lost primary', () => {
   const { world, operator } = ready(wish(2));
   failOver(world, 'a-eu-0');
