@@ -110,7 +110,10 @@ export class Lane implements PipeOwner {
     for (const pipe of this.#pipes.slice()) {
       if (pipe.length < 2) continue;
       isCrowded = true;
-      if (pipe.isHeldUp && this.#hasAnother(pipe, nowMs)) for (const rider of pipe.callAway()) this.submit(rider);
+      if (!pipe.isHeldUp || !this.#hasAnother(pipe, nowMs)) continue;
+      for (const rider of pipe.callAway())
+        if (rider.isRevoked) rider.turnedAway();
+        else this.submit(rider);
     }
     this.#isLooking = isCrowded;
     if (isCrowded) this.#looking?.refresh();
@@ -120,7 +123,7 @@ export class Lane implements PipeOwner {
   #hasAnother(stuck: Pipe, nowMs: number): boolean {
     const { pool } = this.#options;
     if (pool.isWanted) return false;
-    if (this.#pipes.some((pipe) => pipe !== stuck && !pipe.isStuck(nowMs))) return true;
+    if (this.#pipes.some((pipe) => pipe !== stuck && !pipe.isStuck(nowMs) && pool.isCurrent(pipe.backend))) return true;
     return pool.hasRoom && (this.#pipes.length < fewPipes || stuck.isOvertaken);
   }
 

@@ -30,6 +30,8 @@ export interface Rider {
   bytes(backend: Backend): Buffer[];
   /** It goes out by this one. */
   sent(pipe: Pipe): void;
+  /** Whatever comes of it is its client's alone, and does nothing else. */
+  readonly mayGoTwice: boolean;
   /** It is going to be sent by another, and whatever comes of it here is nobody's. */
   calledAway(): void;
   forward(bytes: Buffer): void;
@@ -73,16 +75,16 @@ export interface Load {
 /** In the place of one that was called away: takes its answer. */
 class Vacancy implements Rider {
   readonly cost: PlanCost;
-  readonly needs: string;
+  readonly needs = '';
   readonly pin = undefined;
   readonly needsLease = false;
   readonly isGone = true;
   readonly isRevoked = false;
   readonly isStale = true;
+  readonly mayGoTwice = false;
 
-  constructor({ cost, needs }: Rider) {
+  constructor(cost: PlanCost) {
     this.cost = cost;
-    this.needs = needs;
   }
 
   bytes = (): Buffer[] => [];
@@ -114,6 +116,8 @@ export class Pipe implements BackendReceiver {
   readonly lease: AnswerLease | undefined;
   readonly #owner: PipeOwner;
   #line: (Rider | undefined)[] = [];
+  /** What each was expected to take when it was added. */
+  #micros: number[] = [];
   #head = 0;
   #out: Buffer[] = [];
   #outBytes = 0;
@@ -180,11 +184,10 @@ export class Pipe implements BackendReceiver {
     const { load } = this.#owner;
     for (let index = this.#head + 1; index < this.#line.length && load.spare >= 1; index++) {
       const rider = this.#line[index] as Rider;
-      if (rider.isGone) continue;
+      // What makes a statement here makes it for others, too.
+      if (rider.isGone || !rider.mayGoTwice || this.#making.get(rider.needs) === rider) continue;
       load.spare -= 1;
-      const vacancy = new Vacancy(rider);
-      this.#line[index] = vacancy;
-      if (this.#making.get(rider.needs) === rider) this.#making.set(rider.needs, vacancy);
+      this.#line[index] = new Vacancy(rider.cost);
       rider.calledAway();
       called.push(rider);
     }
@@ -208,6 +211,7 @@ export class Pipe implements BackendReceiver {
     const isMade = rider.needs === '' || backend.prepared.has(rider.needs);
     this.#line.push(rider);
     if (!isMade) this.#making.set(rider.needs, rider);
+    this.#micros.push(rider.cost.micros);
     this.#backlogMicros += rider.cost.micros;
     rider.sent(this);
     for (const bytes of rider.bytes(backend)) this.#push(bytes);
@@ -269,16 +273,18 @@ export class Pipe implements BackendReceiver {
     load.riders -= 1;
     load.spare = Math.min(mostRescued, load.spare + rescuedShare);
     this.#line[this.#head] = undefined;
+    this.#backlogMicros -= this.#micros[this.#head] as number;
     this.#head += 1;
     this.#headCount += 1;
     this.#isHeldUp = false;
     if (this.#head === this.#line.length) {
       this.#line = [];
+      this.#micros = [];
+      this.#backlogMicros = 0;
       this.#head = 0;
     }
     if (this.#making.size > 0 && this.#making.get(rider.needs) === rider) this.#making.delete(rider.needs);
     const nowMs = performance.now();
-    this.#backlogMicros = this.length === 0 ? 0 : this.#backlogMicros - rider.cost.micros;
     const othersWentOn = progress.wentOnSince(this.#headMark);
     const micros = (nowMs - this.#headSinceMs) * 1_000;
     rider.cost.noteShared(micros, this.#headBytes, othersWentOn, nowMs);
@@ -302,7 +308,7 @@ export class Pipe implements BackendReceiver {
     this.#stalled = setInterval(() => {
       // Nobody takes the rest any more: it is read all the same, or the member would wait for ever.
       if (slow.isGone) return this.resume();
-      if (this.length === 1) return;
+      if (this.#line.findLast((rider) => rider?.isGone === false) === slow) return;
       slow.lost('its client does not take the answer of a statement that others wait behind', true);
       this.resume();
     }, stalledMs).unref();
@@ -320,6 +326,7 @@ export class Pipe implements BackendReceiver {
     const riders = this.#line.slice(this.#head);
     this.#owner.load.riders -= riders.length;
     this.#line = [];
+    this.#micros = [];
     this.#head = 0;
     this.#out = [];
     this.#outBytes = 0;

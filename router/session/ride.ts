@@ -106,7 +106,7 @@ export class Ride implements Rider {
 
   /** After `mayTake` of the same. False: it has to go the usual way. */
   start(passage: Passage): boolean {
-    const { route, planned, operations } = passage;
+    const { route, planned } = passage;
     const { authority, hold, lanes, pools } = this.#context;
     const { shard } = route;
     if (shard === undefined || !route.primaryOnly) return false;
@@ -129,14 +129,17 @@ export class Ride implements Rider {
     this.#hasChanged = false;
     this.member = member;
     this.pin = login.fixedTenant === undefined ? (route.tenant ?? settings.meridian.tenant ?? '') : undefined;
-    this.needs = '';
-    for (const operation of operations) {
-      if (operation.kind === 'bind') this.needs = operation.statement.shared?.name ?? '';
-    }
+    this.#noteNeeds();
     this.needsLease = route.primaryOnly;
     this.#context.metrics.addAt(sharedTotal, 1);
     lane.submit(this);
     return true;
+  }
+
+  #noteNeeds(): void {
+    this.needs = '';
+    for (const operation of this.#passage?.operations ?? [])
+      if (operation.kind === 'bind') this.needs = operation.statement.shared?.name ?? '';
   }
 
   /** The client wants it no more. Nothing is ever cancelled that shares a connection. */
@@ -169,11 +172,7 @@ export class Ride implements Rider {
       backend.expect(expectQuery);
       return [passage.frame];
     }
-    const pipe = this.#pipe;
-    const bytes = operationBytes(passage.operations, backend, true, () => {
-      // What it was called away from says nothing any more.
-      if (this.#passage === passage && this.#pipe === pipe) this.#hasChanged = true;
-    });
+    const bytes = operationBytes(passage.operations, backend, true, () => (this.#hasChanged = true));
     backend.expect(expectSync);
     bytes.push(syncMessage);
     return bytes;
@@ -184,8 +183,15 @@ export class Ride implements Rider {
     if (this.member !== undefined) this.#session.loan.served.note(this.member, true);
   }
 
+  /** What a statement's being made says to the session is said once. */
+  get mayGoTwice(): boolean {
+    const { operations = [] } = this.#passage ?? {};
+    return operations.every((operation) => operation.kind !== 'parse' || operation.statement.shared === undefined);
+  }
+
   calledAway(): void {
     this.#pipe = undefined;
+    this.#noteNeeds();
     this.#context.metrics.addAt(rescuedTotal, 1);
   }
 

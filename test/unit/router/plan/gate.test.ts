@@ -81,6 +81,15 @@ const refused: readonly (readonly [sql: string, sqlstate: string])[] = [
     '0A000',
   ],
   ['with w as (merge into orders using currencies c on true when matched then delete returning 1) select 1', '0A000'],
+  [
+    "merge into orders as currencies using (public.currencies cross join (select 1) x) on public.currencies.code = 'EUR' when matched then delete",
+    '0A000',
+  ],
+  [
+    'merge into orders using (other.orders cross join currencies) on other.orders.id = 1 when matched then delete',
+    '0A000',
+  ],
+  ['merge into orders as o using currencies c on orders.id = 1 when matched then delete', '0A000'],
   ['explain analyze merge into orders using currencies c on true when matched then delete', '0A000'],
 ];
 

@@ -57,6 +57,7 @@ class Client implements Rider {
   isGone = false;
   isSlow = false;
   isRevoked = false;
+  mayGoTwice = true;
   pipe: Pipe | undefined;
   heard = '';
   readonly fates: string[] = [];
@@ -295,6 +296,25 @@ describe('those behind a statement that takes long', () => {
     await submit(first);
     members[1]?.answers(row('of:again'));
     assert.deepEqual(heardOf(first), ['of:other0', 'of:again']);
+  });
+
+  test('stay where they make what others rely on, and go nowhere once their role has come to act for others', async () => {
+    const lab = await laneOf(2);
+    const [slow, making, revoked, other] = ['slow', 'making', 'revoked', 'other'].map((name) => new Client(name)) as [
+      Client,
+      Client,
+      Client,
+      Client,
+    ];
+    making.mayGoTwice = false;
+    await lab.submit(slow, making, revoked, other);
+    revoked.isRevoked = true;
+    await until(() => lab.members[1]?.sent.length === 1);
+    assert.deepEqual(making.fates, []);
+    assert.deepEqual(revoked.fates, ['called away', 'turned away']);
+    assert.deepEqual(other.fates, ['called away']);
+    lab.members[0]?.answers(...answersOf([slow, making, revoked, other]));
+    assert.deepEqual([slow, making, revoked, other].flatMap(heardOf), ['of:slow', 'of:making']);
   });
 
   test('are not all of them run again, however many they are', async () => {
