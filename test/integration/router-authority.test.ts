@@ -53,6 +53,18 @@ const quietly = (client: pg.Client): Promise<boolean> =>
     () => false,
   );
 
+/**
+ * What will come of a question that its member is at work on. On a machine with much to do so short a lease may not be known to be held
+ * for so long that nothing is sent: then it is asked again.
+ */
+async function sent(ask: () => Promise<unknown>): Promise<{ readonly outcome: Promise<unknown> }> {
+  for (;;) {
+    const outcome = ask().then(() => 'delivered', codeOf);
+    const first = await Promise.race([atWork().then(() => 'at work'), outcome]);
+    if (first !== '57P03') return { outcome };
+  }
+}
+
 /** The connection is made, and its member in use before the fault. */
 async function connected(): Promise<pg.Client> {
   const client = await router.connect('acme_app');
@@ -94,12 +106,9 @@ describe('the answer of a primary that stood still', () => {
     await sleep(2_900);
     const lock = await locked('accounts');
     const before = doubts();
-    const outcome = ask().then(
-      () => 'delivered',
-      (error: { code: string }) => error.code,
-    );
+    let outcome: Promise<unknown>;
     try {
-      await atWork();
+      ({ outcome } = await sent(ask));
       agent.freeze();
       await pause();
       await sleep(2_000);
