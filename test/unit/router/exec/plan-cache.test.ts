@@ -20,7 +20,10 @@ const catalogue: Catalogue = {
   ]),
 };
 
-/** What of a plan counts, with the statement's own constants in their places. Reasons apart. */
+/**
+ * What of a plan counts, with the statement's own constants in their places. Reasons apart; and which tenants are named by a statement
+ * that is restricted to none of them: the session's tenant decides there, and row-level security holds it.
+ */
 function meaning(plan: StatementPlan, keys: readonly string[]): unknown {
   const { tenant: source, text: _, start: __, end: ___, ...rest } = plan;
   if (source.from === 'none') return { ...rest, tenant: 'none' };
@@ -29,7 +32,7 @@ function meaning(plan: StatementPlan, keys: readonly string[]): unknown {
   ].toSorted();
   const isOpen = source.from === 'unrestricted' || (source.mustAgree === true && all.length > 1);
   const indexes = source.from === 'parameters' && !isOpen ? source.indexes : [];
-  return { ...rest, tenant: { isOpen, indexes, all } };
+  return { ...rest, tenant: { isOpen, indexes, all: isOpen ? [] : all } };
 }
 
 const planned = (cache: PlanCache, sql: string, other = catalogue): PlannedStatement => {
