@@ -1,21 +1,24 @@
 /** What the transport does when the API server doesn't do its part. */
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { Configuration, Credentials } from '#kube/configuration.ts';
 import { ApiError } from '#kube/errors.ts';
 import { Transport } from '#kube/transport.ts';
 import { FakeApiServer } from './fake/server.ts';
 
 describe('transport', () => {
-  const server = new FakeApiServer();
+  let server: FakeApiServer;
   let transport: Transport;
-  before(() => server.start());
-  after(() => server.stop());
-  beforeEach(() => {
-    server.requests.length = 0;
+  // A server of its own for each: what one gave up on may come late, or its fault may never be asked for.
+  beforeEach(async () => {
+    server = new FakeApiServer();
+    await server.start();
     transport = new Transport(server.configuration);
   });
-  afterEach(() => transport.close());
+  afterEach(async () => {
+    await transport.close();
+    await server.stop();
+  });
 
   const path = '/api/v1/namespaces/a/configmaps';
   const failure = async (promise: Promise<unknown>): Promise<ApiError> => {
@@ -57,7 +60,7 @@ describe('transport', () => {
   it('an aborted request ends at once and is not repeated', async () => {
     server.stallNext();
     const stop = new AbortController();
-    setTimeout(() => stop.abort(), 30);
+    server.onRequest = () => stop.abort();
     assert.equal((await failure(transport.json({ method: 'GET', path, signal: stop.signal }))).reason, 'Aborted');
     assert.equal(server.requests.length, 1);
   });
@@ -86,7 +89,6 @@ describe('transport', () => {
       assert.equal((await failure(own.json({ method: 'GET', path }))).status, 401);
       assert.equal(asked, 4);
     } finally {
-      server.token = undefined;
       await own.close();
     }
   });
@@ -95,7 +97,6 @@ describe('transport', () => {
     const ports = new Set<number | undefined>();
     server.onRequest = ({ socket }) => ports.add(socket.remotePort);
     for (let n = 0; n < 30; n += 1) await transport.json({ method: 'GET', path });
-    server.onRequest = undefined;
     assert.ok(ports.size <= 2, `${ports.size} connections`);
   });
 });

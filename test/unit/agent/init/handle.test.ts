@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -83,6 +83,14 @@ class Container {
     const deadlineMs = bootTimeMs() + inMs;
     await this.say(`arm ${deadlineMs} ${pid}\n`);
     return deadlineMs;
+  }
+
+  /** Resolves when the init has taken in all that it was told: what has something to read is not asleep. */
+  async heard(): Promise<void> {
+    const folder = `/proc/${this.init.pid}/task`;
+    await this.until(() =>
+      readdirSync(folder).every((id) => /\) S /.test(readFileSync(`${folder}/${id}/stat`, 'utf8'))),
+    );
   }
 
   /** A zombie runs nothing. */
@@ -274,6 +282,7 @@ describe("the dead man's handle", { concurrency: 4 }, () => {
   it('looks at the clock before anything else when it was paused itself', async (t) => {
     const container = await start(t, { stubborn: true });
     await container.arm(4_000);
+    await container.heard();
     container.init.kill('SIGSTOP');
     await sleep(4_200);
     // Both wait for it: a renewal in the pipe, and a signal to be handed on.
