@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Authority } from './authority/authority.ts';
 import type { Hold } from './authority/hold.ts';
 import type { TokenKeyring } from './consistency/token-keyring.ts';
+import type { Parameterised } from './exec/parameterised.ts';
 import type { PlanCache } from './exec/plan-cache.ts';
 import type { Limits } from './limits/limits.ts';
 import type { Directory } from './map/directory.ts';
@@ -34,6 +35,8 @@ export interface RouterContext {
   readonly hold: Hold;
   readonly tokens: TokenKeyring;
   readonly shared: SharedStatements;
+  /** Undefined: simple queries are sent as they come. */
+  readonly parameterised: Parameterised | undefined;
   readonly cancels: CancelRelay;
   readonly proxies: Proxies;
   readonly messages: MessageBudget;

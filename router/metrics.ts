@@ -11,6 +11,7 @@ const counters = {
   logins_refused_total: 'Clients refused while logging in',
   statements_total: 'Statements and batches sent to members',
   shared_total: 'Statements sent by connections that clients share',
+  parameterised_total: 'Of these, simple queries that were sent as prepared statements',
   rescued_total: 'Of these, statements that were run once more elsewhere, since one ahead of them took long',
   transactions_total: 'Transactions that ended',
   local_statements_total: 'Statements answered by the router itself',

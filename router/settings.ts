@@ -38,6 +38,7 @@ const environmentSchema = z.object({
     .min(1024 * 1024)
     .optional(),
   MERIDIAN_WORKERS: z.coerce.number().int().min(1).max(16).default(1),
+  MERIDIAN_PARAMETERS: z.enum(['on', 'off']).default('on'),
   MERIDIAN_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
@@ -65,6 +66,8 @@ export interface RouterSettings {
   readonly logLevel: string;
   /** Event loops that take clients, each in a thread of its own where there are several; one by default. */
   readonly workers?: number;
+  /** Quick simple queries are said as prepared statements; they are by default. */
+  readonly parameters?: boolean;
   /** Of clients' messages that a worker may hold; from the process' memory where it isn't said. */
   readonly messageBytes?: number | undefined;
   readonly times: RouterTimes;
@@ -115,6 +118,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     drainMs: read.MERIDIAN_DRAIN_SECONDS * 1_000,
     logLevel: read.MERIDIAN_LOG_LEVEL,
     workers: read.MERIDIAN_WORKERS,
+    parameters: read.MERIDIAN_PARAMETERS === 'on',
     messageBytes: read.MERIDIAN_MESSAGE_BYTES,
     times: defaultTimes,
     hold: {

@@ -18,6 +18,7 @@ import { Hold } from './authority/hold.ts';
 import { TokenKeyring } from './consistency/token-keyring.ts';
 import type { RouterContext } from './context.ts';
 import { RouterError } from './errors.ts';
+import { Parameterised } from './exec/parameterised.ts';
 import { PlanCache } from './exec/plan-cache.ts';
 import { Limits } from './limits/limits.ts';
 import { Directory } from './map/directory.ts';
@@ -26,6 +27,7 @@ import { adminRightOf, type ClusterMap } from './map/map.ts';
 import { mergeMaps, withAuthority } from './map/merge.ts';
 import type { MapSource } from './map/source.ts';
 import { Metrics } from './metrics.ts';
+import { ShapeScanner } from './plan/shape.ts';
 import type { Planner } from './plan/types.ts';
 import { sendCancel } from './pool/connect.ts';
 import { Lanes } from './pool/lane.ts';
@@ -146,6 +148,7 @@ export class RouterWorker {
       folder: settings.tokenFolder ?? '',
       secret: () => tls.contexts.mockSecret,
     });
+    const shared = new SharedStatements();
     this.#context = {
       region: settings.region,
       allowPlaintext: settings.allowPlaintext,
@@ -160,7 +163,8 @@ export class RouterWorker {
       authority: this.#authority,
       hold: this.#hold,
       tokens: this.#tokens,
-      shared: new SharedStatements(),
+      shared,
+      parameterised: settings.parameters === false ? undefined : new Parameterised(new ShapeScanner(), shared),
       cancels: new CancelRelay({
         worker: options.worker ?? 0,
         address: settings.podAddress,

@@ -10,6 +10,7 @@ import { LRUCache } from 'lru-cache';
 import { indexOfReference, keyOfReference } from '../plan/literals.ts';
 import { marks, ShapeScanner } from '../plan/shape.ts';
 import type { Catalogue, Constants, Hints, Planner, ShapedPlan, StatementPlan } from '../plan/types.ts';
+import { type Template, templateOf } from './parameterised.ts';
 
 export interface PlannedStatement {
   /** Shared by all texts of its shape: its `text` is that of one of them. */
@@ -18,6 +19,8 @@ export interface PlannedStatement {
   readonly hints: Hints;
   /** What stands in this very statement for each of `plan.tenant.literals`. */
   readonly keys: readonly string[];
+  /** How texts of its shape are said with parameters. */
+  readonly template?: Template | undefined;
 }
 
 interface Entry {
@@ -33,6 +36,7 @@ interface Found {
   readonly pinnedBytes: Uint8Array;
   readonly plan: StatementPlan;
   readonly literals: readonly number[];
+  readonly template: Template | undefined;
   /** For texts without hints and keys of their own. */
   readonly planned: readonly PlannedStatement[];
 }
@@ -66,7 +70,7 @@ export class PlanCache {
     this.#shapes = new LRUCache({
       maxSize: Math.ceil(maxBytes * 0.75),
       sizeCalculation: ({ shape, found }) =>
-        planOverheadBytes + shape.length + (found === undefined ? 0 : weightOf(found.plan) + found.pinnedBytes.length),
+        planOverheadBytes + shape.length + (found === undefined ? 0 : weightOf(found.plan) + found.pinnedBytes.length + (found.template?.body.length ?? 0)),
     });
     this.#texts = new LRUCache({
       maxSize: Math.ceil(maxBytes * 0.25),
@@ -116,13 +120,14 @@ export class PlanCache {
     return [this.#instance(found, bytes)];
   }
 
-  #instance({ plan, literals }: Found, bytes: Buffer): PlannedStatement {
+  #instance({ plan, literals, template }: Found, bytes: Buffer): PlannedStatement {
     const scanner = this.#scanner;
     const { hintStart, hintEnd } = scanner;
     return {
       plan,
       hints: hintEnd === 0 ? noHints : this.#planner.parseHints(bytes.toString('utf8', hintStart, hintEnd)),
       keys: literals.length === 0 ? noKeys : this.#keys(literals, bytes),
+      template,
     };
   }
 
@@ -164,15 +169,17 @@ export class PlanCache {
     return this.#scanner.hintEnd === 0 && found.literals.length === 0 ? found.planned : [this.#instance(found, bytes)];
   }
 
-  #keep(bytes: Buffer, catalogue: number, { plan, pinned }: ShapedPlan): Found {
+  #keep(bytes: Buffer, catalogue: number, { plan, pinned, parameters }: ShapedPlan): Found {
     const scanner = this.#scanner;
     const shape = scanner.shape.slice(0, scanner.length);
     const { starts, ends } = scanner;
+    const template = parameters === undefined ? undefined : templateOf(scanner, bytes, parameters);
     const found: Found = {
       pinnedBytes: Buffer.concat(pinned.map((index) => bytes.subarray(starts[index], ends[index]))),
       plan,
       literals: ('literals' in plan.tenant ? plan.tenant.literals : undefined) ?? noLiterals,
-      planned: [{ plan, hints: noHints, keys: noKeys }],
+      template,
+      planned: [{ plan, hints: noHints, keys: noKeys, template }],
     };
     const entry: Entry = { catalogue, shape, pinned, found };
     if (pinned.length === 0) this.#shapes.set(scanner.hash, entry);

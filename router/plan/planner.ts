@@ -8,6 +8,7 @@ import { configuredBy, refusalOf } from './gate.ts';
 import { parseHints } from './hints.ts';
 import { calledNames, callsShippedOnly, foreignCall, type Inventory, isRead, takeInventory } from './inventory.ts';
 import { eraseLiterals, saysTheSame, withoutValues } from './literals.ts';
+import { parametersOf } from './parameters.ts';
 import { Parser } from './parser.ts';
 import { relationOf } from './restriction/analysis.ts';
 import { tenantSourceOf } from './restriction/tenant-source.ts';
@@ -69,10 +70,14 @@ function shapedPlan(
   views: Views,
 ): ShapedPlan {
   const all = Array.from({ length: constants.count }, (_, index) => index);
-  if (all.length === 0 || !shapeable.has(own.kind)) return { plan: own, pinned: all };
+  const parameters = own.mayShare ? parametersOf(statement, constants) : undefined;
+  if (all.length === 0) return { plan: own, pinned: all, ...(parameters !== undefined && { parameters }) };
+  if (!shapeable.has(own.kind)) return { plan: own, pinned: all };
   const pinned = eraseLiterals(statement, constants, text);
   const plan = withoutValues(() => planOf(statement, own.text, own, catalogue, views));
-  return plan !== undefined && saysTheSame(plan, own, constants) ? { plan, pinned } : { plan: own, pinned: all };
+  if (plan === undefined || !saysTheSame(plan, own, constants)) return { plan: own, pinned: all };
+  const free = parameters?.filter((index) => !pinned.includes(index));
+  return { plan, pinned, ...(free !== undefined && { parameters: free }) };
 }
 
 function plansOf(sql: string, { stmts = [] }: ParseResult, catalogue: Catalogue, views: Views): StatementPlan[] {

@@ -32,6 +32,7 @@ const dollar = 0x24;
 const dash = 0x2d;
 const slash = 0x2f;
 const star = 0x2a;
+const plus = 0x2b;
 const dot = 0x2e;
 const semicolon = 0x3b;
 const blank = 0x20;
@@ -58,6 +59,8 @@ export class ShapeScanner {
   /** The comment that the text begins with, where it does: hints may be in it. */
   hintStart = 0;
   hintEnd = 0;
+  /** Has a comment that is meant for the member's planner (pg_hint_plan). */
+  hasPlanHints = false;
 
   /** False for a text that it doesn't vouch for. */
   scan(text: Uint8Array, start: number, end: number, seed: number): boolean {
@@ -72,6 +75,7 @@ export class ShapeScanner {
     let wasString = false;
     this.count = 0;
     this.hintStart = this.hintEnd = 0;
+    this.hasPlanHints = false;
     while (at < end) {
       const byte = text[at] as number;
       const kind = classes[byte] as number;
@@ -90,6 +94,7 @@ export class ShapeScanner {
       if (byte === slash && text[at + 1] === star && at + 1 < end) {
         const after = endOfComment(text, at, end);
         if (after < 0) return false;
+        if (text[at + 2] === plus) this.hasPlanHints = true;
         if (isStart) {
           this.hintStart = at;
           this.hintEnd = after;

@@ -196,6 +196,8 @@ export interface ShapedPlan {
   readonly plan: StatementPlan;
   /** Constants, by index, that may not differ: their place gives their value a meaning (ORDER BY 1, types, intervals). */
   readonly pinned: readonly number[];
+  /** Constants, by index, that may as well be parameters (`parameters.ts`); absent where the statement isn't said with any. */
+  readonly parameters?: readonly number[];
 }
 
 /** A statement that the grammar refuses; `position` counts characters from 1, as Postgres does. */

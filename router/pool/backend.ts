@@ -414,7 +414,7 @@ export class Backend {
       }
       case code.bindComplete:
         this.#due('bind');
-        return true;
+        return item.kind === 'bind' && !item.hidden;
       case code.closeComplete:
         this.#due('close');
         return item.kind === 'close' && !item.hidden;

@@ -29,7 +29,7 @@ export type Expectation =
       readonly name: string;
       readonly statement: ClientStatement | undefined;
     }
-  | { readonly kind: 'bind' }
+  | { readonly kind: 'bind'; readonly hidden: boolean }
   /** `seen`: the router's own, of a statement that was just made; it is given the RowDescription, or nothing for NoData. */
   | { readonly kind: 'describe'; readonly seen?: (description: Buffer | undefined) => void }
   | { readonly kind: 'execute' }
@@ -49,7 +49,8 @@ export function isSeen(due: Expectation, description: Buffer | undefined): boole
 
 export const expectQuery: Expectation = { kind: 'query' };
 export const expectRefusal: Expectation = { kind: 'refusal' };
-export const expectBind: Expectation = { kind: 'bind' };
+export const expectBind: Expectation = { kind: 'bind', hidden: false };
+export const expectHiddenBind: Expectation = { kind: 'bind', hidden: true };
 export const expectDescribe: Expectation = { kind: 'describe' };
 export const expectExecute: Expectation = { kind: 'execute' };
 export const expectClose: Expectation = { kind: 'close', hidden: false };

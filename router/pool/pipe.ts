@@ -35,8 +35,8 @@ export interface Rider {
   /** It is going to be sent by another, and whatever comes of it here is nobody's. */
   calledAway(): void;
   forward(bytes: Buffer): void;
-  /** An error. False: the client isn't to hear of it, nor of the ReadyForQuery; the statement will be run another way. */
-  failed(buffer: Buffer, start: number, end: number): boolean;
+  /** An error, while `due` was to be answered. False: the client isn't to hear of it, nor of the ReadyForQuery; the statement will be run another way. */
+  failed(due: Expectation, buffer: Buffer, start: number, end: number): boolean;
   readonly isStale: boolean;
   /** A chunk ends in the middle of its answer. False: its client doesn't take it as fast. */
   flush(): boolean;
@@ -256,9 +256,9 @@ export class Pipe implements BackendReceiver {
     this.#line[this.#head]?.forward(bytes);
   }
 
-  observe(type: number, _expectation: Expectation, buffer: Buffer, start: number, end: number): boolean {
+  observe(type: number, due: Expectation, buffer: Buffer, start: number, end: number): boolean {
     const rider = this.#line[this.#head];
-    if (type === code.error) return rider?.failed(buffer, start, end) ?? true;
+    if (type === code.error) return rider?.failed(due, buffer, start, end) ?? true;
     return type !== code.readyForQuery || rider?.isStale !== true;
   }
 

@@ -6,6 +6,7 @@
  */
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
+import type { BoundQuery } from '../exec/parameterised.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import type { Route } from '../exec/route.ts';
 import type { SessionLimits } from '../limits/session-limits.ts';
@@ -13,7 +14,7 @@ import type { Login } from '../map/logins.ts';
 import type { MemberView } from '../map/map.ts';
 import { slotOf } from '../metrics.ts';
 import type { Backend } from '../pool/backend.ts';
-import { expectQuery, expectSync } from '../pool/expectation.ts';
+import { type Expectation, expectQuery, expectSync } from '../pool/expectation.ts';
 import type { Lane } from '../pool/lane.ts';
 import type { Pipe, Rider } from '../pool/pipe.ts';
 import { PlanCost } from '../pool/plan-cost.ts';
@@ -23,7 +24,7 @@ import { parseComplete, readErrorFields, readyForQuery } from '../wire/server-me
 import { isStalePlan } from './answers.ts';
 import { type Operation, tellsAll } from './batch.ts';
 import { cancelled, lossError, resultTypeChanged } from './loss.ts';
-import { operationBytes } from './send.ts';
+import { boundBytes, operationBytes } from './send.ts';
 import type { Served } from './served.ts';
 import type { SessionRouting } from './session-routing.ts';
 import type { SessionSettings } from './settings.ts';
@@ -55,9 +56,12 @@ export interface Passage {
   readonly operations: readonly Operation[];
 }
 
+/** invalid_sql_statement_name */
+const noSuchStatement = '26000';
 const noCost = new PlanCost();
 const sharedTotal = slotOf('shared_total');
 const rescuedTotal = slotOf('rescued_total');
+const parameterisedTotal = slotOf('parameterised_total');
 const transactionsTotal = slotOf('transactions_total');
 const serverBytesTotal = slotOf('server_bytes_total');
 
@@ -73,6 +77,10 @@ export class Ride implements Rider {
   #isStale = false;
   /** It gives something else than its client was told. */
   #hasChanged = false;
+  /** What is sent in the place of a simple query. */
+  #bound: BoundQuery | undefined;
+  /** It can't be said with parameters. */
+  #isUnfit = false;
   /** Of the last one. */
   member: MemberView | undefined;
   cost: PlanCost = noCost;
@@ -127,17 +135,24 @@ export class Ride implements Rider {
     this.#hasAnswered = false;
     this.#isStale = false;
     this.#hasChanged = false;
+    this.#isUnfit = false;
+    const { template } = planned;
+    this.#bound =
+      passage.frame === undefined || template === undefined
+        ? undefined
+        : this.#context.parameterised?.bind(passage.frame, template, settings.meaning);
     this.member = member;
     this.pin = login.fixedTenant === undefined ? (route.tenant ?? settings.meridian.tenant ?? '') : undefined;
     this.#noteNeeds();
     this.needsLease = route.primaryOnly;
     this.#context.metrics.addAt(sharedTotal, 1);
+    if (this.#bound !== undefined) this.#context.metrics.addAt(parameterisedTotal, 1);
     lane.submit(this);
     return true;
   }
 
   #noteNeeds(): void {
-    this.needs = '';
+    this.needs = this.#bound?.name ?? '';
     for (const operation of this.#passage?.operations ?? [])
       if (operation.kind === 'bind') this.needs = operation.statement.shared?.name ?? '';
   }
@@ -159,6 +174,7 @@ export class Ride implements Rider {
   #end(): Passage | undefined {
     const passage = this.#passage;
     this.#passage = undefined;
+    this.#bound = undefined;
     this.#lane = undefined;
     this.#pipe = undefined;
     return passage;
@@ -168,6 +184,7 @@ export class Ride implements Rider {
 
   bytes(backend: Backend): Buffer[] {
     const passage = this.#passage as Passage;
+    if (this.#bound !== undefined) return boundBytes(this.#bound, backend);
     if (passage.frame !== undefined) {
       backend.expect(expectQuery);
       return [passage.frame];
@@ -196,7 +213,7 @@ export class Ride implements Rider {
   }
 
   get isStale(): boolean {
-    return this.#isStale || this.#hasChanged;
+    return this.#isStale || this.#isUnfit || this.#hasChanged;
   }
 
   forward(bytes: Buffer): void {
@@ -206,7 +223,13 @@ export class Ride implements Rider {
     this.#session.say(bytes);
   }
 
-  failed(buffer: Buffer, start: number, end: number): boolean {
+  failed(due: Expectation, buffer: Buffer, start: number, end: number): boolean {
+    if (this.#bound !== undefined && (due.kind === 'parse' || due.kind === 'bind')) {
+      const fields = readErrorFields(buffer, start, end);
+      this.#context.parameterised?.failed(this.#bound, isStalePlan(fields) || fields.get('C') === noSuchStatement);
+      this.#isUnfit = true;
+      return false;
+    }
     this.#hasFailed = true;
     if (!isStalePlan(readErrorFields(buffer, start, end))) return true;
     this.#session.resultTypeChanged();
@@ -227,6 +250,7 @@ export class Ride implements Rider {
       this.#session.say(readyForQuery(tx.idle));
       return this.#session.rideEnded(true);
     }
+    if (this.#isUnfit && passage !== undefined) return this.#session.walk(passage);
     if (this.#isStale && passage !== undefined) return this.#session.goAgain(passage);
     this.#context.metrics.addAt(transactionsTotal, 1);
     this.#session.rideEnded(this.#hasFailed);

@@ -3,6 +3,7 @@
  * shared ones, statements that this backend lacks are made on the way, and those it has aren't made again.
  */
 import type { RouterError } from '../errors.ts';
+import type { BoundQuery } from '../exec/parameterised.ts';
 import type { StatementPlan } from '../plan/types.ts';
 import type { Backend } from '../pool/backend.ts';
 import {
@@ -10,10 +11,12 @@ import {
   expectClose,
   expectDescribe,
   expectExecute,
+  expectHiddenBind,
   expectHiddenClose,
   expectRefusal,
+  expectSync,
 } from '../pool/expectation.ts';
-import { closeStatement, describeStatement, flushMessage, parseMessage, renameBind } from '../wire/client-messages.ts';
+import { closeStatement, describeStatement, flushMessage, parseMessage, renameBind, runPrepared } from '../wire/client-messages.ts';
 import { closeComplete, parseComplete, shapeOf } from '../wire/server-messages.ts';
 import { type Operation, tellsAll } from './batch.ts';
 import type { ClientStatement, SharedStatement } from './statements.ts';
@@ -73,6 +76,21 @@ export function operationBytes(
     }
   }
   if (ends) backend.hasSettingsUnderWay = false;
+  return bytes;
+}
+
+/** A simple query said with parameters, with its Sync; answered as it would be itself. */
+export function boundBytes({ name, template, values }: BoundQuery, backend: Backend): Buffer[] {
+  const bytes: Buffer[] = [];
+  // As a simple query would.
+  backend.unnamed = undefined;
+  if (!backend.prepared.use(name)) {
+    makeRoom(name, backend, bytes);
+    bytes.push(parseMessage(name, template.body));
+    backend.expect({ kind: 'parse', hidden: true, name, statement: undefined });
+  }
+  bytes.push(runPrepared(name, values));
+  for (const due of [expectHiddenBind, expectDescribe, expectExecute, expectSync]) backend.expect(due);
   return bytes;
 }
 

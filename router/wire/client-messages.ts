@@ -83,6 +83,33 @@ export function renameBind(frame: Buffer, bind: BindMessage, name: string): Buff
   );
 }
 
+/** Describe of the unnamed portal, its execution and a Sync. */
+const runPortal = Buffer.concat([
+  message(frontend.describe, Buffer.from([describeTarget.portal]), ''),
+  message(frontend.execute, '', 0),
+  syncMessage,
+]);
+
+/** Runs a prepared statement with its values, which are as in a Bind, everything as text: answered as a simple query is, but for BindComplete. */
+export function runPrepared(name: string, values: Buffer): Buffer {
+  const nameBytes = name.length;
+  const bindBytes = 4 + 1 + nameBytes + 1 + 2 + values.length + 2;
+  const frame = Buffer.allocUnsafe(1 + bindBytes + runPortal.length);
+  frame[0] = frontend.bind;
+  frame.writeUInt32BE(bindBytes, 1);
+  frame[5] = 0;
+  frame.write(name, 6, 'latin1');
+  let at = 6 + nameBytes;
+  frame[at] = 0;
+  frame.writeUInt16BE(0, at + 1);
+  at += 3;
+  values.copy(frame, at);
+  at += values.length;
+  frame.writeUInt16BE(0, at);
+  runPortal.copy(frame, at + 2);
+  return frame;
+}
+
 export interface TargetMessage {
   readonly target: 'statement' | 'portal';
   readonly name: string;

@@ -1,0 +1,157 @@
+/**
+ * Simple queries said as prepared statements: the constants that a column is compared with become parameters (plan/parameters.ts), so
+ * that a member parses and plans all texts of a shape once. Members answer the same, but for how an error is told: where one comes
+ * before anything was said, the query is run as it came.
+ * Leaves to others: which queries go this way (session/ride.ts), the messages (wire/client-messages.ts).
+ * Source: PostgreSQL documentation, "Extended Query", "Plan Caching" (PREPARE, "Notes").
+ */
+import { marks, type ShapeScanner } from '../plan/shape.ts';
+import type { SharedStatement, SharedStatements } from '../session/statements.ts';
+import { headerBytes } from '../wire/codes.ts';
+
+/** A statement with parameters, for all texts of one shape that have the other constants in common. */
+export interface Template {
+  /** Body of its Parse message: text and types of parameters. */
+  readonly body: Buffer;
+  /** Constants by index that are parameters, the first of them $1. */
+  readonly parameters: readonly number[];
+  /** The others, with their bytes. */
+  readonly kept: readonly { readonly index: number; readonly bytes: Buffer }[];
+}
+
+/** A query with its values. */
+export interface BoundQuery {
+  readonly template: Template;
+  readonly statement: SharedStatement;
+  /** Of the statement at members, when it was bound. */
+  readonly name: string;
+  /** As in a Bind message: how many there are, then each with its length, as text. */
+  readonly values: Buffer;
+}
+
+/** The types that Postgres gives constants (`make_const`); a string has none until it is used. Numbers of pg_type.dat. */
+const types = { [marks.string]: 0, [marks.integer]: 23, [marks.bigInteger]: 20, [marks.decimal]: 1700 };
+/** Surely 64 bits: longer ones may be `numeric`. */
+const maxBigDigits = 18;
+
+/** `scanner` has scanned `text`, whose constants at the indexes of `parameters` are to be parameters. */
+export function templateOf(scanner: ShapeScanner, text: Uint8Array, parameters: readonly number[]): Template {
+  const numbers = new Map(parameters.map((index, position) => [index, position + 1]));
+  const pieces: Uint8Array[] = [];
+  const kept: { index: number; bytes: Buffer }[] = [];
+  let from = 0;
+  let index = 0;
+  const { shape, length, starts, ends, kinds } = scanner;
+  for (let at = 0; at < length; at++) {
+    if ((shape[at] as number) > marks.decimal) continue;
+    pieces.push(shape.slice(from, at));
+    const number = numbers.get(index);
+    const bytes = Buffer.from(text.subarray(starts[index], ends[index]));
+    if (number === undefined) kept.push({ index, bytes });
+    pieces.push(number === undefined ? bytes : Buffer.from(`$${number}`));
+    from = at + 1;
+    index += 1;
+  }
+  pieces.push(shape.slice(from, length));
+  const declared = Buffer.alloc(1 + 2 + parameters.length * 4);
+  declared.writeUInt16BE(parameters.length, 1);
+  for (const [position, parameter] of parameters.entries())
+    declared.writeUInt32BE(types[kinds[parameter] as keyof typeof types], 3 + position * 4);
+  return { body: Buffer.concat([...pieces, declared]), parameters, kept };
+}
+
+/** What is known of a template at work. */
+interface Use {
+  /** By the settings under which they are made. */
+  readonly statements: Map<string, SharedStatement>;
+  runs: number;
+  failures: number;
+}
+
+/** A template that fails more often than once in so many runs isn't used. */
+const runsToAFailure = 20;
+const freeFailures = 3;
+const maxSettings = 64;
+
+export class Parameterised {
+  readonly #scanner: ShapeScanner;
+  readonly #shared: SharedStatements;
+  readonly #uses = new WeakMap<Template, Use>();
+
+  constructor(scanner: ShapeScanner, shared: SharedStatements) {
+    this.#scanner = scanner;
+    this.#shared = shared;
+  }
+
+  /**
+   * Undefined where it has to go as it is. `frame`: of a Query whose plan has the template. `meaning`: the settings by which a member
+   * reads constants.
+   */
+  bind(frame: Buffer, template: Template, meaning: string): BoundQuery | undefined {
+    const use = this.#useOf(template);
+    if (use.failures > freeFailures + use.runs / runsToAFailure) return undefined;
+    const values = this.#values(frame, template);
+    if (values === undefined) return undefined;
+    use.runs += 1;
+    let statement = use.statements.get(meaning);
+    if (statement === undefined) {
+      if (use.statements.size >= maxSettings) use.statements.clear();
+      // Apart from those that clients have made: what they were told of theirs is kept with them.
+      statement = this.#shared.of(template.body, `${meaning}\0template`);
+      use.statements.set(meaning, statement);
+    }
+    return { template, statement, name: statement.name, values };
+  }
+
+  /** A member has refused it before it ran. `isOutdated`: it has to be made anew, since it gives something else by now. */
+  failed({ template, statement, name }: BoundQuery, isOutdated: boolean): void {
+    // Of those that were sent by the old name only the first says something new.
+    if (name !== statement.name) return;
+    this.#useOf(template).failures += 1;
+    if (isOutdated) this.#shared.renew(statement);
+  }
+
+  #useOf(template: Template): Use {
+    let use = this.#uses.get(template);
+    if (use === undefined) this.#uses.set(template, (use = { statements: new Map(), runs: 0, failures: 0 }));
+    return use;
+  }
+
+  #values(frame: Buffer, { parameters, kept }: Template): Buffer | undefined {
+    const scanner = this.#scanner;
+    if (!scanner.scan(frame, headerBytes, frame.length - 1, 0) || scanner.hasPlanHints) return undefined;
+    const { starts, ends, kinds } = scanner;
+    for (const { index, bytes } of kept)
+      if (!bytes.equals(frame.subarray(starts[index], ends[index]))) return undefined;
+    let length = 2;
+    for (const index of parameters) length += 4 + (ends[index] as number) - (starts[index] as number);
+    const values = Buffer.allocUnsafe(length);
+    values.writeUInt16BE(parameters.length, 0);
+    let at = 2;
+    for (const index of parameters) {
+      const start = starts[index] as number;
+      const end = ends[index] as number;
+      if (kinds[index] === marks.bigInteger && end - start > maxBigDigits) return undefined;
+      const written =
+        kinds[index] === marks.string
+          ? unquote(frame, start + 1, end - 1, values, at + 4)
+          : frame.copy(values, at + 4, start, end);
+      values.writeUInt32BE(written, at);
+      at += 4 + written;
+    }
+    return values.subarray(0, at);
+  }
+}
+
+const quote = 0x27;
+
+/** Copies what stands between the quotes, doubled ones once. Returns how many bytes that is. */
+function unquote(from: Buffer, start: number, end: number, to: Buffer, at: number): number {
+  let written = at;
+  for (let index = start; index < end; index++) {
+    const byte = from[index] as number;
+    to[written++] = byte;
+    if (byte === quote) index += 1;
+  }
+  return written - at;
+}
