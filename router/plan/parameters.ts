@@ -10,6 +10,8 @@ import type { Constants } from './types.ts';
 import { contains, forEachChild } from './walk.ts';
 
 const comparisons: ReadonlySet<string> = new Set(['=', '<>', '<', '>', '<=', '>=']);
+/** Where equal expressions are one, and with them the subqueries in them: GROUP BY ROLLUP ((SELECT ...)). */
+const matched: ReadonlySet<string> = new Set(['targetList', 'groupClause', 'havingClause', 'distinctClause', 'sortClause', 'windowClause']);
 /** What more would be is no quick lookup. */
 const maxParameters = 32;
 
@@ -30,7 +32,7 @@ export function parametersOf(statement: Node, constants: Constants): readonly nu
       }
     if (Array.isArray(node)) return forEachChild(node, (child) => visit(child, isCondition));
     for (const [key, child] of Object.entries(node) as [string, unknown][]) {
-      if (typeof child !== 'object' || child === null) continue;
+      if (typeof child !== 'object' || child === null || matched.has(key)) continue;
       visit(child, key === 'whereClause' || key === 'quals' || (isCondition && key !== 'subselect'));
     }
   };

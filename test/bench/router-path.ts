@@ -7,6 +7,7 @@ import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { pino } from 'pino';
 import type { RouterContext } from '#router/context.ts';
+import { Parameterised } from '#router/exec/parameterised.ts';
 import { PlanCache } from '#router/exec/plan-cache.ts';
 import { Limits } from '#router/limits/limits.ts';
 import { SessionLimits } from '#router/limits/session-limits.ts';
@@ -14,6 +15,7 @@ import { loginOfRow } from '#router/map/logins.ts';
 import type { ClusterMap } from '#router/map/map.ts';
 import { Metrics } from '#router/metrics.ts';
 import { createPlanner } from '#router/plan/planner.ts';
+import { ShapeScanner } from '#router/plan/shape.ts';
 import { Lanes } from '#router/pool/lane.ts';
 import { PlanCosts } from '#router/pool/plan-cost.ts';
 import { Pool } from '#router/pool/pool.ts';
@@ -22,7 +24,7 @@ import { Session } from '#router/session/session.ts';
 import { SessionSettings } from '#router/session/settings.ts';
 import { SharedStatements } from '#router/session/statements.ts';
 import { queryMessage, syncMessage } from '#router/wire/client-messages.ts';
-import { backend as code, frontend } from '#router/wire/codes.ts';
+import { backend as code, describeTarget, frontend, headerBytes } from '#router/wire/codes.ts';
 import { MessageBudget } from '#router/wire/message-budget.ts';
 import {
   bindComplete,
@@ -61,7 +63,9 @@ class Pretended extends EventEmitter {
 }
 
 const row = Buffer.concat([textDataRow(['-4711']), commandComplete('SELECT 1')]);
-const simpleAnswer = Buffer.concat([textRowDescription(['balance']), row, readyForQuery(73)]);
+const description = textRowDescription(['balance']);
+const simpleAnswer = Buffer.concat([description, row, readyForQuery(73)]);
+const parameters = message(code.parameterDescription, int16(1), 20);
 
 /** Answers each query or batch as Postgres would, in one piece, when the write has returned. */
 function pretendedServer(): Pretended {
@@ -77,6 +81,10 @@ function pretendedServer(): Pretended {
           break;
         case frontend.bind:
           answers.push(bindComplete);
+          break;
+        case frontend.describe:
+          if (bytes[at + headerBytes] === describeTarget.statement) answers.push(parameters);
+          answers.push(description);
           break;
         case frontend.execute:
           answers.push(row);
@@ -136,6 +144,7 @@ const pool = new Pool({
     postmaster: '',
   }),
 });
+const shared = new SharedStatements();
 const context = {
   region: 'eu',
   allowPlaintext: true,
@@ -153,7 +162,8 @@ const context = {
     now: () => performance.now(),
     onRefused: () => undefined,
   }),
-  shared: new SharedStatements(),
+  shared,
+  parameterised: new Parameterised(new ShapeScanner(), shared),
   messages: new MessageBudget(1024 * 1024 * 1024),
   metrics: new Metrics(),
   log: pino({ level: 'silent' }),
