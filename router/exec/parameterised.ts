@@ -48,7 +48,8 @@ export function templateOf(scanner: ShapeScanner, text: Uint8Array, parameters: 
     const number = numbers.get(index);
     const bytes = Buffer.from(text.subarray(starts[index], ends[index]));
     if (number === undefined) kept.push({ index, bytes });
-    pieces.push(number === undefined ? bytes : Buffer.from(`$${number}`));
+    // A string needs no space between it and a name, $1 does.
+    pieces.push(number === undefined ? bytes : Buffer.from(` $${number} `));
     from = at + 1;
     index += 1;
   }

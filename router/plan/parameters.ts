@@ -55,13 +55,16 @@ function comparedIn({ kind, name = [], lexpr, rexpr }: A_Expr): A_Const[] {
 
 const isColumn = (node: Node | undefined): boolean => node !== undefined && 'ColumnRef' in node;
 
-/** With or without the name of a type: 'x'::uuid. A modifier or an array would have to be said of the parameter as well. */
+/**
+ * With or without the name of a type: 'x'::uuid. A modifier or an array would have to be said of the parameter as well, and uuid 'x' (the
+ * cast is nowhere then) can't be said of one.
+ */
 function constantOf(node: Node | undefined): A_Const[] | undefined {
   if (node === undefined) return undefined;
   if ('A_Const' in node) return [node.A_Const];
   if (!('TypeCast' in node)) return undefined;
-  const { arg, typeName } = node.TypeCast;
-  if (arg === undefined || !('A_Const' in arg) || arg.A_Const.sval === undefined) return undefined;
+  const { arg, typeName, location } = node.TypeCast;
+  if (location === -1 || arg === undefined || !('A_Const' in arg) || arg.A_Const.sval === undefined) return undefined;
   if (typeName?.typmods !== undefined || typeName?.arrayBounds !== undefined || typeName?.setof === true) return undefined;
   return [arg.A_Const];
 }

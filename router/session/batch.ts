@@ -76,15 +76,34 @@ function statementNamed(name: string, { statements }: BatchScope): ClientStateme
 
 /** The statements that the batch runs or makes, for classing and refusing. */
 export function statementsOf(operations: readonly Operation[]): ClientStatement[] {
-  const found = new Set<ClientStatement>();
+  const found: ClientStatement[] = [];
+  let many: Set<ClientStatement> | undefined;
   for (const operation of operations) {
-    if (operation.kind === 'parse' || operation.kind === 'bind' || operation.kind === 'describe-statement') {
-      found.add(operation.statement);
-    } else if (operation.kind === 'describe-portal' || operation.kind === 'execute') {
-      if (operation.portal !== undefined) found.add(operation.portal.statement);
-    }
+    const statement = statementOf(operation);
+    if (statement === undefined || statement === found.at(-1)) continue;
+    if (many === undefined ? found.includes(statement) : many.has(statement)) continue;
+    found.push(statement);
+    if (many !== undefined) many.add(statement);
+    else if (found.length > fewStatements) many = new Set(found);
   }
-  return [...found];
+  return found;
+}
+
+/** So many are looked through one by one. */
+const fewStatements = 8;
+
+function statementOf(operation: Operation): ClientStatement | undefined {
+  switch (operation.kind) {
+    case 'parse':
+    case 'bind':
+    case 'describe-statement':
+      return operation.statement;
+    case 'describe-portal':
+    case 'execute':
+      return operation.portal?.statement;
+    default:
+      return undefined;
+  }
 }
 
 /**

@@ -49,14 +49,14 @@ export function readBind(frame: Buffer): BindMessage {
   const statementStart = reader.position;
   const statement = reader.text();
   const statementEnd = reader.position - 1;
-  const formats: number[] = [];
   const formatCount = reader.int16();
-  for (let index = 0; index < formatCount; index++) formats.push(reader.int16());
-  const values: (Buffer | null)[] = [];
+  const formatsStart = reader.position;
+  reader.skip(formatCount * 2);
   const valueCount = reader.int16();
-  for (let index = 0; index < valueCount; index++) values.push(reader.nullableField());
+  const valuesStart = reader.position;
+  for (let index = 0; index < valueCount; index++) reader.skipNullableField();
   const resultFormats = reader.int16();
-  reader.bytes(resultFormats * 2);
+  reader.skip(resultFormats * 2);
   reader.finish();
   if (formatCount > 1 && formatCount !== valueCount)
     throw new ProtocolViolation(`bind message has ${formatCount} parameter formats but ${valueCount} parameters`);
@@ -66,9 +66,14 @@ export function readBind(frame: Buffer): BindMessage {
     statementStart,
     statementEnd,
     parameter: (index) => {
-      const value = values[index - 1];
-      if (value === undefined) return undefined;
-      return { format: formats.length === 1 ? (formats[0] as number) : (formats[index - 1] ?? 0), value };
+      if (index < 1 || index > valueCount) return undefined;
+      const values = new MessageReader(frame, valuesStart);
+      for (let before = 1; before < index; before++) values.skipNullableField();
+      const format = formatCount === 1 ? 0 : index - 1;
+      return {
+        format: format < formatCount ? frame.readUInt16BE(formatsStart + format * 2) : 0,
+        value: values.nullableField(),
+      };
     },
   };
 }

@@ -57,8 +57,25 @@ export class MessageReader {
     return this.bytes(length);
   }
 
+  /** As `bytes`, unread. */
+  skip(count: number): void {
+    if (count < 0) throw new ProtocolViolation(`invalid field length ${count}`);
+    this.#need(count);
+    this.#position += count;
+  }
+
+  /** As `nullableField`, unread. */
+  skipNullableField(): void {
+    const length = this.int32();
+    if (length !== -1) this.skip(length);
+  }
+
   text(): string {
     const end = this.#buffer.indexOf(0, this.#position);
+    if (end === this.#position && end < this.#end) {
+      this.#position += 1;
+      return '';
+    }
     if (end === -1 || end >= this.#end) throw new ProtocolViolation('a string without a terminator');
     const value = this.#buffer.toString('utf8', this.#position, end);
     this.#position = end + 1;
