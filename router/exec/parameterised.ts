@@ -6,6 +6,7 @@
  * Source: PostgreSQL documentation, "Extended Query", "Plan Caching" (PREPARE, "Notes").
  */
 import { marks, type ShapeScanner } from '../plan/shape.ts';
+import type { Parameters } from '../plan/types.ts';
 import type { SharedStatement, SharedStatements } from '../session/statements.ts';
 import { headerBytes } from '../wire/codes.ts';
 
@@ -15,6 +16,8 @@ export interface Template {
   readonly body: Buffer;
   /** Constants by index that are parameters, the first of them $1. */
   readonly parameters: readonly number[];
+  /** How many more parameters there are behind them, always null. */
+  readonly guards: number;
   /** The others, with their bytes. */
   readonly kept: readonly { readonly index: number; readonly bytes: Buffer }[];
 }
@@ -33,10 +36,19 @@ export interface BoundQuery {
 const types = { [marks.string]: 0, [marks.integer]: 23, [marks.bigInteger]: 20, [marks.decimal]: 1700 };
 /** Surely 64 bits: longer ones may be `numeric`. */
 const maxBigDigits = 18;
+/** In the place of a value's length. */
+const nullLength = -1;
 
-/** `scanner` has scanned `text`, whose constants at the indexes of `parameters` are to be parameters. */
-export function templateOf(scanner: ShapeScanner, text: Uint8Array, parameters: readonly number[]): Template {
-  const numbers = new Map(parameters.map((index, position) => [index, position + 1]));
+/** Gives a parameter the type of an array of the column's, and says nothing else (plan/types.ts, `Guard`). */
+const guard = (column: string, number: number): string =>
+  ` and (true or array[${column}] operator(pg_catalog.=) $${number})`;
+
+/** `scanner` has scanned `text`, whose constants are to be parameters. */
+export function templateOf(scanner: ShapeScanner, text: Uint8Array, { constants, guards }: Parameters): Template {
+  const numbers = new Map(constants.map((index, position) => [index, position + 1]));
+  const behind = new Map(
+    guards.map(({ after, column }, position) => [after, guard(column, constants.length + position + 1)]),
+  );
   const pieces: Uint8Array[] = [];
   const kept: { index: number; bytes: Buffer }[] = [];
   let from = 0;
@@ -46,19 +58,23 @@ export function templateOf(scanner: ShapeScanner, text: Uint8Array, parameters: 
     if ((shape[at] as number) > marks.decimal) continue;
     pieces.push(shape.slice(from, at));
     const number = numbers.get(index);
-    const bytes = Buffer.from(text.subarray(starts[index], ends[index]));
-    if (number === undefined) kept.push({ index, bytes });
-    // A string needs no space between it and a name, $1 does.
-    pieces.push(number === undefined ? bytes : Buffer.from(` $${number} `));
+    if (number === undefined) {
+      const bytes = Buffer.from(text.subarray(starts[index], ends[index]));
+      kept.push({ index, bytes });
+      pieces.push(bytes);
+    } else {
+      // A string needs no space between it and a name, $1 does.
+      pieces.push(Buffer.from(` $${number}${behind.get(index) ?? ''} `));
+    }
     from = at + 1;
     index += 1;
   }
   pieces.push(shape.slice(from, length));
-  const declared = Buffer.alloc(1 + 2 + parameters.length * 4);
-  declared.writeUInt16BE(parameters.length, 1);
-  for (const [position, parameter] of parameters.entries())
-    declared.writeUInt32BE(types[kinds[parameter] as keyof typeof types], 3 + position * 4);
-  return { body: Buffer.concat([...pieces, declared]), parameters, kept };
+  const declared = Buffer.alloc(1 + 2 + constants.length * 4);
+  declared.writeUInt16BE(constants.length, 1);
+  for (const [position, constant] of constants.entries())
+    declared.writeUInt32BE(types[kinds[constant] as keyof typeof types], 3 + position * 4);
+  return { body: Buffer.concat([...pieces, declared]), parameters: constants, guards: guards.length, kept };
 }
 
 /** What is known of a template at work. */
@@ -73,7 +89,6 @@ interface Use {
 const runsToAFailure = 20;
 const freeFailures = 3;
 const maxSettings = 64;
-
 export class Parameterised {
   readonly #scanner: ShapeScanner;
   readonly #shared: SharedStatements;
@@ -94,22 +109,35 @@ export class Parameterised {
     const values = this.#values(frame, template);
     if (values === undefined) return undefined;
     use.runs += 1;
-    let statement = use.statements.get(meaning);
-    if (statement === undefined) {
-      if (use.statements.size >= maxSettings) use.statements.clear();
-      // Apart from those that clients have made: what they were told of theirs is kept with them.
-      statement = this.#shared.of(template.body, `${meaning}\0template`);
-      use.statements.set(meaning, statement);
-    }
+    const statement = this.#statementOf(use.statements, template.body, meaning);
     return { template, statement, name: statement.name, values };
   }
 
-  /** A member has refused it before it ran. `isOutdated`: it has to be made anew, since it gives something else by now. */
-  failed({ template, statement, name }: BoundQuery, isOutdated: boolean): void {
+  /**
+   * A member has refused it before it ran. It is made anew, since it may be outdated: what it gives, an operator, or the type by which
+   * the value was read.
+   */
+  failed({ template, statement, name }: BoundQuery): void {
     // Of those that were sent by the old name only the first says something new.
     if (name !== statement.name) return;
     this.#useOf(template).failures += 1;
-    if (isOutdated) this.#shared.renew(statement);
+    this.#shared.renew(statement);
+  }
+
+  /** Nothing is said by this template any more. */
+  giveUp(template: Template): void {
+    this.#useOf(template).failures = Number.POSITIVE_INFINITY;
+  }
+
+  #statementOf(statements: Map<string, SharedStatement>, body: Buffer, meaning: string): SharedStatement {
+    let statement = statements.get(meaning);
+    if (statement === undefined) {
+      if (statements.size >= maxSettings) statements.clear();
+      // Apart from those that clients have named: what they were told of theirs is kept with them.
+      statement = this.#shared.of(body, `${meaning}\0unnamed`);
+      statements.set(meaning, statement);
+    }
+    return statement;
   }
 
   #useOf(template: Template): Use {
@@ -118,16 +146,16 @@ export class Parameterised {
     return use;
   }
 
-  #values(frame: Buffer, { parameters, kept }: Template): Buffer | undefined {
+  #values(frame: Buffer, { parameters, guards, kept }: Template): Buffer | undefined {
     const scanner = this.#scanner;
     if (!scanner.scan(frame, headerBytes, frame.length - 1, 0) || scanner.hasPlanHints) return undefined;
     const { starts, ends, kinds } = scanner;
     for (const { index, bytes } of kept)
       if (!bytes.equals(frame.subarray(starts[index], ends[index]))) return undefined;
-    let length = 2;
+    let length = 2 + 4 * guards;
     for (const index of parameters) length += 4 + (ends[index] as number) - (starts[index] as number);
     const values = Buffer.allocUnsafe(length);
-    values.writeUInt16BE(parameters.length, 0);
+    values.writeUInt16BE(parameters.length + guards, 0);
     let at = 2;
     for (const index of parameters) {
       const start = starts[index] as number;
@@ -140,6 +168,7 @@ export class Parameterised {
       values.writeUInt32BE(written, at);
       at += 4 + written;
     }
+    for (let guard = 0; guard < guards; guard++) at = values.writeInt32BE(nullLength, at);
     return values.subarray(0, at);
   }
 }

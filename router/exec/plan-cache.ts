@@ -70,7 +70,11 @@ export class PlanCache {
     this.#shapes = new LRUCache({
       maxSize: Math.ceil(maxBytes * 0.75),
       sizeCalculation: ({ shape, found }) =>
-        planOverheadBytes + shape.length + (found === undefined ? 0 : weightOf(found.plan) + found.pinnedBytes.length + (found.template?.body.length ?? 0)),
+        planOverheadBytes +
+        shape.length +
+        (found === undefined
+          ? 0
+          : weightOf(found.plan) + found.pinnedBytes.length + (found.template?.body.length ?? 0)),
     });
     this.#texts = new LRUCache({
       maxSize: Math.ceil(maxBytes * 0.25),

@@ -76,8 +76,8 @@ function shapedPlan(
   const pinned = eraseLiterals(statement, constants, text);
   const plan = withoutValues(() => planOf(statement, own.text, own, catalogue, views));
   if (plan === undefined || !saysTheSame(plan, own, constants)) return { plan: own, pinned: all };
-  const free = parameters?.filter((index) => !pinned.includes(index));
-  return { plan, pinned, ...(free !== undefined && { parameters: free }) };
+  const isFree = parameters?.constants.every((index) => !pinned.includes(index)) === true;
+  return { plan, pinned, ...(isFree && { parameters }) };
 }
 
 function plansOf(sql: string, { stmts = [] }: ParseResult, catalogue: Catalogue, views: Views): StatementPlan[] {

@@ -196,8 +196,28 @@ export interface ShapedPlan {
   readonly plan: StatementPlan;
   /** Constants, by index, that may not differ: their place gives their value a meaning (ORDER BY 1, types, intervals). */
   readonly pinned: readonly number[];
-  /** Constants, by index, that may as well be parameters (`parameters.ts`); absent where the statement isn't said with any. */
-  readonly parameters?: readonly number[];
+  /** Absent where the statement isn't said with any. */
+  readonly parameters?: Parameters;
+}
+
+/** Constants that may as well be parameters (`parameters.ts`), by index. */
+export interface Parameters {
+  readonly constants: readonly number[];
+  /** By where they stand. */
+  readonly guards: readonly Guard[];
+}
+
+/**
+ * A prepared statement's parameter keeps the type that its column had when the statement was made. Said beside the comparison, `AND (true
+ * OR ARRAY[column] OPERATOR(pg_catalog.=) $n)` gives $n the type of an array of the column's; once the column has another type, the
+ * statement can't be analysed any more, since arrays are compared with their like only ("Polymorphic Types", anyarray). Nothing is left
+ * of it in a plan.
+ */
+export interface Guard {
+  /** The constant that it stands behind. */
+  readonly after: number;
+  /** As it can be said in SQL. */
+  readonly column: string;
 }
 
 /** A statement that the grammar refuses; `position` counts characters from 1, as Postgres does. */

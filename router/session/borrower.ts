@@ -31,6 +31,8 @@ export interface Request {
   readonly again?: () => void;
   /** Its transaction is the router's own, and may be about one tenant after the other. */
   readonly repins?: boolean;
+  /** Limits have counted it. */
+  readonly isSpent?: boolean;
   /** The router's own, on the client's behalf: nothing of the answer is passed on. Exactly one of the two is called. */
   readonly silent?: {
     answered(answer: SilentAnswer): void;

@@ -134,7 +134,7 @@ export class Extended {
 
   /** What could have shared a connection goes the usual way. */
   walk(operations: readonly Operation[], route: Route): void {
-    this.#runOperations(operations, 'sync', route);
+    this.#runOperations(operations, 'sync', route, { isSpent: true });
   }
 
   /** LISTEN and the like are said with the names that channels have at the member. */
@@ -207,7 +207,7 @@ export class Extended {
   again(operations: readonly Operation[], route: Route): void {
     try {
       const unsaid = operations.filter(({ kind }) => kind !== 'parse');
-      this.#runOperations(unsaid, 'sync', route, true);
+      this.#runOperations(unsaid, 'sync', route, { isSpent: true, isAgain: true });
     } catch (error) {
       if (!(error instanceof RouterError)) throw error;
       this.#session.refuse(error, true);
@@ -215,7 +215,12 @@ export class Extended {
     }
   }
 
-  #runOperations(operations: readonly Operation[], end: BatchEnd, route: Route, isAgain = false): void {
+  #runOperations(
+    operations: readonly Operation[],
+    end: BatchEnd,
+    route: Route,
+    { isSpent = false, isAgain = false } = {},
+  ): void {
     const { loan } = this.#session;
     const ends = end === 'sync' || end === 'implied';
     const mayGoAgain = end === 'sync' && !isAgain && !loan.isOpen && tellsAll(operations);
@@ -235,6 +240,7 @@ export class Extended {
       ends,
       isExtended: true,
       isImplied: end === 'implied',
+      isSpent,
       trailing: [],
       ...(mayGoAgain && { again: () => this.again(operations, route) }),
     });

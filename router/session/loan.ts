@@ -116,7 +116,8 @@ export class Loan implements BackendReceiver {
 
   /** @throws RouterError when the request can't run where the transaction is. */
   run(request: Request): void {
-    if (request.silent === undefined) this.#session.limits.spend(request.route, request.plans);
+    if (request.silent === undefined && request.isSpent !== true)
+      this.#session.limits.spend(request.route, request.plans);
     const bound = this.#bound;
     if (bound !== undefined) {
       if (request.repins === true && request.route.tenant !== bound.tenant) bound.tenant = undefined;

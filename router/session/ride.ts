@@ -56,8 +56,6 @@ export interface Passage {
   readonly operations: readonly Operation[];
 }
 
-/** invalid_sql_statement_name */
-const noSuchStatement = '26000';
 const noCost = new PlanCost();
 const sharedTotal = slotOf('shared_total');
 const rescuedTotal = slotOf('rescued_total');
@@ -217,7 +215,7 @@ export class Ride implements Rider {
   }
 
   forward(bytes: Buffer): void {
-    if (this.#session.isClosed || this.#hasChanged) return;
+    if (this.#session.isClosed || this.#hasChanged || this.#isUnfit) return;
     if (bytes !== parseComplete) this.#hasAnswered = true;
     this.#context.metrics.addAt(serverBytesTotal, bytes.length);
     this.#session.say(bytes);
@@ -225,9 +223,8 @@ export class Ride implements Rider {
 
   failed(due: Expectation, buffer: Buffer, start: number, end: number): boolean {
     if (this.#bound !== undefined && (due.kind === 'parse' || due.kind === 'bind')) {
-      const fields = readErrorFields(buffer, start, end);
-      this.#context.parameterised?.failed(this.#bound, isStalePlan(fields) || fields.get('C') === noSuchStatement);
-      this.#isUnfit = true;
+      this.#context.parameterised?.failed(this.#bound);
+      this.#unfit();
       return false;
     }
     this.#hasFailed = true;
@@ -235,6 +232,20 @@ export class Ride implements Rider {
     this.#session.resultTypeChanged();
     this.#isStale = !this.#hasAnswered && tellsAll(this.#passage?.operations ?? []);
     return !this.#isStale;
+  }
+
+  /** Who makes a statement for all would hear of what only its text is told of (a name that is too long). */
+  noticed(due: Expectation): boolean {
+    if (this.#bound === undefined || due.kind !== 'parse') return true;
+    this.#context.parameterised?.giveUp(this.#bound.template);
+    this.#unfit();
+    return false;
+  }
+
+  #unfit(): void {
+    this.#isUnfit = true;
+    // That it was quick says nothing of what it takes.
+    this.cost = noCost;
   }
 
   flush(): boolean {

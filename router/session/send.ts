@@ -16,7 +16,14 @@ import {
   expectRefusal,
   expectSync,
 } from '../pool/expectation.ts';
-import { closeStatement, describeStatement, flushMessage, parseMessage, renameBind, runPrepared } from '../wire/client-messages.ts';
+import {
+  closeStatement,
+  describeStatement,
+  flushMessage,
+  parseMessage,
+  renameBind,
+  runPrepared,
+} from '../wire/client-messages.ts';
 import { closeComplete, parseComplete, shapeOf } from '../wire/server-messages.ts';
 import { type Operation, tellsAll } from './batch.ts';
 import type { ClientStatement, SharedStatement } from './statements.ts';

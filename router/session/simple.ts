@@ -99,7 +99,7 @@ export class SimpleQueries {
 
   /** What could have shared a connection goes the usual way. */
   walk(frame: Buffer, planned: PlannedStatement, route: Route): void {
-    this.#run(frame, [planned], route, []);
+    this.#run(frame, [planned], route, [], true);
   }
 
   functionCall(frame: Buffer): void {
@@ -118,6 +118,7 @@ export class SimpleQueries {
     planned: readonly Pick<PlannedStatement, 'plan'>[],
     route: Route,
     trailing: readonly PlannedStatement[],
+    isSpent = false,
   ): void {
     this.#session.loan.run({
       route,
@@ -129,6 +130,7 @@ export class SimpleQueries {
       size: bytes.length,
       ends: true,
       isExtended: false,
+      isSpent,
       trailing,
     });
   }

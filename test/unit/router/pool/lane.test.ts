@@ -86,6 +86,9 @@ class Client implements Rider {
     this.fates.push('failed');
     return true;
   }
+  noticed(): boolean {
+    return true;
+  }
   flush(): boolean {
     return !this.isSlow;
   }
