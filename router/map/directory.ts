@@ -36,6 +36,7 @@ interface Contents {
 interface Read extends Omit<Contents, 'catalogue'> {
   readonly tables: Map<string, TableKind>;
   readonly views: Map<string, string>;
+  readonly columnTypes: string;
   readonly functions: FunctionsRead;
 }
 
@@ -56,6 +57,14 @@ const noPathSql = `SET search_path TO ''`;
 const viewsSql = `SELECT n.nspname, c.relname, pg_catalog.pg_get_viewdef(c.oid)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'meridian') AND n.nspname !~ '^pg_temp_' ORDER BY 1, 2`;
+/** Of columns, by name: shards number their types differently. */
+const columnTypesSql = `SELECT pg_catalog.md5(pg_catalog.string_agg(
+  pg_catalog.concat_ws(' ', n.nspname, c.relname, a.attname, t.typname), ',' ORDER BY n.nspname, c.relname, a.attnum
+))
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND n.nspname NOT IN ('information_schema', 'meridian') AND n.nspname !~ '^pg_'`;
 const catalogueSql = `SELECT schema_name, table_name, kind FROM meridian.router_catalogue()`;
 
 export class Directory {
@@ -193,6 +202,7 @@ export class Directory {
       before.tenantColumn === map.keyspace.tenantColumn &&
       sameEntries(before.tables, read.tables) &&
       sameEntries(before.views, read.views) &&
+      before.columnTypes === read.columnTypes &&
       before.functions === read.functions.functions;
     const catalogue: Catalogue = isSame
       ? before
@@ -202,6 +212,7 @@ export class Directory {
           tables: read.tables,
           searchPath: ['public'],
           views: read.views,
+          columnTypes: read.columnTypes,
           functions: read.functions.functions,
           volatileFunctions: read.functions.volatileFunctions,
         };
@@ -236,16 +247,18 @@ export class Directory {
     const timer = setTimeout(() => backend.close('too slow'), this.#options.timeoutMs);
     try {
       await rowsOf(backend, noPathSql);
-      const [logins, tables, views, functions] = await Promise.all([
+      const [logins, tables, views, columnTypes, functions] = await Promise.all([
         rowsOf(backend, loginsSql),
         rowsOf(backend, catalogueSql),
         rowsOf(backend, viewsSql),
+        rowsOf(backend, columnTypesSql),
         this.#readFunctions(backend),
       ]);
       return {
         logins: new Map(logins.map((row) => loginOfJson(row[0] ?? '{}')).map((login) => [login.role, login])),
         tables: new Map(tables.map(([schema, table, kind]) => [`${schema}.${table}`, kindOf(kind)])),
         views: new Map(views.map(([schema, name, text]) => [`${schema}.${name}`, text ?? ''])),
+        columnTypes: columnTypes[0]?.[0] ?? '',
         functions,
         parameters: connection.parameters,
       };

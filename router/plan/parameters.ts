@@ -26,11 +26,12 @@ const matched: ReadonlySet<string> = new Set([
   'windowClause',
 ]);
 /** Postgres' own, by the names that the grammar gives them; none can be changed or made anew. */
-const constantTypes: ReadonlySet<string> = new Set([
-  ...['bool', 'boolean', 'int2', 'int4', 'int8', 'smallint', 'int', 'integer', 'bigint', 'numeric', 'decimal'],
-  ...['float4', 'float8', 'real', 'text', 'varchar', 'bpchar', 'bytea', 'uuid', 'json', 'jsonb'],
-  ...['date', 'timestamp', 'timestamptz', 'interval'],
-]);
+const constantTypes: ReadonlySet<string> = new Set(
+  (
+    'bool boolean int2 int4 int8 smallint int integer bigint numeric decimal float4 float8 real ' +
+    'text varchar bpchar bytea uuid json jsonb date timestamp timestamptz interval'
+  ).split(' '),
+);
 /** A date is read when the statement that it stands in is made ("Date/Time Input", special values). */
 const readOnce = /(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])/i;
 /** What more would be is no quick lookup. */

@@ -402,7 +402,9 @@ export class Backend {
         else if (item.kind !== 'query') throw new Error(`row description while ${item.kind} was due`);
         return !isSeen(item, type === code.noData ? undefined : buffer.subarray(start, end));
       case code.parameterDescription:
-        return item.kind !== 'describe' || item.seen === undefined;
+        if (item.kind !== 'describe' || item.seen === undefined) return true;
+        item.parameters = Buffer.from(buffer.subarray(start, end));
+        return false;
       case code.copyOut:
       case code.copyDone:
         return true;

@@ -30,8 +30,14 @@ export type Expectation =
       readonly statement: ClientStatement | undefined;
     }
   | { readonly kind: 'bind'; readonly hidden: boolean }
-  /** `seen`: the router's own, of a statement that was just made; it is given the RowDescription, or nothing for NoData. */
-  | { readonly kind: 'describe'; readonly seen?: (description: Buffer | undefined) => void }
+  /** `seen`: the router's own, of a statement that was just made. */
+  | {
+      readonly kind: 'describe';
+      /** `parameters`: its ParameterDescription; `columns`: its RowDescription, or nothing for NoData. */
+      readonly seen?: (parameters: Buffer, columns: Buffer | undefined) => void;
+      /** They come first. */
+      parameters?: Buffer;
+    }
   | { readonly kind: 'execute' }
   | { readonly kind: 'close'; readonly hidden: boolean }
   | { readonly kind: 'sync' }
@@ -42,8 +48,8 @@ export type Expectation =
 
 /** True where the description of a result is the router's own. */
 export function isSeen(due: Expectation, description: Buffer | undefined): boolean {
-  if (due.kind !== 'describe' || due.seen === undefined) return false;
-  due.seen(description);
+  if (due.kind !== 'describe' || due.seen === undefined || due.parameters === undefined) return false;
+  due.seen(due.parameters, description);
   return true;
 }
 

@@ -24,7 +24,7 @@ import {
   renameBind,
   runPrepared,
 } from '../wire/client-messages.ts';
-import { closeComplete, parseComplete, shapeOf } from '../wire/server-messages.ts';
+import { closeComplete, lastingTypesOf, parseComplete, shapeOf } from '../wire/server-messages.ts';
 import { type Operation, tellsAll } from './batch.ts';
 import type { ClientStatement, SharedStatement } from './statements.ts';
 
@@ -121,7 +121,7 @@ function makeVisibly(frame: Buffer, statement: ClientStatement, backend: Backend
     return;
   }
   makeRoom(shared.name, backend, bytes);
-  bytes.push(parseMessage(shared.name, shared.body));
+  bytes.push(parseMessage(shared.name, shared.made ?? shared.body));
   backend.expect({ kind: 'parse', hidden: false, name: shared.name, statement });
   describeHidden(statement, shared, backend, bytes, undefined);
 }
@@ -143,7 +143,7 @@ function makeHidden(
   }
   if (backend.prepared.use(shared.name)) return;
   makeRoom(shared.name, backend, bytes);
-  bytes.push(parseMessage(shared.name, shared.body));
+  bytes.push(parseMessage(shared.name, shared.made ?? shared.body));
   backend.expect({ kind: 'parse', hidden: true, name: shared.name, statement: undefined });
   describeHidden(statement, shared, backend, bytes, relied(statement));
 }
@@ -162,8 +162,9 @@ function describeHidden(
   bytes.push(describeStatement(shared.name));
   backend.expect({
     kind: 'describe',
-    seen: (description) => {
-      statement.learn(shared, description === undefined ? '' : shapeOf(description), changed === undefined);
+    seen: (parameters, columns) => {
+      const types = lastingTypesOf(parameters);
+      statement.learn(shared, types, columns === undefined ? '' : shapeOf(columns), changed === undefined);
       if (statement.isToldOtherwise) changed?.();
     },
   });

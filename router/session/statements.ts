@@ -1,7 +1,8 @@
 /**
  * Prepared statements of clients, and what they are called at backends. A client's name means something in its session only;
  * at backends a statement is known by its text and parameter types, so that all clients share one. Its constants are read when
- * it is made, by the settings of that moment (a date by TimeZone and DateStyle): only clients with the same ones share it.
+ * it is made, by the settings of that moment (a date by TimeZone and DateStyle), and its parameters get the types that columns have
+ * then: only clients with the same ones share it.
  */
 import { hash, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
@@ -14,6 +15,11 @@ export interface SharedStatement {
   name: string;
   /** Body of the Parse message: text and parameter types. */
   readonly body: Buffer;
+  /**
+   * The same with the parameter types that the first backend gave it: another one, made later, might give others, since columns
+   * have got other types, and clients would go on with values for the former ones.
+   */
+  made?: Buffer;
   /** Names and types of its columns, as the last backend that made it said; '' for none. */
   shape?: string;
 }
@@ -32,6 +38,8 @@ export class ClientStatement {
   readonly #scope: StatementScope;
   #planned: PlannedStatement | undefined;
   #catalogue: Catalogue;
+  /** The types of its parameters are those of the columns when the client made it. */
+  readonly #columnTypes: string;
   #shared: SharedStatement | undefined;
   #sharedUnder: string | undefined;
   /** By what name at backends it went when the client was told what it gives, or could have asked. */
@@ -46,6 +54,7 @@ export class ClientStatement {
     this.parameterTypes = parameterTypesOf(parsed.body);
     this.#scope = scope;
     this.#catalogue = scope.planner.catalogue;
+    this.#columnTypes = this.#catalogue.columnTypes ?? '';
     this.#planned = scope.planner.planOne(parsed.sql);
   }
 
@@ -83,7 +92,8 @@ export class ClientStatement {
    * What it gives at a backend that has just made it. The backends that have it under one name all give the same: where one gives
    * something else, tables have changed, and the name goes with those that were told before.
    */
-  learn(made: SharedStatement, shape: string, isToldNow: boolean): void {
+  learn(made: SharedStatement, types: readonly number[], shape: string, isToldNow: boolean): void {
+    made.made ??= withTypes(made.body, types);
     if (made.shape !== undefined && made.shape !== shape) this.#scope.shared.renew(made);
     made.shape = shape;
     if (isToldNow) this.tell();
@@ -100,7 +110,7 @@ export class ClientStatement {
     if (this.name === '') return undefined;
     const under = this.#scope.settings.meaning;
     if (this.#shared === undefined || this.#sharedUnder !== under) {
-      this.#shared = this.#scope.shared.of(this.body, under);
+      this.#shared = this.#scope.shared.of(this.body, `${this.#columnTypes}\0${under}`);
       this.#sharedUnder = under;
     }
     return this.#shared;
@@ -126,6 +136,17 @@ export function parameterTypesOf(body: Buffer): number[] {
   return types;
 }
 
+/** Those that aren't declared are, where it is known what they are. */
+function withTypes(body: Buffer, types: readonly number[]): Buffer {
+  const start = body.indexOf(0) + 1;
+  const declared = parameterTypesOf(body);
+  const result = Buffer.alloc(start + 2 + types.length * 4);
+  body.copy(result, 0, 0, start);
+  result.writeUInt16BE(types.length, start);
+  for (const [index, type] of types.entries()) result.writeUInt32BE(declared[index] || type, start + 2 + index * 4);
+  return result;
+}
+
 /** What a statement weighs besides its body, roughly. */
 const overheadBytes = 512;
 
@@ -139,7 +160,7 @@ export class SharedStatements {
   constructor(maxBytes = 64 * 1024 * 1024) {
     this.#byKey = new LRUCache({
       maxSize: maxBytes,
-      sizeCalculation: (statement) => statement.body.length + overheadBytes,
+      sizeCalculation: (statement) => statement.body.length * 2 + overheadBytes,
     });
   }
 

@@ -2,7 +2,7 @@
  * What the router says to a client as if it were the server: constant messages made once, and builders for the rest;
  * and the reading of those few server messages that the router looks into (errors, notices, statuses, rows of its own queries).
  */
-import { backend, transactionStatus } from './codes.ts';
+import { backend, headerBytes, transactionStatus } from './codes.ts';
 import { MessageReader } from './reader.ts';
 import { byte, int16, int32, message } from './writer.ts';
 
@@ -120,6 +120,17 @@ export function shapeOf(description: Buffer): string {
     columns.push(`${name} ${type < firstOwnType ? type : 'own'}`);
   }
   return columns.join('\n');
+}
+
+/** Types of a ParameterDescription; 0 for those of one's own. */
+export function lastingTypesOf(description: Buffer): number[] {
+  const reader = new MessageReader(description, headerBytes, description.length);
+  const types: number[] = [];
+  for (let left = reader.int16(); left > 0; left--) {
+    const type = reader.int32() >>> 0;
+    types.push(type < firstOwnType ? type : 0);
+  }
+  return types;
 }
 
 /** FirstNormalObjectId. */

@@ -8,6 +8,7 @@ import type pg from 'pg';
 import { queryMessage, syncMessage } from '#router/wire/client-messages.ts';
 import { readErrorFields } from '#router/wire/server-messages.ts';
 import { int16, message } from '#router/wire/writer.ts';
+import { eventually } from './router-assertions.ts';
 import { database, password, RouterKeyspace, type TestRouter } from './router-keyspace.ts';
 import { RawClient, type RawMessage, textsOf } from './router-raw-client.ts';
 
@@ -82,18 +83,20 @@ test('a client that relies on what it was told is refused until it prepares agai
     });
   for (const isRead of [true, false]) {
     const sql = isRead ? 'select * from notes' : "update notes set body = body || '!' returning *";
-    const [client, other, holder] = await Promise.all([login(), login(), login()]);
+    const [client, other, ...holders] = await Promise.all([login(), login(), login(), login(), login()]);
     for (const one of [client, other]) {
       assert.match(textsOf(await say(one, ...prepare('s', sql))), /^1tTZI$/);
       for (let round = 0; round < 20; round++) assert.equal(textsOf(await say(one, ...run('s'))), '2DCZI');
     }
     await addColumn();
-    // The backend that has the statement is another's for a while: the first one is made anew for this.
-    await say(holder, queryMessage('begin'));
-    await say(holder, queryMessage('select 1 from accounts'));
+    // The backends that have the statement are others' for a while: the first one is made anew for this.
+    for (const holder of holders) {
+      await say(holder, queryMessage('begin'));
+      await say(holder, queryMessage('select 1 from accounts'));
+    }
     if (isRead) await refused(client, ...run('s'));
     else assert.equal((await errorTo(client, ...run('s'))).get('C'), '08007');
-    await say(holder, queryMessage('rollback'));
+    for (const holder of holders) await say(holder, queryMessage('rollback'));
     const body = await bodyOf();
     for (let round = 0; round < 3; round++) for (const one of [client, other]) await refused(one, ...run('s'));
     assert.equal(await bodyOf(), body);
@@ -105,6 +108,32 @@ test('a client that relies on what it was told is refused until it prepares agai
       const [, row] = await say(one, ...run('s'));
       assert.equal(row?.frame.readUInt16BE(5), 3 + columns);
     }
-    for (const one of [client, other, holder]) one.end();
+    for (const one of [client, other, ...holders]) one.end();
   }
+});
+
+test('when a column gets another type, simple queries are read by it at once, and what a client has prepared before keeps the type that it had', async () => {
+  const alter = (text: string): Promise<unknown> =>
+    keyspace.asOperator('one-eu-0', (operator) => operator.query(`alter table notes ${text}`));
+  await alter('add column due date');
+  await router.with('acme_app', async (client) => {
+    await client.query("update notes set due = '2026-01-02'");
+    const noon = "select 1 from notes where due = '2026-01-02 12:00'";
+    // Often enough to share a connection, and for a generic plan.
+    for (let round = 0; round < 40; round++) assert.equal((await client.query(noon)).rowCount, 1);
+    const prepared = { name: 'due', text: 'select 1 from notes where due = $1', values: ['2026-01-02 12:00'] };
+    for (let round = 0; round < 40; round++) assert.equal((await client.query(prepared)).rowCount, 1);
+
+    await alter('alter due type timestamp');
+    for (let round = 0; round < 40; round++) assert.equal((await client.query(noon)).rowCount, 0);
+    await eventually(() => router.with('acme_app', async (other) => (await other.query(prepared)).rowCount), 0);
+    // As with Postgres; also on connections where it has to be made anew.
+    const others = await Promise.all([login(), login(), login()]);
+    for (const other of others) {
+      await say(other, queryMessage('begin'));
+      await say(other, queryMessage('select 1 from accounts'));
+      assert.equal((await client.query(prepared)).rowCount, 1);
+    }
+    for (const other of others) other.end();
+  });
 });

@@ -3,7 +3,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RouterError } from '#router/errors.ts';
 import { KeptNames } from '#router/session/kept-names.ts';
-import { ClientStatement, SharedStatements } from '#router/session/statements.ts';
+import {
+  ClientStatement,
+  parameterTypesOf,
+  type SharedStatement,
+  SharedStatements,
+} from '#router/session/statements.ts';
 import { catalogue } from '../plan/fixture.ts';
 
 const body = (sql: string): Buffer => Buffer.concat([Buffer.from(sql), Buffer.alloc(3)]);
@@ -27,8 +32,35 @@ describe('statements at backends', () => {
     assert.equal(first.shared, under1);
   });
 
+  test('have the parameter types that the first backend found, but for declared ones and those of one database', () => {
+    const declared = Buffer.concat([Buffer.from('select $1\0'), Buffer.from([0, 1, 0, 0, 0, 25])]);
+    const scope = { shared: new SharedStatements(), settings: { meaning: '' }, planner };
+    const one = new ClientStatement({ name: 'a', sql: '', body: declared }, scope);
+    const shared = one.shared as SharedStatement;
+    one.learn(shared, [23, 1700, 0], '', true);
+    assert.deepEqual(parameterTypesOf(shared.made as Buffer), [25, 1700, 0]);
+    one.learn(shared, [23, 20, 0], '', true);
+    assert.deepEqual(parameterTypesOf(shared.made as Buffer), [25, 1700, 0]);
+    assert.equal((shared.made as Buffer).toString('utf8', 0, 10), 'select $1\0');
+  });
+
+  test('are others once columns have other types, but for those who have made theirs before', () => {
+    const shared = new SharedStatements();
+    const scope = { shared, settings: { meaning: '' } };
+    const before = { ...planner, catalogue: { ...catalogue, columnTypes: 'a' } };
+    const parsed = { name: 'a', sql: 'select 1', body: body('select 1') };
+    const old = new ClientStatement(parsed, { ...scope, planner: before });
+    assert.equal(new ClientStatement(parsed, { ...scope, planner: before }).shared, old.shared);
+    before.catalogue = { ...catalogue, columnTypes: 'b' };
+    const since = new ClientStatement(parsed, { ...scope, planner: before });
+    assert.notEqual(since.shared, old.shared);
+    assert.equal(old.planned, undefined);
+    scope.settings.meaning = 'SET timezone = 1';
+    assert.notEqual(since.shared, old.shared);
+  });
+
   test('are forgotten, the least recently used first, when they are too many bytes together', () => {
-    const shared = new SharedStatements(10_000);
+    const shared = new SharedStatements(16_000);
     const [a, b, c] = ['a', 'b', 'c'].map((letter) => body(letter.repeat(3_000))) as [Buffer, Buffer, Buffer];
     const first = shared.of(a, '');
     const second = shared.of(b, '');
