@@ -380,7 +380,8 @@ describe('transactions', () => {
     const id = await account(client);
     for (const isolation of ['read committed', 'repeatable read']) {
       let byFollower = 0;
-      for (let balance = 1; balance <= 10; balance++) {
+      // On a machine that has much to do followers may be behind for a while.
+      for (let balance = 1; balance <= 10 || (byFollower === 0 && balance <= 300); balance++) {
         await write(client, id, balance);
         await client.query(`begin isolation level ${isolation} read only`);
         assert.equal(await read(client, id), balance);
