@@ -394,8 +394,6 @@ export class Backend {
         // COPY FROM is refused before it gets here; should one arrive by a way not thought of, it ends at once.
         this.write(copyFailMessage('COPY FROM is not supported'));
         return false;
-      case code.functionResult:
-        return true;
       case code.rowDescription:
       case code.noData:
         if (item.kind === 'describe') this.#queue.shift();
@@ -405,6 +403,7 @@ export class Backend {
         if (item.kind !== 'describe' || item.seen === undefined) return true;
         item.parameters = Buffer.from(buffer.subarray(start, end));
         return false;
+      case code.functionResult:
       case code.copyOut:
       case code.copyDone:
         return true;

@@ -364,7 +364,7 @@ export class StatementGenerator {
     const lateral = this.#one([
       `select count(*) as n ${from}`,
       `select o.tenant_id as t, count(*) as n ${from}`,
-      `select i.tenant_id as t, i.n ${from} limit 2`,
+      `select i.tenant_id as t, i.n ${from} order by 1, 2 limit 2`,
       `select max(i.tenant_id) as t ${from}`,
       `select i.tenant_id as t, count(*) as n ${from} group by i.tenant_id`,
     ]);
