@@ -407,12 +407,11 @@ export class Backend {
       case code.copyOut:
       case code.copyDone:
         return true;
-      case code.parseComplete: {
+      case code.parseComplete:
         this.#due('parse');
         if (item.kind !== 'parse') return false;
         if (item.statement !== undefined) item.statement.confirmed = true;
         return !item.hidden;
-      }
       case code.bindComplete:
         this.#due('bind');
         return item.kind === 'bind' && !item.hidden;
