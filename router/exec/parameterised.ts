@@ -12,6 +12,8 @@ import { headerBytes } from '../wire/codes.ts';
 
 /** A statement with parameters, for all texts of one shape that have the other constants in common. */
 export interface Template {
+  /** Of what tables, types and functions were then; what is kept at members isn't made anew when they change unless its name does. */
+  readonly catalogue: number;
   /** Body of its Parse message: text and types of parameters. */
   readonly body: Buffer;
   /** Constants by index that are parameters, the first of them $1. */
@@ -43,8 +45,17 @@ const nullLength = -1;
 const guard = (column: string, number: number): string =>
   ` and (true or array[${column}] operator(pg_catalog.=) $${number})`;
 
-/** `scanner` has scanned `text`, whose constants are to be parameters. */
-export function templateOf(scanner: ShapeScanner, text: Uint8Array, { constants, guards }: Parameters): Template {
+/** Postgres cuts them off and says so, which only the one would hear for whom the statement is made (NAMEDATALEN). */
+const longName = /[\w$\x80-\xff]{64}|"(?:[^"]|""){64}/;
+const openAhead = /\( *$/;
+
+/** `scanner` has scanned `text`, whose constants are to be parameters. Undefined where they can't be. */
+export function templateOf(
+  scanner: ShapeScanner,
+  text: Uint8Array,
+  { constants, guards }: Parameters,
+  catalogue: number,
+): Template | undefined {
   const numbers = new Map(constants.map((index, position) => [index, position + 1]));
   const behind = new Map(
     guards.map(({ after, column }, position) => [after, guard(column, constants.length + position + 1)]),
@@ -54,6 +65,8 @@ export function templateOf(scanner: ShapeScanner, text: Uint8Array, { constants,
   let from = 0;
   let index = 0;
   const { shape, length, starts, ends, kinds } = scanner;
+  const said = Buffer.from(shape.buffer, shape.byteOffset, length).toString('latin1');
+  if (longName.test(said)) return undefined;
   for (let at = 0; at < length; at++) {
     if ((shape[at] as number) > marks.decimal) continue;
     pieces.push(shape.slice(from, at));
@@ -63,6 +76,8 @@ export function templateOf(scanner: ShapeScanner, text: Uint8Array, { constants,
       kept.push({ index, bytes });
       pieces.push(bytes);
     } else {
+      // In parentheses of its own, the guard would be compared as well.
+      if (behind.has(index) && openAhead.test(said.slice(0, at))) return undefined;
       // A string needs no space between it and a name, $1 does.
       pieces.push(Buffer.from(` $${number}${behind.get(index) ?? ''} `));
     }
@@ -74,7 +89,7 @@ export function templateOf(scanner: ShapeScanner, text: Uint8Array, { constants,
   declared.writeUInt16BE(constants.length, 1);
   for (const [position, constant] of constants.entries())
     declared.writeUInt32BE(types[kinds[constant] as keyof typeof types], 3 + position * 4);
-  return { body: Buffer.concat([...pieces, declared]), parameters: constants, guards: guards.length, kept };
+  return { catalogue, body: Buffer.concat([...pieces, declared]), parameters: constants, guards: guards.length, kept };
 }
 
 /** What is known of a template at work. */
@@ -109,7 +124,7 @@ export class Parameterised {
     const values = this.#values(frame, template);
     if (values === undefined) return undefined;
     use.runs += 1;
-    const statement = this.#statementOf(use.statements, template.body, meaning);
+    const statement = this.#statementOf(use.statements, template, meaning);
     return { template, statement, name: statement.name, values };
   }
 
@@ -124,17 +139,16 @@ export class Parameterised {
     this.#shared.renew(statement);
   }
 
-  /** Nothing is said by this template any more. */
-  giveUp(template: Template): void {
-    this.#useOf(template).failures = Number.POSITIVE_INFINITY;
-  }
-
-  #statementOf(statements: Map<string, SharedStatement>, body: Buffer, meaning: string): SharedStatement {
+  #statementOf(
+    statements: Map<string, SharedStatement>,
+    { catalogue, body }: Template,
+    meaning: string,
+  ): SharedStatement {
     let statement = statements.get(meaning);
     if (statement === undefined) {
       if (statements.size >= maxSettings) statements.clear();
       // Apart from those that clients have named: what they were told of theirs is kept with them.
-      statement = this.#shared.of(body, `${meaning}\0unnamed`);
+      statement = this.#shared.of(body, `${meaning}\0template ${catalogue}`);
       statements.set(meaning, statement);
     }
     return statement;

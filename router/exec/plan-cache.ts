@@ -177,7 +177,7 @@ export class PlanCache {
     const scanner = this.#scanner;
     const shape = scanner.shape.slice(0, scanner.length);
     const { starts, ends } = scanner;
-    const template = parameters === undefined ? undefined : templateOf(scanner, bytes, parameters);
+    const template = parameters === undefined ? undefined : templateOf(scanner, bytes, parameters, catalogue);
     const found: Found = {
       pinnedBytes: Buffer.concat(pinned.map((index) => bytes.subarray(starts[index], ends[index]))),
       plan,

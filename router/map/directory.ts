@@ -57,10 +57,15 @@ const noPathSql = `SET search_path TO ''`;
 const viewsSql = `SELECT n.nspname, c.relname, pg_catalog.pg_get_viewdef(c.oid)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'meridian') AND n.nspname !~ '^pg_temp_' ORDER BY 1, 2`;
-/** Of columns, by name: shards number their types differently. */
+/** By name: shards number types differently. Casts of one's own as well, by which values become of another type. */
 const columnTypesSql = `SELECT pg_catalog.md5(pg_catalog.string_agg(
   pg_catalog.concat_ws(' ', n.nspname, c.relname, a.attname, t.typname), ',' ORDER BY n.nspname, c.relname, a.attnum
-))
+)) || (
+  SELECT coalesce(pg_catalog.string_agg(one, ',' ORDER BY one COLLATE "C"), '') FROM (
+    SELECT pg_catalog.concat_ws(' ', k.castsource::pg_catalog.regtype, k.casttarget::pg_catalog.regtype, k.castcontext, k.castmethod)
+    FROM pg_catalog.pg_cast k WHERE k.oid >= 16384
+  ) AS casts (one)
+)
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')

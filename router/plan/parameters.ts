@@ -11,8 +11,8 @@
  * - The value of a string that remains ('now', a label of an enum, the name of a function): only strings of types that read the same
  *   at all times may remain.
  */
-import type { A_Const, A_Expr, ColumnRef, Node, TypeCast } from '@pgsql/types';
-import type { Constants, Guard, Parameters } from './types.ts';
+import type { A_Const, A_Expr, ColumnRef, Node, RangeVar, TypeCast } from '@pgsql/types';
+import type { Constants, Guard, Parameters, StatementPlan } from './types.ts';
 import { contains, forEachChild } from './walk.ts';
 
 const comparisons: ReadonlySet<string> = new Set(['=', '<>', '<', '>', '<=', '>=']);
@@ -32,14 +32,28 @@ const constantTypes: ReadonlySet<string> = new Set(
     'text varchar bpchar bytea uuid json jsonb date timestamp timestamptz interval'
   ).split(' '),
 );
-/** A date is read when the statement that it stands in is made ("Date/Time Input", special values). */
-const readOnce = /(?<![a-z])(?:now|today|tomorrow|yesterday)(?![a-z])/i;
+const iso = String.raw`\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d(?:\.\d+)?)?)?`;
+/** Which of these strings mean the same at all times, whatever DateStyle, IntervalStyle and TimeZone of the server become ("Date/Time Input"). */
+const steady: Readonly<Record<string, RegExp>> = {
+  date: new RegExp(`^${iso}$`),
+  timestamp: new RegExp(`^${iso}$`),
+  timestamptz: new RegExp(`^${iso}(?:Z|[+-]\\d\\d(?::?\\d\\d)?)$`),
+  interval: /^\d+ [a-z]+$/,
+};
 /** What more would be is no quick lookup. */
 const maxParameters = 32;
 
-/** Undefined where the statement can't be said with parameters. `statement`: its tree with all values. */
-export function parametersOf(statement: Node, constants: Constants): Parameters | undefined {
-  if (contains(statement, isOfTheMoment)) return undefined;
+/** They tell how a statement is run: when it began, which is with its last message; what is prepared or opened for it. */
+const telling: ReadonlySet<string> = new Set(['statement_timestamp', 'pg_cursor', 'pg_prepared_statement']);
+const tellingViews: ReadonlySet<string> = new Set(['pg_cursors', 'pg_prepared_statements']);
+
+/** Undefined where the statement can't be said with parameters. `statement`: its tree with all values; `calls`: with those in views. */
+export function parametersOf(
+  statement: Node,
+  { calls }: Pick<StatementPlan, 'calls'>,
+  constants: Constants,
+): Parameters | undefined {
+  if (calls.some((name) => telling.has(name)) || contains(statement, isOwn)) return undefined;
   const byStart = new Map<number, number>();
   for (let index = 0; index < constants.count; index++) byStart.set(constants.start(index), index);
   const found = new Finder(byStart);
@@ -50,13 +64,9 @@ export function parametersOf(statement: Node, constants: Constants): Parameters 
   return { constants: [...parameters].toSorted((a, b) => a - b), guards: guards.toSorted((a, b) => a.after - b.after) };
 }
 
-/** It has parameters of its own; or it tells when the statement began, which is with its last message. */
-const isOfTheMoment = (node: object): boolean =>
-  'ParamRef' in node ||
-  ('FuncCall' in node &&
-    ((node.FuncCall as { funcname?: Node[] }).funcname ?? []).some(
-      (name) => 'String' in name && name.String.sval === 'statement_timestamp',
-    ));
+/** It has parameters already, or shows what the router's are. */
+const isOwn = (node: object): boolean =>
+  'ParamRef' in node || ('RangeVar' in node && tellingViews.has((node.RangeVar as RangeVar).relname ?? ''));
 
 class Finder {
   readonly parameters = new Set<number>();
@@ -150,18 +160,18 @@ function valueOf(node: Node | undefined): Value | undefined {
   return { node: arg.A_Const, isCast: true };
 }
 
-function isConstantType({ typeName }: TypeCast): boolean {
-  if (typeName === undefined || typeName.arrayBounds !== undefined || typeName.setof === true) return false;
+const isConstantType = (cast: TypeCast): boolean => constantTypes.has(typeOf(cast));
+
+/** Its name where it may be one of Postgres' own, else ''. */
+function typeOf({ typeName }: TypeCast): string {
+  if (typeName === undefined || typeName.arrayBounds !== undefined || typeName.setof === true) return '';
   const names = (typeName.names ?? []).map((name) => ('String' in name ? (name.String.sval ?? '') : ''));
-  if (names.length === 2 && names[0] !== 'pg_catalog') return false;
-  return names.length <= 2 && constantTypes.has(names.at(-1) ?? '');
+  return names.length === 1 || (names.length === 2 && names[0] === 'pg_catalog') ? (names.at(-1) ?? '') : '';
 }
 
 /** Whether all strings but those `taken` mean the same whenever the statement is made. */
 function mayRemain(node: object, taken: ReadonlySet<A_Const>): boolean {
   let isSafe = true;
-  const isSteady = (value: Node | undefined): boolean =>
-    value !== undefined && 'A_Const' in value && !readOnce.test(value.A_Const.sval?.sval ?? '');
   const visit = (child: object): void => {
     if (!isSafe) return;
     if ('A_Const' in child) {
@@ -171,13 +181,14 @@ function mayRemain(node: object, taken: ReadonlySet<A_Const>): boolean {
     }
     if ('TypeCast' in child) {
       const cast = child.TypeCast as TypeCast;
-      if (isConstantType(cast) && isSteady(cast.arg)) return;
+      const value = cast.arg !== undefined && 'A_Const' in cast.arg ? cast.arg.A_Const.sval?.sval : undefined;
+      if (value !== undefined && isConstantType(cast) && steady[typeOf(cast)]?.test(value) !== false) return;
     }
     if ('A_Expr' in child) {
       const { kind, lexpr, rexpr } = child.A_Expr as A_Expr;
-      // A pattern is text.
-      if ((kind === 'AEXPR_LIKE' || kind === 'AEXPR_ILIKE') && lexpr !== undefined && isSteady(rexpr))
-        return visit(lexpr);
+      const isPattern = kind === 'AEXPR_LIKE' || kind === 'AEXPR_ILIKE';
+      // It is text.
+      if (isPattern && lexpr !== undefined && rexpr !== undefined && 'A_Const' in rexpr) return visit(lexpr);
     }
     forEachChild(child, visit);
   };

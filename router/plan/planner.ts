@@ -70,7 +70,9 @@ function shapedPlan(
   views: Views,
 ): ShapedPlan {
   const all = Array.from({ length: constants.count }, (_, index) => index);
-  const parameters = own.mayShare ? parametersOf(statement, constants) : undefined;
+  // With more schemas a table that is made later may come to stand before another, and a kept statement wouldn't see it.
+  const isPathPlain = catalogue.searchPath.length === 1 && catalogue.searchPath[0] !== 'pg_catalog';
+  const parameters = own.mayShare && isPathPlain ? parametersOf(statement, own, constants) : undefined;
   if (all.length === 0) return { plan: own, pinned: all, ...(parameters !== undefined && { parameters }) };
   if (!shapeable.has(own.kind)) return { plan: own, pinned: all };
   const pinned = eraseLiterals(statement, constants, text);

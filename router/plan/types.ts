@@ -16,7 +16,7 @@ export interface Catalogue {
   readonly searchPath: readonly string[];
   /** Definitions of views among them, with every name qualified. */
   readonly views: ReadonlyMap<string, string>;
-  /** Differs where a column has another type; of no meaning by itself. */
+  /** Differs where a column has another type, or there are other casts; of no meaning by itself. */
   readonly columnTypes?: string;
   readonly functions: FunctionCatalogue;
   /** Unqualified names of functions that may leave something behind in their session or the database. */

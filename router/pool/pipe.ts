@@ -38,8 +38,6 @@ export interface Rider {
   /** An error, while `due` was to be answered. False: the client isn't to hear of it, nor of the ReadyForQuery; the statement will be run another way. */
   failed(due: Expectation, buffer: Buffer, start: number, end: number): boolean;
   readonly isStale: boolean;
-  /** A notice, while `due` was to be answered. False: the client isn't to hear of it, nor of anything else; the statement will be run another way. */
-  noticed(due: Expectation): boolean;
   /** A chunk ends in the middle of its answer. False: its client doesn't take it as fast. */
   flush(): boolean;
   /** Its ReadyForQuery was the last that `forward` got. */
@@ -94,7 +92,6 @@ class Vacancy implements Rider {
   calledAway(): void {}
   forward(): void {}
   failed = (): boolean => false;
-  noticed = (): boolean => false;
   flush = (): boolean => true;
   done(): void {}
   lost(): void {}
@@ -262,7 +259,6 @@ export class Pipe implements BackendReceiver {
   observe(type: number, due: Expectation, buffer: Buffer, start: number, end: number): boolean {
     const rider = this.#line[this.#head];
     if (type === code.error) return rider?.failed(due, buffer, start, end) ?? true;
-    if (type === code.notice) return rider?.noticed(due) ?? true;
     return type !== code.readyForQuery || rider?.isStale !== true;
   }
 

@@ -56,6 +56,11 @@ export interface Passage {
   readonly operations: readonly Operation[];
 }
 
+/**
+ * Classes of errors that a query may not have where its statement does: feature_not_supported (what it gives has changed), data exception,
+ * invalid_sql_statement_name, syntax error or access rule violation.
+ */
+const ofStatement: ReadonlySet<string> = new Set(['0A', '22', '26', '42']);
 const noCost = new PlanCost();
 const sharedTotal = slotOf('shared_total');
 const rescuedTotal = slotOf('rescued_total');
@@ -222,24 +227,18 @@ export class Ride implements Rider {
   }
 
   failed(due: Expectation, buffer: Buffer, start: number, end: number): boolean {
-    if (this.#bound !== undefined && (due.kind === 'parse' || due.kind === 'bind')) {
+    const fields = readErrorFields(buffer, start, end);
+    const isNotRun = due.kind === 'parse' || due.kind === 'bind';
+    if (this.#bound !== undefined && isNotRun && ofStatement.has((fields.get('C') ?? '').slice(0, 2))) {
       this.#context.parameterised?.failed(this.#bound);
       this.#unfit();
       return false;
     }
     this.#hasFailed = true;
-    if (!isStalePlan(readErrorFields(buffer, start, end))) return true;
+    if (!isStalePlan(fields)) return true;
     this.#session.resultTypeChanged();
     this.#isStale = !this.#hasAnswered && tellsAll(this.#passage?.operations ?? []);
     return !this.#isStale;
-  }
-
-  /** Who makes a statement for all would hear of what only its text is told of (a name that is too long). */
-  noticed(due: Expectation): boolean {
-    if (this.#bound === undefined || due.kind !== 'parse') return true;
-    this.#context.parameterised?.giveUp(this.#bound.template);
-    this.#unfit();
-    return false;
   }
 
   #unfit(): void {

@@ -24,7 +24,7 @@ import {
   renameBind,
   runPrepared,
 } from '../wire/client-messages.ts';
-import { closeComplete, lastingTypesOf, parseComplete, shapeOf } from '../wire/server-messages.ts';
+import { closeComplete, parameterTypesText, parseComplete, shapeOf } from '../wire/server-messages.ts';
 import { type Operation, tellsAll } from './batch.ts';
 import type { ClientStatement, SharedStatement } from './statements.ts';
 
@@ -46,7 +46,7 @@ export function operationBytes(
         break;
       case 'bind': {
         const { statement } = operation;
-        makeHidden(statement, backend, bytes, relied);
+        makeHidden(statement, backend, bytes, relied(statement), changed);
         bytes.push(
           statement.shared === undefined
             ? operation.frame
@@ -57,10 +57,11 @@ export function operationBytes(
       }
       case 'describe-statement': {
         const { statement } = operation;
-        makeHidden(statement, backend, bytes, relied);
+        makeHidden(statement, backend, bytes, relied(statement), undefined);
         bytes.push(statement.shared === undefined ? operation.frame : describeStatement(statement.shared.name));
         backend.expect(expectDescribe);
         statement.tell();
+        statement.takeTypes();
         break;
       }
       case 'describe-portal':
@@ -118,20 +119,25 @@ function makeVisibly(frame: Buffer, statement: ClientStatement, backend: Backend
   }
   if (backend.prepared.use(shared.name)) {
     backend.expect({ kind: 'local', bytes: parseComplete, statement });
+    statement.takeTypes();
     return;
   }
   makeRoom(shared.name, backend, bytes);
-  bytes.push(parseMessage(shared.name, shared.made ?? shared.body));
+  bytes.push(parseMessage(shared.name, shared.body));
   backend.expect({ kind: 'parse', hidden: false, name: shared.name, statement });
-  describeHidden(statement, shared, backend, bytes, undefined);
+  describeHidden(statement, shared, backend, bytes, true);
 }
 
-/** Makes a statement that the client made earlier, on another backend or before this one forgot it. */
+/**
+ * Makes a statement that the client made earlier, on another backend or before this one forgot it. `changed`: called where it gives
+ * something else than the client was told; `retyped`: where it takes something else.
+ */
 function makeHidden(
   statement: ClientStatement,
   backend: Backend,
   bytes: Buffer[],
-  relied: (statement: ClientStatement) => (() => void) | undefined,
+  changed: (() => void) | undefined,
+  retyped: (() => void) | undefined,
 ): void {
   const { shared } = statement;
   if (shared === undefined) {
@@ -141,31 +147,37 @@ function makeHidden(
     backend.expect({ kind: 'parse', hidden: true, name: '', statement: undefined });
     return;
   }
-  if (backend.prepared.use(shared.name)) return;
+  if (backend.prepared.use(shared.name)) {
+    if (statement.isTypedOtherwise) retyped?.();
+    return;
+  }
   makeRoom(shared.name, backend, bytes);
-  bytes.push(parseMessage(shared.name, shared.made ?? shared.body));
+  bytes.push(parseMessage(shared.name, shared.body));
   backend.expect({ kind: 'parse', hidden: true, name: shared.name, statement: undefined });
-  describeHidden(statement, shared, backend, bytes, relied(statement));
+  describeHidden(statement, shared, backend, bytes, false, changed, retyped);
 }
 
 /**
- * Postgres refuses a statement that gives something else than when it was made; made anew it would give that without a word.
- * `changed`: called where it isn't what the client was told.
+ * Postgres refuses a statement that gives something else than when it was made, and reads values as what they were then; made anew it
+ * would do otherwise without a word.
  */
 function describeHidden(
   statement: ClientStatement,
   shared: SharedStatement,
   backend: Backend,
   bytes: Buffer[],
-  changed: (() => void) | undefined,
+  isMadeNow: boolean,
+  changed?: () => void,
+  retyped?: () => void,
 ): void {
   bytes.push(describeStatement(shared.name));
   backend.expect({
     kind: 'describe',
     seen: (parameters, columns) => {
-      const types = lastingTypesOf(parameters);
-      statement.learn(shared, types, columns === undefined ? '' : shapeOf(columns), changed === undefined);
+      const shape = columns === undefined ? '' : shapeOf(columns);
+      statement.learn(shared, parameterTypesText(parameters), shape, changed === undefined, isMadeNow);
       if (statement.isToldOtherwise) changed?.();
+      if (statement.isTypedOtherwise) retyped?.();
     },
   });
 }

@@ -15,13 +15,10 @@ export interface SharedStatement {
   name: string;
   /** Body of the Parse message: text and parameter types. */
   readonly body: Buffer;
-  /**
-   * The same with the parameter types that the first backend gave it: another one, made later, might give others, since columns
-   * have got other types, and clients would go on with values for the former ones.
-   */
-  made?: Buffer;
   /** Names and types of its columns, as the last backend that made it said; '' for none. */
   shape?: string;
+  /** Types of its parameters, in the same way. */
+  types?: string;
 }
 
 /** A statement of one session, under the client's name ('' for the unnamed one). */
@@ -44,6 +41,8 @@ export class ClientStatement {
   #sharedUnder: string | undefined;
   /** By what name at backends it went when the client was told what it gives, or could have asked. */
   #told: { readonly of: SharedStatement; readonly name: string } | undefined;
+  /** Of its parameters, when it was made: the client's values are of these. */
+  #types: string | undefined;
 
   /** @throws RouterError on a syntax error. */
   constructor(parsed: { readonly name: string; readonly sql: string; readonly body: Buffer }, scope: StatementScope) {
@@ -89,14 +88,26 @@ export class ClientStatement {
   }
 
   /**
-   * What it gives at a backend that has just made it. The backends that have it under one name all give the same: where one gives
-   * something else, tables have changed, and the name goes with those that were told before.
+   * What it takes and gives at a backend that has just made it. The backends that have it under one name all do the same: where one does
+   * something else, tables have changed, and the name goes with those that were told before. `isMadeNow`: by the client.
    */
-  learn(made: SharedStatement, types: readonly number[], shape: string, isToldNow: boolean): void {
-    made.made ??= withTypes(made.body, types);
-    if (made.shape !== undefined && made.shape !== shape) this.#scope.shared.renew(made);
+  learn(made: SharedStatement, types: string, shape: string, isToldNow: boolean, isMadeNow: boolean): void {
+    if (made.shape !== undefined && (made.shape !== shape || made.types !== types)) this.#scope.shared.renew(made);
     made.shape = shape;
+    made.types = types;
     if (isToldNow) this.tell();
+    if (isMadeNow) this.#types = types;
+  }
+
+  /** The client makes it where a backend has it, or is told what it takes. */
+  takeTypes(): void {
+    this.#types = this.shared?.types ?? this.#types;
+  }
+
+  /** At a backend that has it now, its parameters have other types than the client's values. */
+  get isTypedOtherwise(): boolean {
+    const types = this.shared?.types;
+    return types !== undefined && this.#types !== undefined && types !== this.#types;
   }
 
   /** What it gives has changed since. */
@@ -136,17 +147,6 @@ export function parameterTypesOf(body: Buffer): number[] {
   return types;
 }
 
-/** Those that aren't declared are, where it is known what they are. */
-function withTypes(body: Buffer, types: readonly number[]): Buffer {
-  const start = body.indexOf(0) + 1;
-  const declared = parameterTypesOf(body);
-  const result = Buffer.alloc(start + 2 + types.length * 4);
-  body.copy(result, 0, 0, start);
-  result.writeUInt16BE(types.length, start);
-  for (const [index, type] of types.entries()) result.writeUInt32BE(declared[index] || type, start + 2 + index * 4);
-  return result;
-}
-
 /** What a statement weighs besides its body, roughly. */
 const overheadBytes = 512;
 
@@ -160,7 +160,7 @@ export class SharedStatements {
   constructor(maxBytes = 64 * 1024 * 1024) {
     this.#byKey = new LRUCache({
       maxSize: maxBytes,
-      sizeCalculation: (statement) => statement.body.length * 2 + overheadBytes,
+      sizeCalculation: (statement) => statement.body.length + overheadBytes,
     });
   }
 
@@ -179,6 +179,7 @@ export class SharedStatements {
   renew(statement: SharedStatement): void {
     statement.name = this.#nextName();
     delete statement.shape;
+    delete statement.types;
   }
 
   #nextName(): string {

@@ -122,15 +122,15 @@ export function shapeOf(description: Buffer): string {
   return columns.join('\n');
 }
 
-/** Types of a ParameterDescription; 0 for those of one's own. */
-export function lastingTypesOf(description: Buffer): number[] {
+/** Types of a ParameterDescription, in the same way. */
+export function parameterTypesText(description: Buffer): string {
   const reader = new MessageReader(description, headerBytes, description.length);
-  const types: number[] = [];
+  const types: string[] = [];
   for (let left = reader.int16(); left > 0; left--) {
     const type = reader.int32() >>> 0;
-    types.push(type < firstOwnType ? type : 0);
+    types.push(type < firstOwnType ? String(type) : 'own');
   }
-  return types;
+  return types.join(' ');
 }
 
 /** FirstNormalObjectId. */

@@ -86,9 +86,6 @@ class Client implements Rider {
     this.fates.push('failed');
     return true;
   }
-  noticed(): boolean {
-    return true;
-  }
   flush(): boolean {
     return !this.isSlow;
   }

@@ -3,12 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { RouterError } from '#router/errors.ts';
 import { KeptNames } from '#router/session/kept-names.ts';
-import {
-  ClientStatement,
-  parameterTypesOf,
-  type SharedStatement,
-  SharedStatements,
-} from '#router/session/statements.ts';
+import { ClientStatement, type SharedStatement, SharedStatements } from '#router/session/statements.ts';
 import { catalogue } from '../plan/fixture.ts';
 
 const body = (sql: string): Buffer => Buffer.concat([Buffer.from(sql), Buffer.alloc(3)]);
@@ -32,16 +27,20 @@ describe('statements at backends', () => {
     assert.equal(first.shared, under1);
   });
 
-  test('have the parameter types that the first backend found, but for declared ones and those of one database', () => {
-    const declared = Buffer.concat([Buffer.from('select $1\0'), Buffer.from([0, 1, 0, 0, 0, 25])]);
-    const scope = { shared: new SharedStatements(), settings: { meaning: '' }, planner };
-    const one = new ClientStatement({ name: 'a', sql: '', body: declared }, scope);
+  test('that take other types where they are made anew are no longer those of clients who have values of the former ones', () => {
+    const scope = { shared: new SharedStatements(), settings: { meaning: '' } };
+    const [one, other] = [statement('a', 'select $1', scope), statement('b', 'select $1', scope)];
     const shared = one.shared as SharedStatement;
-    one.learn(shared, [23, 1700, 0], '', true);
-    assert.deepEqual(parameterTypesOf(shared.made as Buffer), [25, 1700, 0]);
-    one.learn(shared, [23, 20, 0], '', true);
-    assert.deepEqual(parameterTypesOf(shared.made as Buffer), [25, 1700, 0]);
-    assert.equal((shared.made as Buffer).toString('utf8', 0, 10), 'select $1\0');
+    const { name } = shared;
+    one.learn(shared, '1082', '', true, true);
+    other.takeTypes();
+    assert.deepEqual([one.isTypedOtherwise, other.isTypedOtherwise, shared.name === name], [false, false, true]);
+    other.learn(shared, '1114', '', true, true);
+    assert.deepEqual([one.isTypedOtherwise, other.isTypedOtherwise, shared.name === name], [true, false, false]);
+    one.learn(shared, '1114', '', true, false);
+    assert.ok(one.isTypedOtherwise);
+    one.takeTypes();
+    assert.ok(!one.isTypedOtherwise);
   });
 
   test('are others once columns have other types, but for those who have made theirs before', () => {
@@ -60,7 +59,7 @@ describe('statements at backends', () => {
   });
 
   test('are forgotten, the least recently used first, when they are too many bytes together', () => {
-    const shared = new SharedStatements(16_000);
+    const shared = new SharedStatements(10_000);
     const [a, b, c] = ['a', 'b', 'c'].map((letter) => body(letter.repeat(3_000))) as [Buffer, Buffer, Buffer];
     const first = shared.of(a, '');
     const second = shared.of(b, '');
