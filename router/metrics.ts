@@ -16,7 +16,7 @@ const counters = {
   transactions_total: 'Transactions that ended',
   local_statements_total: 'Statements answered by the router itself',
   refusals_total: 'Statements refused by the router',
-  reads_on_followers_total: 'Statements and batches sent to followers',
+  reads_on_followers_total: 'Statements and batches whose answer came from a follower',
   kept_total: 'Times that a session began to keep its connection to a member',
   backend_losses_total: 'Connections to members lost while in use',
   limited_total: 'Connections and statements refused because their tenant, or role, has all that it may',

@@ -320,7 +320,10 @@ export class Loan implements BackendReceiver {
     const isOurs = this.#answers.endsDifferently || isHeld;
     const { hasFailed } = this.#answers.segment;
     const { request } = this.#answers;
-    if (request !== undefined) this.#watch.end(request.plans);
+    if (request !== undefined) {
+      this.#watch.end(request.plans);
+      this.served.noteAnswer();
+    }
     const answer = this.#answers.end();
     this.#isOpen = false;
     transaction.status = transaction.isRefused && status === tx.open ? tx.failed : status;

@@ -20,9 +20,13 @@ export class Served {
     this.#isPrimary = isPrimary;
     this.#metrics.addAt(statementsTotal, 1);
     if (isPrimary) return;
-    this.#metrics.add('reads_on_followers_total');
     this.#readers ??= new Map();
     this.#readers.set(member.shard, member.name);
+  }
+
+  /** What was sent last has been answered to the client, not in vain. */
+  noteAnswer(): void {
+    if (this.#member !== undefined && !this.#isPrimary) this.#metrics.add('reads_on_followers_total');
   }
 
   previousReader(shard: string | undefined): string | undefined {
