@@ -320,10 +320,7 @@ export class Loan implements BackendReceiver {
     const isOurs = this.#answers.endsDifferently || isHeld;
     const { hasFailed } = this.#answers.segment;
     const { request } = this.#answers;
-    if (request !== undefined) {
-      this.#watch.end(request.plans);
-      this.served.noteAnswer();
-    }
+    if (request !== undefined) this.#watch.end(request.plans);
     const answer = this.#answers.end();
     this.#isOpen = false;
     transaction.status = transaction.isRefused && status === tx.open ? tx.failed : status;
@@ -354,6 +351,7 @@ export class Loan implements BackendReceiver {
     this.#phase = 'rest';
     // A session that says nothing more keeps nothing of what it said last.
     this.#answers.request = undefined;
+    if (request !== undefined && !answer.isStale) this.served.noteAnswer();
     if (answer.isStale) request?.again?.();
     else request?.silent?.answered(answer);
     if (!this.#session.isClosed) this.#session.settled();

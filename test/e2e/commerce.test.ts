@@ -22,6 +22,7 @@ import {
   deleteNamespace,
   emptyNamespace,
   exampleManifests,
+  installing,
   settledOutcome,
   shuffled,
 } from './example.ts';
@@ -68,18 +69,20 @@ describe('the commerce example', () => {
 
   test('helm install meridian charts/meridian, and nothing else, starts the operator; helm test agrees', async () => {
     const chart = join(projectFolder, 'charts', 'meridian');
-    await cluster.helm([
-      'install',
-      'meridian',
-      chart,
-      '-n',
-      systemNamespace,
-      '--create-namespace',
-      '--take-ownership',
-      '--wait',
-      '--timeout',
-      '300s',
-    ]);
+    await installing(() =>
+      cluster.helm([
+        'install',
+        'meridian',
+        chart,
+        '-n',
+        systemNamespace,
+        '--create-namespace',
+        '--take-ownership',
+        '--wait',
+        '--timeout',
+        '300s',
+      ]),
+    );
     const tested = await cluster.helm(['test', 'meridian', '-n', systemNamespace, '--timeout', '300s']);
     assert.match(tested, /Phase:\s+Succeeded/);
     // From here on the very images that were built, so that a change of code rolls out.

@@ -7,8 +7,17 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { parseAllDocuments, stringify } from 'yaml';
+import { withLock } from '#cluster/cache.ts';
 import type { Cluster } from '#cluster/cluster.ts';
 import { exampleFolder } from '../../demo/installation.ts';
+
+/**
+ * The CRDs belong to the whole cluster, and the test files run side by side. Helm looks which of them are there before it
+ * creates the others: one that came in between fails the installation. So whoever may create them does it alone.
+ */
+export function installing<T>(work: () => Promise<T>): Promise<T> {
+  return withLock('custom-resource-definitions', work);
+}
 
 export interface Manifest {
   readonly kind: string;

@@ -12,6 +12,7 @@ import { KubeApi } from '#kube/client.ts';
 import { leases, pods } from '#kube/kinds.ts';
 import { kubeconfigConfiguration } from '#kube/kubeconfig.ts';
 import { buildImages } from '../../images/build.ts';
+import { installing } from './example.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const release = 'handover';
@@ -30,10 +31,11 @@ describe('operator, installed by its chart', () => {
     await cluster.loadImages([programs]);
     api = new KubeApi(await kubeconfigConfiguration(cluster.kubeconfigPath));
     // The kinds belong to the whole cluster: taken as they are where they are there.
-    await cluster
-      .kubectl(['get', 'crd', 'shards.meridian.db'])
-      // By the server, which takes it whether or not another test's installation makes them at the same time.
-      .catch(() => cluster.kubectl(['apply', '--server-side', '--force-conflicts', '-f', join(root, 'crds')]));
+    await installing(() =>
+      cluster
+        .kubectl(['get', 'crd', 'shards.meridian.db'])
+        .catch(() => cluster.kubectl(['apply', '--server-side', '--force-conflicts', '-f', join(root, 'crds')])),
+    );
     const values = { namespaced: true, 'crds.install': false, 'images.programs': programs };
     const set = Object.entries(values).flatMap(([name, value]) => ['--set', `${name}=${value}`]);
     const where = ['--namespace', namespace, '--create-namespace', '--wait', '--timeout', '300s'];

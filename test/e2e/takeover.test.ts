@@ -12,7 +12,7 @@ import { type Cluster, ensureCluster } from '#cluster/cluster.ts';
 import { annotations, memberPaths } from '#core/names.ts';
 import { agentRole } from '#core/roles.ts';
 import { installOperator, provideImages, systemNamespace, waitUntilReady } from '../../demo/installation.ts';
-import { deleteNamespace, emptyNamespace } from './example.ts';
+import { deleteNamespace, emptyNamespace, installing } from './example.ts';
 
 const namespace = 'e2e-takeover';
 const keyspace = 'shop';
@@ -96,7 +96,7 @@ describe('authority', () => {
     cluster = await ensureCluster();
     const images = await provideImages(cluster);
     const installed = (await cluster.helm(['list', '-n', systemNamespace, '-q', '-a'])).includes('meridian');
-    if (!installed) await installOperator(cluster, images);
+    if (!installed) await installing(() => installOperator(cluster, images));
     await deleteNamespace(cluster, namespace);
     await cluster.kubectl(['create', 'namespace', namespace]);
     await cluster.kubectl(['apply', '-n', namespace, '-f', '-'], manifests());

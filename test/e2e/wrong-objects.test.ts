@@ -8,6 +8,7 @@ import { type Cluster, ensureCluster } from '#cluster/cluster.ts';
 import { CommandError } from '#cluster/process.ts';
 import { customResourceDefinitionYaml } from '#crds/generate.ts';
 import { kinds } from '#crds/index.ts';
+import { installing } from './example.ts';
 import { recorded, recordedStatus, statusEdits } from './wrong/status-edits.ts';
 import {
   keyspace,
@@ -71,10 +72,12 @@ describe('the API server', () => {
 
   before(async () => {
     cluster = await ensureCluster();
-    // Another test may be about to install the same ones; those that are there may be of an earlier checkout.
-    await cluster.kubectl(
-      ['apply', '--server-side', '--force-conflicts', '-f', '-'],
-      kinds.map(customResourceDefinitionYaml).join('---\n'),
+    // Those that are there may be of an earlier checkout.
+    await installing(() =>
+      cluster.kubectl(
+        ['apply', '--server-side', '--force-conflicts', '-f', '-'],
+        kinds.map(customResourceDefinitionYaml).join('---\n'),
+      ),
     );
     for (const { crdName } of kinds)
       await cluster.kubectl(['wait', '--for=condition=Established', `crd/${crdName}`, '--timeout=120s']);
