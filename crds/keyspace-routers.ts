@@ -30,6 +30,15 @@ const routerRegion = ruled(
         'How many router pods, 0 to 100. 2 or more let clients reconnect at once when one goes away. Default: 1.',
       ),
     resources: resources.optional().describe('CPU and memory of each router pod. Left out: no requests and no limits.'),
+    workers: z
+      .int()
+      .min(1)
+      .max(16)
+      .default(1)
+      .describe(
+        'Event loops of each router pod, each in a thread of its own on the one port, 1 to 16: about as many as the pod has ' +
+          'CPUs for. Its poolSize is divided among them. A change replaces the pods one by one. Default: 1.',
+      ),
     serviceType: z
       .enum(serviceTypes)
       .default('ClusterIP')
@@ -90,6 +99,13 @@ export const routers = z.strictObject({
     .max(100_000)
     .default(1000)
     .describe('Client connections that one router accepts at most, 1 to 100000. Default: 1000.'),
+  prepareSimpleQueries: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Sends simple queries to members as prepared statements with their constants as parameters, so that Postgres plans ' +
+        'each shape once. False: as they come, planned each time. A change replaces the pods one by one. Default: true.',
+    ),
   idleSessionTimeoutMs: z
     .int()
     .min(0)

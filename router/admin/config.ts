@@ -8,6 +8,7 @@ export function configOf(settings: RouterSettings): (readonly [key: string, valu
     ['listen_port', settings.port, 5432],
     ['region', settings.region, ''],
     ['workers', settings.workers ?? 1, 1],
+    ['prepare_simple_queries', settings.parameters === false ? 'off' : 'on', 'on'],
     ['stats_period', 60, 60],
     ['query_wait_timeout', times.waitMs / 1_000, defaultTimes.waitMs / 1_000],
     ['client_login_timeout', times.authenticationMs / 1_000, defaultTimes.authenticationMs / 1_000],

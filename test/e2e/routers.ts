@@ -320,7 +320,7 @@ export function routers(clusterOf: () => Cluster, namespace: string): void {
 
     const clients = Array.from({ length: 8 }, (_, number) => client(number));
     try {
-      await patchRegion({ resources: { requests: { cpu: '50m', memory: '144Mi' } } });
+      await patchRegion({ workers: 2 });
       await kubectl('rollout', 'status', `deployment/${routerName(keyspace, region)}`, '--timeout=240s');
       for (const giveUpAt = performance.now() + patienceMs; ; await sleep(500)) {
         if ((await twoPods()).every(({ address }) => !before.has(address))) break;
@@ -332,6 +332,8 @@ export function routers(clusterOf: () => Cluster, namespace: string): void {
       over.abort();
       await Promise.all(clients);
     }
+    const ops = await readLogin(cluster, namespace, keyspace, 'ops');
+    for (const pod of await twoPods()) assert.match(await psql(ops, pod, 'SHOW CONFIG'), /^workers\|2\|/m);
     assert.deepEqual(problems, []);
     assert.ok(moved > 0, 'no client was told to move: nothing was tried');
     const reader = await connect(service, login);

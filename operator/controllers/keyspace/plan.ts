@@ -180,6 +180,8 @@ function routerActions(snapshot: KeyspaceSnapshot): readonly KeyspaceAction[] {
       image: snapshot.routerImage,
       replicas: settings.replicas,
       resources: containerResources(settings.resources),
+      workers: settings.workers,
+      preparesSimpleQueries: keyspace.spec.routers.prepareSimpleQueries,
       serviceType: settings.serviceType,
       nodePort: settings.nodePort,
       proxyProtocolFrom: settings.proxyProtocolFrom ?? [],

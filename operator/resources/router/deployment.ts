@@ -96,6 +96,9 @@ function routerContainer(wish: RouterWish): Container {
       { name: 'MERIDIAN_KEYSPACE', value: wish.keyspace },
       { name: 'MERIDIAN_REGION', value: wish.region },
       { name: 'MERIDIAN_PEERS', value: `${routerPeersName(wish.keyspace)}.${wish.namespace}.svc` },
+      // What is as the router has it anyway is left out: a new release of the operator need not replace pods for it.
+      ...(wish.workers === 1 ? [] : [{ name: 'MERIDIAN_WORKERS', value: String(wish.workers) }]),
+      ...(wish.preparesSimpleQueries ? [] : [{ name: 'MERIDIAN_PARAMETERS', value: 'off' }]),
       ...(wish.proxyProtocolFrom.length === 0
         ? []
         : [{ name: 'MERIDIAN_PROXY_FROM', value: wish.proxyProtocolFrom.join(',') }]),

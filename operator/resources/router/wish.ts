@@ -17,6 +17,10 @@ export interface RouterWish {
   readonly image: string;
   readonly replicas: number;
   readonly resources: ContainerResources;
+  /** Event loops of each pod. */
+  readonly workers: number;
+  /** Whether simple queries go to members as prepared statements. */
+  readonly preparesSimpleQueries: boolean;
   readonly serviceType: 'ClusterIP' | 'NodePort' | 'LoadBalancer';
   readonly nodePort: number | undefined;
   /** Addresses and ranges of load balancers that say for whom they connect. */

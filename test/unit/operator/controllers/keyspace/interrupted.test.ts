@@ -101,7 +101,12 @@ describe('the keyspace controller, killed', () => {
     };
     for (const name of ['eu', 'us']) make(collections.regions, 'Region', name, { proximity: [], drain: false });
     for (const name of ['a', 'b']) make(collections.shards, 'Shard', name, { keyspace: 'shop', primaryRegion: 'eu' });
-    const regions = ['eu', 'us'].map((region) => ({ region, replicas: 1, serviceType: 'ClusterIP' as const }));
+    const regions = ['eu', 'us'].map((region) => ({
+      region,
+      replicas: 1,
+      workers: 1,
+      serviceType: 'ClusterIP' as const,
+    }));
     const { spec } = keyspace({ routers: { ...keyspace().spec.routers, regions } });
     make(collections.keyspaces, 'Keyspace', 'shop', spec);
   }

@@ -33,9 +33,10 @@ export const keyspace = (
     referenceTables: [],
     consistency: { default: 'strong', rules: [] },
     routers: {
-      regions: [{ region: 'eu', replicas: 2, serviceType: 'ClusterIP' }],
+      regions: [{ region: 'eu', replicas: 2, workers: 1, serviceType: 'ClusterIP' }],
       poolSize: 10,
       maxClients: 1000,
+      prepareSimpleQueries: true,
       idleSessionTimeoutMs: 0,
       idleInTransactionSessionTimeoutMs: 300_000,
     },

@@ -25,6 +25,8 @@ const wish = (over: Partial<RouterWish> = {}): RouterWish => ({
   image: 'meridian/programs:abc',
   replicas: 2,
   resources: {},
+  workers: 1,
+  preparesSimpleQueries: true,
   serviceType: 'ClusterIP',
   nodePort: undefined,
   proxyProtocolFrom: [],
@@ -121,6 +123,20 @@ describe("one region's router", () => {
       )?.value;
     assert.equal(trusted([]), undefined);
     assert.equal(trusted(['10.0.0.0/8', '::1']), '10.0.0.0/8,::1');
+  });
+
+  test('its program is told what differs from its defaults, and nothing else', () => {
+    const told = (over: Partial<RouterWish>) =>
+      Object.fromEntries(
+        (routerDeployment(wish(over)).spec?.template.spec?.containers[0]?.env ?? [])
+          .filter(({ name }) => ['MERIDIAN_WORKERS', 'MERIDIAN_PARAMETERS'].includes(name))
+          .map(({ name, value }) => [name, value]),
+      );
+    assert.deepEqual(told({}), {});
+    assert.deepEqual(told({ workers: 4, preparesSimpleQueries: false }), {
+      MERIDIAN_WORKERS: '4',
+      MERIDIAN_PARAMETERS: 'off',
+    });
   });
 
   test('a single router does not block the drain of its node', () => {
