@@ -92,6 +92,15 @@ export function templateOf(
   return { catalogue, body: Buffer.concat([...pieces, declared]), parameters: constants, guards: guards.length, kept };
 }
 
+/**
+ * Classes of errors that a query may not have where its statement does: feature_not_supported (what it gives has changed), data exception,
+ * invalid_sql_statement_name, syntax error or access rule violation, internal error (Bind reads a value by a type that is there no more:
+ * "cache lookup failed for type").
+ */
+const ofStatement: ReadonlySet<string> = new Set(['0A', '22', '26', '42', 'XX']);
+/** Whether an error of Parse or Bind may be the statement's own, which the query as it came would not have. */
+export const isOfStatement = (sqlstate: string): boolean => ofStatement.has(sqlstate.slice(0, 2));
+
 /** What is known of a template at work. */
 interface Use {
   /** By the settings under which they are made. */
@@ -103,7 +112,9 @@ interface Use {
 /** A template that fails more often than once in so many runs isn't used. */
 const runsToAFailure = 20;
 const freeFailures = 3;
-const maxSettings = 64;
+const maxSettings = 16;
+/** Settings of which more is said aren't worth a statement: their text is a key of every template's map. */
+const maxMeaning = 1_024;
 export class Parameterised {
   readonly #scanner: ShapeScanner;
   readonly #shared: SharedStatements;
@@ -119,6 +130,7 @@ export class Parameterised {
    * reads constants.
    */
   bind(frame: Buffer, template: Template, meaning: string): BoundQuery | undefined {
+    if (meaning.length > maxMeaning) return undefined;
     const use = this.#useOf(template);
     if (use.failures > freeFailures + use.runs / runsToAFailure) return undefined;
     const values = this.#values(frame, template);

@@ -10,8 +10,20 @@
  *   (`Guard`), and stands only where a guard can stand beside it.
  * - The value of a string that remains ('now', a label of an enum, the name of a function): only strings of types that read the same
  *   at all times may remain.
+ * - What a name meant that Postgres doesn't look up again when something else gets it: of a type, of a collation, of an attribute of a
+ *   composite. Only types of Postgres' own may be named.
  */
-import type { A_Const, A_Expr, ColumnRef, Node, RangeVar, TypeCast } from '@pgsql/types';
+import type {
+  A_Const,
+  A_Expr,
+  A_Indirection,
+  ColumnRef,
+  Node,
+  RangeVar,
+  SQLValueFunction,
+  TypeCast,
+  TypeName,
+} from '@pgsql/types';
 import type { Constants, Guard, Parameters, StatementPlan } from './types.ts';
 import { contains, forEachChild } from './walk.ts';
 
@@ -162,18 +174,40 @@ function valueOf(node: Node | undefined): Value | undefined {
 
 const isConstantType = (cast: TypeCast): boolean => constantTypes.has(typeOf(cast));
 
-/** Its name where it may be one of Postgres' own, else ''. */
-function typeOf({ typeName }: TypeCast): string {
-  if (typeName === undefined || typeName.arrayBounds !== undefined || typeName.setof === true) return '';
+/** Its name where it may be one of Postgres' own, and no array, else ''. */
+const typeOf = ({ typeName }: TypeCast): string =>
+  typeName === undefined || typeName.arrayBounds !== undefined || typeName.setof === true ? '' : lastName(typeName);
+
+function lastName(typeName: TypeName): string {
   const names = (typeName.names ?? []).map((name) => ('String' in name ? (name.String.sval ?? '') : ''));
   return names.length === 1 || (names.length === 2 && names[0] === 'pg_catalog') ? (names.at(-1) ?? '') : '';
 }
 
-/** Whether all strings but those `taken` mean the same whenever the statement is made. */
+/** Types of which a modifier may be more than they have: a warning is said when the statement is made, not when it runs. */
+const rounded: ReadonlySet<string> = new Set(['timestamp', 'timestamptz', 'interval']);
+const mostDigits = 6;
+
+/** What Postgres looks up by name once, and doesn't look up again; or has to say something about, once. */
+function isLookedUpOnce(node: object): boolean {
+  if ('CollateClause' in node) return true;
+  if ('A_Indirection' in node)
+    return ((node.A_Indirection as A_Indirection).indirection ?? []).some((part) => !('A_Indices' in part));
+  if ('SQLValueFunction' in node) return ((node.SQLValueFunction as SQLValueFunction).typmod ?? -1) > mostDigits;
+  if (!('typeName' in node)) return false;
+  const typeName = node.typeName as TypeName;
+  const name = lastName(typeName);
+  return !constantTypes.has(name) || (rounded.has(name) && typeName.typmods !== undefined);
+}
+
+/** Whether all strings but those `taken` mean the same whenever the statement is made, and all names in it. */
 function mayRemain(node: object, taken: ReadonlySet<A_Const>): boolean {
   let isSafe = true;
   const visit = (child: object): void => {
     if (!isSafe) return;
+    if (isLookedUpOnce(child)) {
+      isSafe = false;
+      return;
+    }
     if ('A_Const' in child) {
       const constant = child.A_Const as A_Const;
       isSafe = constant.sval === undefined || taken.has(constant);
@@ -182,7 +216,13 @@ function mayRemain(node: object, taken: ReadonlySet<A_Const>): boolean {
     if ('TypeCast' in child) {
       const cast = child.TypeCast as TypeCast;
       const value = cast.arg !== undefined && 'A_Const' in cast.arg ? cast.arg.A_Const.sval?.sval : undefined;
-      if (value !== undefined && isConstantType(cast) && steady[typeOf(cast)]?.test(value) !== false) return;
+      if (
+        value !== undefined &&
+        isConstantType(cast) &&
+        steady[typeOf(cast)]?.test(value) !== false &&
+        !isLookedUpOnce(cast)
+      )
+        return;
     }
     if ('A_Expr' in child) {
       const { kind, lexpr, rexpr } = child.A_Expr as A_Expr;

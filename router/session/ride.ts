@@ -6,7 +6,7 @@
  */
 import type { RouterContext } from '../context.ts';
 import { RouterError } from '../errors.ts';
-import type { BoundQuery } from '../exec/parameterised.ts';
+import { type BoundQuery, isOfStatement } from '../exec/parameterised.ts';
 import type { PlannedStatement } from '../exec/plan-cache.ts';
 import type { Route } from '../exec/route.ts';
 import type { SessionLimits } from '../limits/session-limits.ts';
@@ -56,11 +56,6 @@ export interface Passage {
   readonly operations: readonly Operation[];
 }
 
-/**
- * Classes of errors that a query may not have where its statement does: feature_not_supported (what it gives has changed), data exception,
- * invalid_sql_statement_name, syntax error or access rule violation.
- */
-const ofStatement: ReadonlySet<string> = new Set(['0A', '22', '26', '42']);
 const noCost = new PlanCost();
 const sharedTotal = slotOf('shared_total');
 const rescuedTotal = slotOf('rescued_total');
@@ -229,7 +224,7 @@ export class Ride implements Rider {
   failed(due: Expectation, buffer: Buffer, start: number, end: number): boolean {
     const fields = readErrorFields(buffer, start, end);
     const isNotRun = due.kind === 'parse' || due.kind === 'bind';
-    if (this.#bound !== undefined && isNotRun && ofStatement.has((fields.get('C') ?? '').slice(0, 2))) {
+    if (this.#bound !== undefined && isNotRun && isOfStatement(fields.get('C') ?? '')) {
       this.#context.parameterised?.failed(this.#bound);
       this.#unfit();
       return false;

@@ -196,6 +196,32 @@ describe(`statements said with parameters (seed ${seed})`, { timeout: 1_200_000 
     for (const sql of texts) assert.equal(await laboratory.difference(sql), undefined);
   });
 
+  test('when a type is made anew under its name, what names it or has it is read by the new one', async () => {
+    await client.query(`create type level as enum ('low', 'high'); create collation sorted (provider = libc, locale = 'C');
+      create type couple as (x int, y int); create type size as enum ('a', 'b');
+      create table changing_types (id int, a level, t text, p couple); grant select on changing_types to reader;
+      insert into changing_types values (1, 'low', 'a', row(1, 2)), (2, 'high', 'B', row(3, 4))`);
+    const texts = [
+      `select id from changing_types where a = 'low' and id = 1`,
+      `select id from changing_types where a >= 'high'`,
+      'select max(lower(t)::size) from changing_types where id > 0',
+      'select max(t collate sorted) from changing_types where id > 0',
+      'select (p).x from changing_types where id = 1',
+    ];
+    for (let round = 0; round < rounds; round++)
+      for (const sql of texts) assert.equal(await laboratory.difference(sql), undefined);
+    // Nothing of that concerns the table, whose plans Postgres keeps.
+    await client.query(`alter collation sorted rename to sorted_before;
+      create collation sorted (provider = icu, locale = 'und');
+      alter type size rename to size_before; create type size as enum ('b', 'a')`);
+    for (const rename of ['x to z', 'y to x', 'z to y'])
+      await client.query(`alter type couple rename attribute ${rename}`);
+    for (const sql of texts) assert.equal(await laboratory.difference(sql), undefined);
+    await client.query(`alter type level rename to level_before; create type level as enum ('high', 'low');
+      alter table changing_types alter a type level using a::text::level; drop type level_before`);
+    for (const sql of texts) assert.equal(await laboratory.difference(sql), undefined);
+  });
+
   test('when columns change names, constants are compared with those that have them now', async () => {
     await client.query(`create table changing_names (id int, a text, b char(6)); grant select on changing_names to reader;
       insert into changing_names values (1, 'x', 'x ')`);

@@ -1,6 +1,6 @@
 /** One connection to a plain Postgres, on which a text is run both as it is and as the router says it with parameters. */
 import { connect, type Socket } from 'node:net';
-import { Parameterised } from '#router/exec/parameterised.ts';
+import { isOfStatement, Parameterised } from '#router/exec/parameterised.ts';
 import { PlanCache } from '#router/exec/plan-cache.ts';
 import { type Catalogue, PlanError, type Planner } from '#router/plan/index.ts';
 import { ShapeScanner } from '#router/plan/shape.ts';
@@ -113,6 +113,10 @@ export class Laboratory {
     const answers = await this.#connection.ask(bytes.bytes);
     const isBound = answers.some(({ type }) => type === '2');
     if (!isBound) {
+      const error = answers.find(({ type }) => type === 'E')?.frame ?? Buffer.alloc(0);
+      const sqlstate = readErrorFields(error, 0, error.length).get('C') ?? '';
+      // The router would pass this on.
+      if (!isOfStatement(sqlstate)) return `${sql}\n  as a template ${said(answers)}`;
       this.counts.fellBack += 1;
       if (!(await this.run(sql)).startsWith('E ')) this.counts.inVain += 1;
       bytes.failed(answers);

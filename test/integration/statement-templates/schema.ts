@@ -67,9 +67,17 @@ export const catalogue: Catalogue = {
   searchPath: ['public'],
   tables: new Map([
     ...['owned', 'orders', 'lines', 'stock'].map((name) => [`public.${name}`, 'tenant'] as const),
-    ...['kinds', 'small', 'parts', 'rates', 'journal', 'changing', 'changing_labels', 'changing_names'].map(
-      (name) => [`public.${name}`, 'reference'] as const,
-    ),
+    ...[
+      'kinds',
+      'small',
+      'parts',
+      'rates',
+      'journal',
+      'changing',
+      'changing_labels',
+      'changing_names',
+      'changing_types',
+    ].map((name) => [`public.${name}`, 'reference'] as const),
   ]),
   views: new Map(),
   functions: functionsWith(),

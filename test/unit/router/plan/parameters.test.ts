@@ -60,6 +60,7 @@ describe('parameters are', () => {
     ['select 1 from t where case when a = 1 then b = 2 end', ['1', '2']],
     ["select 1 from t where a = 'now' and b like 'x%'", ["'now'"], [`'now' "a"`]],
     ["select '1'::int + 1, interval '1 day' from t where a = 1", ['1']],
+    ['select b[1], b::text[], current_timestamp(3), c::numeric(9, 2) from t where a = 1', ['1']],
   ] as const)
     test(sql, () => assert.deepEqual(parameters(sql), { parameters: expected, guards }));
 });
@@ -107,6 +108,18 @@ describe("a statement goes as it is where a string that stays may be read otherw
     "select 1 from t where a + b > '{yesterday,2020-01-01}'::date",
     "select 1 from t where a + b > 'TOMORROW 10:00'::timestamp",
     "select 1 from t where a like 'x' escape 'y'",
+    // Names that Postgres looks up once.
+    'select 1 from t where a = 1 and (b)::mood is null',
+    'select 1 from t where a = 1 and b::app.text is null',
+    'select array[b]::mood[] from t where a = 1',
+    'select x.m from t, json_to_recordset(t.b) as x(m mood) where a = 1',
+    'select max(b collate c) from t where a = 1',
+    'select 1 from t where a = 1 order by b collate c',
+    'select (p).x from t where a = 1',
+    'select (p).* from t where a = 1',
+    // It warns when it is made.
+    'select current_timestamp(7) from t where a = 1',
+    'select b::timestamp(7) from t where a = 1',
     // A guard would stand elsewhere than the comparison does.
     "select 1 from t where 'x' = a",
     "select 1 from t where a = 'x' is not true",
